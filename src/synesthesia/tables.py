@@ -1,0 +1,164 @@
+"""The tables that every stage speaks: clips, questions, answers, and the two that the study derives from them.
+
+A table is a `pyarrow.Table` with one of the schemas below, kept as Parquet. Reading and writing check the schema
+and the rules that a schema cannot say, so that a wrong table stops where it is made and not three stages later.
+Files hold no time, no path of the machine and no run id: same rows, same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+CONDITIONS = ("audio", "silent_video", "sounded_video")
+SPLITS = ("finetune", "analysis", "test", "unseen")
+LETTERS = "ABCDEFGHIJ"
+
+CLIP = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),  # <video id>_<start, 6 digits>
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("dataset", pa.string(), nullable=False),  # vggsound or audioset
+        pa.field("labels", pa.list_(pa.string()), nullable=False),  # display names; one for VGGSound
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("shard", pa.int32(), nullable=False),  # where store.py finds it
+        pa.field("row", pa.int32(), nullable=False),
+    ]
+)
+DAMAGED = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),  # relative to the data folder
+        pa.field("clip_id", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),  # a short class: "truncated", "no audio", "absent", ...
+        pa.field("detail", pa.string(), nullable=False),  # what the decoder said
+        pa.field("bytes", pa.int64()),
+    ]
+)
+QUESTION = pa.schema(
+    [
+        pa.field("question_id", pa.string(), nullable=False),
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("options", pa.list_(pa.string()), nullable=False),  # in the order of the letters
+        pa.field("answer", pa.int8(), nullable=False),  # index of the true option
+    ]
+)
+ANSWER = pa.schema(
+    [
+        pa.field("question_id", pa.string(), nullable=False),
+        pa.field("respondent", pa.string(), nullable=False),
+        pa.field("condition", pa.string(), nullable=False),
+        pa.field("choice", pa.int8()),  # index of the option; null: could not be read as a letter, counted as wrong
+        pa.field("letter_logits", pa.list_(pa.float32())),  # one an option, where there are any
+        pa.field("text", pa.string()),  # what the respondent said when free to say anything
+        pa.field("seconds", pa.float32()),  # response time, for humans
+    ]
+)
+GAP = pa.schema(
+    [
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("clips", pa.int32(), nullable=False),
+        pa.field("audio_accuracy", pa.float64(), nullable=False),
+        pa.field("visual_accuracy", pa.float64(), nullable=False),
+        pa.field("visual_better", pa.bool_(), nullable=False),
+    ]
+)
+ROUTE = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("visual_better_probability", pa.float32()),  # the switch's own word; null where it was not asked
+        pa.field("visual_teaches", pa.bool_(), nullable=False),  # closed for visual -> audio
+        pa.field("audio_teaches", pa.bool_(), nullable=False),  # closed for audio -> visual
+    ]
+)
+
+
+class TableError(ValueError):
+    """A table that breaks its own rules; the message names the table and the first offending row."""
+
+
+def _fail(name: str, what: str) -> None:
+    raise TableError(f"{name}: {what}")
+
+
+def check(table: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
+    """Return `table` cast to `schema`; raise TableError where a column lacks, has another type or breaks a rule."""
+    missing = [f.name for f in schema if f.name not in table.column_names]
+    extra = [c for c in table.column_names if c not in schema.names]
+    if missing or extra:
+        _fail(name, f"columns missing: {missing or 'none'}, not known: {extra or 'none'}")
+    try:
+        table = table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise TableError(f"{name}: {error}") from None
+    for field in schema:
+        if not field.nullable and table.column(field.name).null_count:
+            _fail(name, f"column {field.name} has empty cells")
+    if schema is CLIP:
+        _unique(table, ["clip_id"], name)
+        _among(table, "split", SPLITS, name)
+        for clip_id, labels in zip(table["clip_id"].to_pylist(), table["labels"].to_pylist(), strict=True):
+            if not labels or len(set(labels)) != len(labels):
+                _fail(name, f"clip {clip_id} has no label, or one twice: {labels}")
+    elif schema is QUESTION:
+        _unique(table, ["question_id"], name)
+        _among(table, "split", SPLITS, name)
+        columns = (table[c].to_pylist() for c in ("question_id", "options", "answer"))
+        for question_id, options, answer in zip(*columns, strict=True):
+            if not 2 <= len(options) <= len(LETTERS) or len(set(options)) != len(options):
+                _fail(name, f"question {question_id} needs 2 to {len(LETTERS)} different options, has {options}")
+            if not 0 <= answer < len(options):
+                _fail(name, f"question {question_id}: answer {answer} is not among its {len(options)} options")
+    elif schema is ANSWER:
+        _unique(table, ["question_id", "respondent", "condition"], name)
+        _among(table, "condition", CONDITIONS, name)
+    return table
+
+
+def _unique(table: pa.Table, keys: list[str], name: str) -> None:
+    counts = table.group_by(keys).aggregate([(keys[0], "count")])
+    column = counts[f"{keys[0]}_count"].to_pylist()
+    for index, count in enumerate(column):
+        if count > 1:
+            _fail(name, f"{count} rows with {', '.join(str(counts[k][index]) for k in keys)}")
+
+
+def _among(table: pa.Table, column: str, allowed: tuple[str, ...], name: str) -> None:
+    for value in table[column].unique().to_pylist():
+        if value not in allowed:
+            _fail(name, f"{column} {value!r} is not one of {', '.join(allowed)}")
+
+
+def from_rows(rows: list[dict], schema: pa.Schema, name: str) -> pa.Table:
+    """Build and check a table from a list of dicts; absent optional keys become null."""
+    columns = {f.name: pa.array([r.get(f.name) for r in rows], type=f.type) for f in schema}
+    return check(pa.table(columns), schema, name)
+
+
+def read(path: str | os.PathLike, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet table and check it; a missing or foreign file is a TableError that says which stage to run."""
+    path = Path(path)
+    if not path.exists():
+        raise TableError(f"{path} is missing: run `dvc repro` (or the stage that writes it) first")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(f"{path} is not a table of this project: {error}") from None
+    return check(table, schema, str(path))
+
+
+def write(table: pa.Table, path: str | os.PathLike, schema: pa.Schema) -> None:
+    """Check and write a table as Parquet, whole or not at all (written beside, then renamed)."""
+    path = Path(path)
+    table = check(table, schema, str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + f".{os.getpid()}.tmp")
+    try:
+        pq.write_table(table.replace_schema_metadata(None), beside, compression="zstd")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
