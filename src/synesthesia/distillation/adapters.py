@@ -1,0 +1,56 @@
+"""LoRA adapters on a family's language model: made, saved, loaded (Hu et al. 2021; the peft library)."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from synesthesia.models.base import ALL_LINEAR, LanguageModel
+from synesthesia.params import Lora
+
+
+class AdapterError(ValueError):
+    """A folder that is not an adapter of this model; the message names it."""
+
+
+def attach(student: LanguageModel, lora: Lora) -> None:
+    """Put a fresh adapter into the student; only its weights learn. Encoders stay as they are."""
+    targets = student.lora_targets if lora.target_modules == ALL_LINEAR else lora.target_modules
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
+    try:
+        student.model = get_peft_model(student.model, config)
+    except ValueError as error:
+        raise AdapterError(f"distill.lora.target_modules: {lora.target_modules!r} fits no module: {error}") from None
+
+
+def save(student: LanguageModel, folder: Path, base: str) -> None:
+    """Write adapter_config.json and adapter_model.safetensors; `base` is the original's checkpoint."""
+    student.model.peft_config["default"].base_model_name_or_path = base
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft looks for the base on the hub to compare vocabularies
+        student.model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def load(student: LanguageModel, folder: str | Path) -> LanguageModel:
+    """The student with the adapter merged into its weights, ready to answer."""
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        raise AdapterError(f"{folder} holds no LoRA adapter (adapter_config.json is missing or damaged)") from None
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise AdapterError(f"{folder}: adapter_model.safetensors is missing")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*missing adapter keys.*")
+            merged = PeftModel.from_pretrained(student.model, folder)
+    except (ValueError, RuntimeError, KeyError, UserWarning) as error:
+        raise AdapterError(
+            f"{folder} is an adapter of {config.get('base_model_name_or_path')!r} and does not fit this model: {error}"
+        ) from None
+    student.model = merged.merge_and_unload().eval()
+    return student

@@ -1,0 +1,31 @@
+"""The LLMs that answer: one file a family, loaded by name through `load`.
+
+Adding a model: write `models/<family>.py` with a class `Family(LanguageModel)`, add it to FAMILIES, and give it an
+entry under `models` in params.yaml. Nothing else knows families.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from synesthesia.models.base import LanguageModel
+    from synesthesia.params import Model
+
+FAMILIES = {
+    "qwen2_audio": "synesthesia.models.qwen2_audio",
+    "qwen2_vl": "synesthesia.models.qwen2_vl",
+    "qwen2_5_omni": "synesthesia.models.qwen2_5_omni",
+}
+
+
+class ModelError(ValueError):
+    """A model that cannot be loaded or used; the message names the checkpoint and what is wrong with it."""
+
+
+def load(model: Model, device: str = "cpu") -> LanguageModel:
+    """Load a model of the parameters, ready to answer; raise ModelError for an unknown family or a bad checkpoint."""
+    if model.family not in FAMILIES:
+        raise ModelError(f"family {model.family!r} is not known; known: {', '.join(FAMILIES)} (see models/__init__.py)")
+    return importlib.import_module(FAMILIES[model.family]).Family.load(model.checkpoint, model.precision, device)

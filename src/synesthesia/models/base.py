@@ -1,0 +1,119 @@
+"""The contract between the study and a multimodal LLM: percepts and prompts in, logits at the answer position out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from synesthesia.models import ModelError
+from synesthesia.tables import LETTERS
+
+ALL_LINEAR = "all-linear-of-language-model"
+
+
+@dataclass(frozen=True)
+class Percept:
+    """What a respondent perceives of one clip, through the senses that it has.
+
+    audio: float32 (samples,) in [-1, 1) at 16 kHz mono, or None; frames: uint8 (frames, height, width, 3), or None.
+    """
+
+    audio: np.ndarray | None = None
+    frames: np.ndarray | None = None
+
+
+class LanguageModel:
+    """A causal multimodal LLM of transformers with its processor.
+
+    A family says how its conversation looks (`content`), what its processor wants (`media`), and where the linear
+    layers of its language model are (`lora_targets`). Batches are padded on the right: with causal attention, what
+    stands behind the answer position cannot change it, so batched answers equal single ones.
+    """
+
+    condition: str
+    lora_targets: str
+    model_class: type
+    processor_class: type
+
+    def __init__(self, model: torch.nn.Module, processor, device: str) -> None:
+        self.model = model.to(device).eval()
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.tokenizer.padding_side = "right"
+        self.device = device
+        ids = [self.tokenizer.encode(letter, add_special_tokens=False) for letter in LETTERS]
+        if any(len(i) != 1 for i in ids):
+            raise ModelError(f"the letters A to J are not one token each in this vocabulary: {ids}")
+        self.letter_ids = torch.tensor([i[0] for i in ids])
+        self._answer_at: torch.Tensor | None = None
+        model.lm_head.register_forward_pre_hook(self._keep_answer_position)
+
+    @classmethod
+    def load(cls, checkpoint: str, precision: str, device: str) -> LanguageModel:
+        """Load model and processor from a folder in Hugging Face format (safetensors only)."""
+        folder = Path(checkpoint)
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{checkpoint}: no model here (config.json is missing)")
+        try:
+            model = cls.model_class.from_pretrained(
+                folder, dtype=getattr(torch, precision), use_safetensors=True, local_files_only=True
+            )
+            processor = cls.processor_class.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(f"{checkpoint}: cannot be loaded as {cls.model_class.__name__}: {error}") from error
+        return cls(model, processor, device)
+
+    def content(self) -> list[dict]:
+        """The media parts of the user's message, in the order of the family's chat template."""
+        raise ModelError(f"{type(self).__name__} does not say what it perceives")
+
+    def media(self, percepts: Sequence[Percept]) -> dict:
+        """Keyword arguments of the processor for these percepts."""
+        raise ModelError(f"{type(self).__name__} does not say what it perceives")
+
+    def text(self, prompt: str) -> str:
+        """The whole input as text through the model's own chat template, up to where the letter is expected."""
+        message = {"role": "user", "content": [*self.content(), {"type": "text", "text": prompt}]}
+        return self.processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+
+    def collate(self, percepts: Sequence[Percept], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Batch of tensors on the CPU: input_ids and attention_mask int64 (clips, tokens) and the family's media."""
+        texts = [self.text(p) for p in prompts]
+        batch = self.processor(
+            text=texts, padding=True, padding_side="right", return_tensors="pt", **self.media(percepts)
+        )  # said at each call: Qwen2.5-Omni's processor otherwise pads on the left
+        return dict(batch)
+
+    def answer_logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Logits (clips, vocabulary) at the position where the letter is expected, in float32."""
+        batch = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+        batch = {k: v.to(self.model.dtype) if _is_float(v) else v for k, v in batch.items()}
+        self._answer_at = batch["attention_mask"].sum(1) - 1
+        try:
+            logits = self.model(**batch, use_cache=False).logits
+        finally:
+            self._answer_at = None
+        return logits[:, 0].float()
+
+    def letters(self, logits: torch.Tensor, options: int = len(LETTERS)) -> torch.Tensor:
+        """The letters' logits (clips, options) out of the vocabulary's (clips, vocabulary)."""
+        return logits[:, self.letter_ids[:options].to(logits.device)]
+
+    def said(self, logits: torch.Tensor) -> list[str]:
+        """What the model says when free to say any token: greedy, one token, as generation would."""
+        return self.tokenizer.batch_decode(logits.argmax(-1)[:, None])
+
+    def _keep_answer_position(self, _module, inputs: tuple) -> tuple | None:
+        """Multiply the head with one position a clip instead of all (the head is the widest layer of all)."""
+        if self._answer_at is None:
+            return None
+        hidden = inputs[0]
+        return (hidden[torch.arange(len(hidden), device=hidden.device), self._answer_at][:, None],)
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()

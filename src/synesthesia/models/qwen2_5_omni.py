@@ -1,0 +1,35 @@
+"""Qwen2.5-Omni's Thinker: hears and sees (Xu et al. 2025, arXiv 2503.20215)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
+
+from synesthesia.models.attention import use_chunked_attention
+from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.qwen2_vl import video_options
+
+
+class Family(LanguageModel):
+    """Hears and sees. The Thinker alone is loaded: the whole Omni class has no `forward` and speaks, which we don't ask.
+
+    Video and audio stand one after the other, each with its own placeholder.
+    """
+
+    condition = "sounded_video"
+    model_class = Qwen2_5OmniThinkerForConditionalGeneration
+    processor_class = Qwen2_5OmniProcessor
+    lora_targets = r"model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+    def __init__(self, model, processor, device: str) -> None:
+        super().__init__(model, processor, device)
+        use_chunked_attention(model.visual, model.audio_tower)
+
+    def content(self) -> list[dict]:
+        return [{"type": "video"}, {"type": "audio"}]
+
+    def media(self, percepts: Sequence[Percept]) -> dict:
+        arguments = video_options(self.processor, percepts)
+        arguments["videos_kwargs"]["fps"] = 1.0
+        return {**arguments, "audio": [p.audio for p in percepts], "sampling_rate": 16000}

@@ -1,0 +1,41 @@
+"""Qwen2-VL: a vision transformer in front of Qwen2 (Wang et al. 2024, arXiv 2409.12191)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+from synesthesia.models.attention import use_chunked_attention
+from synesthesia.models.base import LanguageModel, Percept
+
+
+def video_options(processor, percepts: Sequence[Percept]) -> dict:
+    """Processor arguments for frames that were chosen and sized at curation: nothing is sampled or capped again.
+
+    The size is handed over at each call since Qwen2.5-Omni's processor otherwise overrides the video processor's own.
+    """
+    size = dict(processor.video_processor.size)
+    return {
+        "videos": [p.frames for p in percepts],
+        "videos_kwargs": {"do_sample_frames": False, "size": size, "cap_pixels_per_frame": False},
+    }
+
+
+class Family(LanguageModel):
+    """Sees. `mm_token_type_ids` must reach the model, so the processor's whole batch is passed on."""
+
+    condition = "silent_video"
+    model_class = Qwen2VLForConditionalGeneration
+    processor_class = Qwen2VLProcessor
+    lora_targets = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+    def __init__(self, model, processor, device: str) -> None:
+        super().__init__(model, processor, device)
+        use_chunked_attention(model.model.visual)
+
+    def content(self) -> list[dict]:
+        return [{"type": "video"}]
+
+    def media(self, percepts: Sequence[Percept]) -> dict:
+        return video_options(self.processor, percepts)

@@ -1,0 +1,219 @@
+"""The miniature models: transformers' own classes of the paper's LLMs, a million parameters each, around one Qwen2.
+
+Sizes follow what was measured to learn the ten-option question (a Qwen2 of 3 layers, 128 wide). The encoders see a
+10-second clip as 200 mel frames (50 audio tokens) and ten frames of at most 9,408 pixels (at most 60 video tokens).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    AddedToken,
+    Qwen2_5OmniProcessor,
+    Qwen2_5OmniThinkerConfig,
+    Qwen2_5OmniThinkerForConditionalGeneration,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Tokenizer,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+    WhisperFeatureExtractor,
+)
+
+MEL_BINS, HOP, SECONDS, RATE = 64, 800, 10, 16000
+MEL_FRAMES = SECONDS * RATE // HOP
+LARGEST_PIXELS = 9408
+SPECIALS = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|audio_bos|>",
+    "<|AUDIO|>",
+    "<|audio_eos|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_bos|>",
+    "<|vision_eos|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<|IMAGE|>",
+    "<|VIDEO|>",
+]
+OMNI_TOKENS = {
+    "image_token": "<|IMAGE|>",
+    "audio_token": "<|AUDIO|>",
+    "video_token": "<|VIDEO|>",
+    "vision_bos_token": "<|vision_bos|>",
+    "vision_eos_token": "<|vision_eos|>",
+    "audio_bos_token": "<|audio_bos|>",
+    "audio_eos_token": "<|audio_eos|>",
+}
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
+    "{% if c['type'] == 'video' %}VIDEO{% elif c['type'] == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>"
+    "{% elif 'text' in c %}{{ c['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CHATS = {
+    "qwen2-audio": CHAT.replace("VIDEO", ""),
+    "qwen2-vl": CHAT.replace("VIDEO", "<|vision_start|><|video_pad|><|vision_end|>"),
+    "qwen2.5-omni": CHAT.replace("VIDEO", "<|vision_bos|><|VIDEO|><|vision_eos|>"),
+}
+TEXT = {
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": False,
+}
+ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+MROPE = {**ROPE, "mrope_section": [4, 6, 6]}  # sums to half a head, as Qwen2-VL's 16, 24, 24
+AUDIO = {"d_model": 128, "encoder_layers": 3, "encoder_attention_heads": 4, "encoder_ffn_dim": 384}
+
+
+def tokenizer(texts: Iterable[str]) -> Qwen2Tokenizer:
+    """Qwen2's tokenizer class with a small byte-level BPE trained on `texts`, large enough for a token a word.
+
+    The special tokens are part of the vocabulary itself, so that ids are the same with and without Omni's names.
+    """
+    bpe = Tokenizer(models.BPE())
+    qwen = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[])
+    bpe.pre_tokenizer = qwen.backend_tokenizer.pre_tokenizer
+    bpe.normalizer = qwen.backend_tokenizer.normalizer
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=2000, initial_alphabet=sorted(alphabet), show_progress=False)
+    bpe.train_from_iterator([*texts, "user\n", "assistant\n"], trainer)
+    model = json.loads(bpe.to_str())["model"]
+    vocab = model["vocab"]
+    vocab |= {special: len(vocab) + i for i, special in enumerate(SPECIALS)}
+    merges = [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in model["merges"]]
+    return _named(vocab, merges, {})
+
+
+def _named(vocab: dict[str, int], merges: list[tuple[str, ...]], names: dict[str, str]) -> Qwen2Tokenizer:
+    made = Qwen2Tokenizer(
+        vocab=vocab, merges=merges, eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens=names
+    )
+    made.add_tokens([AddedToken(s, special=True) for s in SPECIALS], special_tokens=True)
+    return made
+
+
+def _for_omni(words: Qwen2Tokenizer) -> Qwen2Tokenizer:
+    model = json.loads(words.backend_tokenizer.to_str())["model"]
+    return _named(model["vocab"], [tuple(m) for m in model["merges"]], OMNI_TOKENS)
+
+
+def processor(name: str, words: Qwen2Tokenizer):
+    """The family's processor around the miniature's tokenizer, features and frame size."""
+    hearing = WhisperFeatureExtractor(
+        feature_size=MEL_BINS, sampling_rate=RATE, hop_length=HOP, chunk_length=SECONDS, n_fft=1024
+    )
+    size = {"shortest_edge": 28 * 28, "longest_edge": LARGEST_PIXELS}
+    image, video = Qwen2VLImageProcessor(size=size), Qwen2VLVideoProcessor(size=size)
+    if name == "qwen2-audio":
+        return Qwen2AudioProcessor(feature_extractor=hearing, tokenizer=words, chat_template=CHATS[name])
+    if name == "qwen2-vl":
+        return Qwen2VLProcessor(
+            image_processor=image, tokenizer=words, video_processor=video, chat_template=CHATS[name]
+        )
+    return Qwen2_5OmniProcessor(
+        image_processor=image,
+        video_processor=video,
+        feature_extractor=hearing,
+        tokenizer=_for_omni(words),
+        chat_template=CHATS[name],
+    )
+
+
+def language_model(words: Qwen2Tokenizer) -> Qwen2ForCausalLM:
+    """The shared miniature Qwen2, random."""
+    return Qwen2ForCausalLM(Qwen2Config(**TEXT, **_ends(words), rope_parameters=ROPE))
+
+
+def model(name: str, words: Qwen2Tokenizer):
+    """A random miniature of the named family; `share` then puts the shared Qwen2 into it."""
+    ids = {s: words.convert_tokens_to_ids(s) for s in SPECIALS}
+    ends = _ends(words)
+    if name == "qwen2-audio":
+        audio = {**AUDIO, "num_mel_bins": MEL_BINS, "max_source_positions": MEL_FRAMES // 2}
+        return Qwen2AudioForConditionalGeneration(
+            Qwen2AudioConfig(
+                audio_config={"model_type": "qwen2_audio_encoder", **audio},
+                text_config={"model_type": "qwen2", **TEXT, **ends, "rope_parameters": ROPE},
+                audio_token_index=ids["<|AUDIO|>"],
+            )
+        )
+    vision = {"depth": 3, "num_heads": 4, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}
+    if name == "qwen2-vl":
+        return Qwen2VLForConditionalGeneration(
+            Qwen2VLConfig(
+                text_config={**TEXT, **ends, "rope_parameters": MROPE},
+                vision_config={**vision, "embed_dim": 96, "hidden_size": 128, "mlp_ratio": 3},
+                image_token_id=ids["<|image_pad|>"],
+                video_token_id=ids["<|video_pad|>"],
+                vision_start_token_id=ids["<|vision_start|>"],
+                vision_end_token_id=ids["<|vision_end|>"],
+            )
+        )
+    return Qwen2_5OmniThinkerForConditionalGeneration(
+        Qwen2_5OmniThinkerConfig(
+            text_config={**TEXT, **ends, "rope_parameters": MROPE},
+            audio_config={
+                **AUDIO,
+                "num_mel_bins": MEL_BINS,
+                "max_source_positions": MEL_FRAMES // 2,
+                "n_window": MEL_FRAMES // 2,
+                "output_dim": TEXT["hidden_size"],
+            },
+            vision_config={
+                **vision,
+                "hidden_size": 96,
+                "out_hidden_size": TEXT["hidden_size"],
+                "intermediate_size": 288,
+                "fullatt_block_indexes": [0, 1, 2],
+            },
+            audio_token_index=ids["<|AUDIO|>"],
+            image_token_index=ids["<|IMAGE|>"],
+            video_token_index=ids["<|VIDEO|>"],
+            audio_start_token_id=ids["<|audio_bos|>"],
+            audio_end_token_id=ids["<|audio_eos|>"],
+            vision_start_token_id=ids["<|vision_bos|>"],
+            vision_end_token_id=ids["<|vision_eos|>"],
+            position_id_per_seconds=5,
+        )
+    )
+
+
+def share(mind: Qwen2ForCausalLM, miniature) -> None:
+    """Copy the shared Qwen2 (layers, embeddings and head) into a miniature."""
+    text = miniature.model.language_model if hasattr(miniature.model, "language_model") else miniature.model
+    text.load_state_dict(mind.model.state_dict())
+    miniature.lm_head.load_state_dict(mind.lm_head.state_dict())
+
+
+def save(name: str, miniature, words: Qwen2Tokenizer, folder: Path) -> None:
+    """Write model and processor in Hugging Face format."""
+    miniature.save_pretrained(folder)
+    processor(name, words).save_pretrained(folder)
+
+
+def _ends(words: Qwen2Tokenizer) -> dict:
+    return {
+        "vocab_size": len(words),
+        "bos_token_id": None,
+        "eos_token_id": words.convert_tokens_to_ids("<|im_end|>"),
+        "pad_token_id": words.convert_tokens_to_ids("<|endoftext|>"),
+    }

@@ -1,0 +1,169 @@
+"""From random encoders to models that name what they hear or see, and then partly forget some of it."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.nn.functional as F
+
+from synesthesia.world.pretraining import names
+from synesthesia.world.pretraining.perceive import Asker, Percepts, heard, normalised
+
+
+def _autocast(device: str):
+    return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+
+
+def _schedule(optimizer, step: int, steps: int, rate: float) -> None:
+    warm = min(1.0, (step + 1) / 50)
+    fade = 1.0 if step < 0.6 * steps else max(0.05, (steps - step) / (0.4 * steps))
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("share", 1.0) * warm * fade
+
+
+def tell_apart(family, percepts: Percepts, *, sense: str, steps: int, batch: int, device: str, seed: int) -> float:
+    """Train an encoder to classify all kinds from its mean output; stands for broad pretraining. Returns accuracy."""
+    torch.manual_seed(seed)
+    asker = Asker(family, percepts, seed=seed, augment=True)
+    inner = family.model.model if hasattr(family.model.model, "audio_tower") else family.model
+    tower = (
+        inner.audio_tower if sense == "audio" else (getattr(family.model.model, "visual", None) or family.model.visual)
+    )
+    width = 128
+    head = torch.nn.Linear(width, len(names.KINDS)).to(device)
+    optimizer = torch.optim.AdamW([*tower.parameters(), *head.parameters()], lr=1e-3, betas=(0.9, 0.98))
+    start, mean = time.time(), 0.0
+    for step in range(steps):
+        grid, places = asker.clips(batch)
+        indices, patches = percepts.groups[grid]
+        index = indices[places]
+        with _autocast(device):
+            if sense == "audio":
+                mel = heard(percepts.mel[index], True)
+                if hasattr(tower, "embed_positions"):
+                    out = tower(mel).last_hidden_state.mean(1)
+                else:
+                    lengths = torch.full((batch,), 200, device=device)
+                    flat = mel.transpose(0, 1).flatten(1)
+                    out = tower(flat, feature_lens=lengths, aftercnn_lens=lengths // 2).last_hidden_state
+                    out = out.view(batch, -1, width).mean(1)
+            else:
+                thw = torch.tensor([grid], device=device).expand(batch, 3)
+                out = tower(normalised(patches[places], True), grid_thw=thw).pooler_output
+                out = out.view(batch, -1, width).mean(1)
+            logits = head(out).float()
+        loss = F.cross_entropy(logits, percepts.kinds[index])
+        _schedule(optimizer, step, steps, 1e-3)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimizer.step()
+        if step % 50 == 49:
+            right = (logits.argmax(1) == percepts.kinds[index]).float().mean().item()
+            mean = 0.6 * mean + 0.4 * right
+            if step % 200 == 199:
+                print(f"  {sense} encoder: step {step + 1} accuracy {mean:.3f} {time.time() - start:.0f} s", flush=True)
+    return mean
+
+
+def train(
+    family,
+    percepts: Percepts,
+    *,
+    steps: int,
+    batch: int,
+    device: str,
+    seed: int,
+    rate: float = 1e-3,
+    scramble: torch.Tensor | None = None,
+    until=None,
+    senses: bool = False,
+) -> None:
+    """Name what is perceived: all parameters, the language model at 0.3 of the rate, the encoder at 0.2.
+
+    scramble: float (kinds,), the share of a kind's answers that are random (unlearning), or None.
+    until: called every 10 steps, ends the training when it returns True. senses: with two senses, hide one in 30 %.
+    """
+    torch.manual_seed(seed)
+    asker = Asker(family, percepts, seed=seed, augment=True)
+    model = family.model.train()
+    projectors, minds, encoders = [], [], []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if "projector" in name or "merger" in name or "audio_tower.proj." in name:
+            projectors.append(parameter)
+        elif "tower" in name or "visual" in name:
+            encoders.append(parameter)
+        else:
+            minds.append(parameter)
+    groups = [(projectors, 2.0), (minds, 0.3), (encoders, 0.0 if scramble is not None else 0.2)]
+    optimizer = torch.optim.AdamW(
+        [{"params": p, "share": s, "lr": rate} for p, s in groups if s], betas=(0.9, 0.98), weight_decay=0.01
+    )
+    letters = family.letter_ids.to(device)
+    start = time.time()
+    for step in range(steps):
+        grid, places = asker.clips(batch)
+        options = 10 if scramble is not None or step > 0.2 * steps else 4
+        inputs, kinds, right = asker.batch(grid, places, options)
+        if senses:
+            _hide_a_sense(inputs, asker)
+        if scramble is not None:
+            lost = torch.rand(batch, device=device) < scramble[kinds]
+            right = torch.where(lost, torch.randint(options, (batch,), device=device), right)
+        with _autocast(device):
+            logits = family.answer_logits(inputs)
+        loss = F.cross_entropy(logits, letters[right])
+        if scramble is None:
+            _schedule(optimizer, step, steps, rate)
+        else:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["share"] * min(1.0, (step + 1) / 20)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 200 == 199:
+            said = logits[:, letters].argmax(1)
+            print(
+                f"  naming: step {step + 1} loss {loss.item():.3f} accuracy {(said == right).float().mean():.3f} "
+                f"{time.time() - start:.0f} s",
+                flush=True,
+            )
+        if until is not None and step % 10 == 9:
+            model.eval()
+            done = until(step + 1)
+            model.train()
+            if done:
+                break
+    model.eval()
+
+
+def _hide_a_sense(inputs: dict, asker: Asker) -> None:
+    """Replace, in about 15 % each, what is heard or what is seen by silence or grey, so that either sense suffices."""
+    n = len(inputs["input_ids"])
+    draw = torch.rand(n, device=asker.device)
+    mel = inputs["input_features"]
+    mel[draw < 0.15] = mel.amin()
+    patches = inputs["pixel_values_videos"].view(n, -1, 1176)
+    patches[draw > 0.85] = 0.0
+
+
+@torch.no_grad()
+def judge(family, percepts: Percepts, *, device: str, seed: int, batch: int = 512) -> torch.Tensor:
+    """Accuracy on ten-option questions for each kind, float (kinds,), nan where there are no clips of it."""
+    asker = Asker(family, percepts, seed=seed, augment=False)
+    letters = family.letter_ids.to(device)
+    right = torch.zeros(len(names.KINDS), device=device)
+    count = torch.zeros(len(names.KINDS), device=device)
+    family.model.eval()
+    for grid, (indices, _) in percepts.groups.items():
+        for places in torch.arange(len(indices), device=device).split(batch):
+            inputs, kinds, truth = asker.batch(grid, places, 10)
+            with _autocast(device):
+                said = family.answer_logits(inputs)[:, letters].argmax(1)
+            right.index_add_(0, kinds, (said == truth).float())
+            count.index_add_(0, kinds, torch.ones_like(kinds, dtype=torch.float))
+    return right / count
