@@ -32,10 +32,7 @@ class Questions(Dataset):
     """Batches of percepts and prompts for a model, decoded and prepared in loader workers."""
 
     def __init__(self, model: LanguageModel, asked: pa.Table, clips: pa.Table, store: str | Path, batch: int) -> None:
-        where = {
-            c: (s, r) for c, s, r in zip(*(clips[k].to_pylist() for k in ("clip_id", "shard", "row")), strict=True)
-        }
-        self.places = [where[c] for c in asked["clip_id"].to_pylist()]
+        self.places = places(clips, asked["clip_id"].to_pylist())
         self.prompts = [wording.prompt(o) for o in asked["options"].to_pylist()]
         self.model, self.folder, self.size = model, str(store), batch
         self.order: Sequence[int] = range(len(self.places))
@@ -50,6 +47,12 @@ class Questions(Dataset):
         chosen = [self.order[i] for i in range(index * self.size, min((index + 1) * self.size, len(self.order)))]
         percepts = [perceive(self._store, *self.places[i], self.model.condition) for i in chosen]
         return chosen, self.model.collate(percepts, [self.prompts[i] for i in chosen])
+
+
+def places(clips: pa.Table, wanted: Sequence[str]) -> list[tuple[int, int]]:
+    """Shard and row of the wanted clips (tables.CLIP says where all of them lie)."""
+    where = {c["clip_id"]: (c["shard"], c["row"]) for c in clips.select(["clip_id", "shard", "row"]).to_pylist()}
+    return [where[clip_id] for clip_id in wanted]
 
 
 def perceive(store: Store, shard: int, row: int, condition: str) -> Percept:
@@ -120,9 +123,7 @@ def answer(
     prepared = iter(loader(batches, todo)) if todo else iter(())
     rows = asked.select(["question_id", "options"]).to_pylist()
     with tqdm(total=asked.num_rows, desc=title, unit="clip", mininterval=1) as progress:
-        progress.update(
-            sum(min(batch, asked.num_rows - b * batch) for i in set(range(len(parts))) - set(missing) for b in parts[i])
-        )
+        progress.update(asked.num_rows - sum(min(batch, asked.num_rows - b * batch) for b in todo))
         for i in missing:
             part = []
             for _ in parts[i]:

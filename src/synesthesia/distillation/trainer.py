@@ -33,10 +33,7 @@ class Lessons(Dataset):
     """Micro-batches in training order: the student's inputs and what to learn from them."""
 
     def __init__(self, student: LanguageModel, targets: Targets, clips, store: str | Path, training: Training) -> None:
-        where = {
-            c: (s, r) for c, s, r in zip(*(clips[k].to_pylist() for k in ("clip_id", "shard", "row")), strict=True)
-        }
-        self.places = [where[c] for c in targets.questions["clip_id"].to_pylist()]
+        self.places = answering.places(clips, targets.questions["clip_id"].to_pylist())
         self.prompts = [wording.prompt(o) for o in targets.questions["options"].to_pylist()]
         self.student, self.targets, self.folder = student, targets, str(store)
         self.order = order(len(self.places), training)

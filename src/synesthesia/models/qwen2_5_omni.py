@@ -12,7 +12,7 @@ from synesthesia.models.qwen2_vl import video_options
 
 
 class Family(LanguageModel):
-    """Hears and sees. The Thinker alone is loaded: the whole Omni class has no `forward` and speaks, which we don't ask.
+    """Hears and sees. The Thinker alone is loaded: the whole Omni class has no `forward`, and speaks.
 
     Video and audio stand one after the other, each with its own placeholder.
     """

@@ -64,7 +64,7 @@ class Lookups(IterableDataset):
 
 
 def learn(mind, words, *, device: str, seconds: float, workers: int, seed: int, batch: int = 256) -> float:
-    """Train in place until ten options are answered right in 98.5 % or time is up; returns the last running accuracy."""
+    """Train in place until ten options are right in 98.5 % or time is up; returns the last running accuracy."""
     torch.manual_seed(seed)
     options = torch.multiprocessing.get_context("fork").Value("i", 2)
     loader = iter(DataLoader(Lookups(words, batch, options, seed), batch_size=None, num_workers=workers))
