@@ -208,6 +208,7 @@ def save(name: str, miniature, words: Qwen2Tokenizer, folder: Path) -> None:
     """Write model and processor in Hugging Face format."""
     miniature.save_pretrained(folder)
     processor(name, words).save_pretrained(folder)
+    (Path(folder) / "model.safetensors").chmod(0o644)
 
 
 def _ends(words: Qwen2Tokenizer) -> dict:

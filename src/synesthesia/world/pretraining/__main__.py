@@ -51,7 +51,7 @@ def mind(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     words = tokenizer()
     shared = miniatures.language_model(words)
-    questions.learn(shared, words, device=args.device, seconds=args.seconds, workers=args.workers // 2, seed=0)
+    questions.learn(shared, words, device=args.device, seconds=args.seconds, workers=min(6, args.workers), seed=0)
     torch.save(shared.state_dict(), args.work / "mind.pt")
 
 
@@ -74,9 +74,9 @@ def miniature(args: argparse.Namespace, name: str) -> None:
         if (sense == "audio" and family.condition != "silent_video") or (
             sense == "video" and family.condition != "audio"
         ):
-            learn.tell_apart(family, percepts, sense=sense, steps=n(800), seed=1, **common)
+            learn.tell_apart(family, percepts, sense=sense, steps=n(800), seconds=args.seconds * 0.45, seed=1, **common)
     both = family.condition == "sounded_video"
-    learn.train(family, percepts, steps=n(args.naming), seed=2, senses=both, **common)
+    learn.train(family, percepts, steps=n(args.naming), seconds=args.seconds * 1.6, seed=2, senses=both, **common)
     report(args, name, "knows all", family, held)
     miniatures.save(name, model, words, args.work / "knowing" / name)
     forget(args, name, family, words, percepts, stop, held)
@@ -95,6 +95,7 @@ def forget(args, name, family, words, percepts, stop, held) -> None:
         family,
         percepts,
         steps=max(2, int(600 * args.scale)),
+        seconds=args.seconds * 0.6,
         batch=args.batch,
         device=args.device,
         seed=4,
@@ -122,6 +123,7 @@ def report(args, name: str, when: str, family, held) -> None:
 
 def switch(args: argparse.Namespace) -> None:
     made = torch.load(args.work / "train.pt", weights_only=False)
+    made = [m for m in made if m[4] is not None]
     audio, kinds = np.stack([m[4] for m in made]), np.array([m[0] for m in made])
     steps = max(4, int(3000 * args.scale))
     accuracy = pann.learn(audio, kinds, folder=args.out / "pann", steps=steps, device=args.device, seed=6)
@@ -153,13 +155,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--clips", type=int, default=300, help="training clips a kind")
     parser.add_argument("--coded", type=float, default=1.0, help="share of clips that go through H.264 and AAC")
-    parser.add_argument("--seconds", type=float, default=110, help="time limit for learning the question on text")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=110,
+        help="time for learning the question on text; the other steps' limits follow it",
+    )
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--naming", type=int, default=1600, help="steps of learning to name")
     parser.add_argument("--forgetting-rate", type=float, default=1e-3)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies all step counts")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
+    torch.set_float32_matmul_precision("high")
     {"all": side_by_side, "clips": render, "mind": mind, "pann": switch}.get(args.step, lambda a: miniature(a, a.step))(
         args
     )

@@ -15,14 +15,29 @@ def _autocast(device: str):
     return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
 
 
-def _schedule(optimizer, step: int, steps: int, rate: float) -> None:
+class Clock:
+    """How far a training has come, 0 to 1: by its steps or by its time, whichever is further."""
+
+    def __init__(self, steps: int, seconds: float) -> None:
+        self.steps, self.seconds, self.start = steps, seconds, time.time()
+
+    def share(self, step: int) -> float:
+        return max(step / self.steps, (time.time() - self.start) / self.seconds)
+
+    def __str__(self) -> str:
+        return f"{time.time() - self.start:.0f} s"
+
+
+def _schedule(optimizer, step: int, share: float, rate: float) -> None:
     warm = min(1.0, (step + 1) / 50)
-    fade = 1.0 if step < 0.6 * steps else max(0.05, (steps - step) / (0.4 * steps))
+    fade = 1.0 if share < 0.6 else max(0.03, (1 - share) / 0.4)
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("share", 1.0) * warm * fade
 
 
-def tell_apart(family, percepts: Percepts, *, sense: str, steps: int, batch: int, device: str, seed: int) -> float:
+def tell_apart(
+    family, percepts: Percepts, *, sense: str, steps: int, batch: int, device: str, seed: int, seconds: float
+) -> float:
     """Train an encoder to classify all kinds from its mean output; stands for broad pretraining. Returns accuracy."""
     torch.manual_seed(seed)
     asker = Asker(family, percepts, seed=seed, augment=True)
@@ -33,8 +48,11 @@ def tell_apart(family, percepts: Percepts, *, sense: str, steps: int, batch: int
     width = 128
     head = torch.nn.Linear(width, len(names.KINDS)).to(device)
     optimizer = torch.optim.AdamW([*tower.parameters(), *head.parameters()], lr=1e-3, betas=(0.9, 0.98))
-    start, mean = time.time(), 0.0
+    clock, mean = Clock(steps, seconds), 0.0
     for step in range(steps):
+        share = clock.share(step)
+        if share > 1:
+            break
         grid, places = asker.clips(batch)
         indices, patches = percepts.groups[grid]
         index = indices[places]
@@ -54,7 +72,7 @@ def tell_apart(family, percepts: Percepts, *, sense: str, steps: int, batch: int
                 out = out.view(batch, -1, width).mean(1)
             logits = head(out).float()
         loss = F.cross_entropy(logits, percepts.kinds[index])
-        _schedule(optimizer, step, steps, 1e-3)
+        _schedule(optimizer, step, share, 1e-3)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
@@ -63,7 +81,7 @@ def tell_apart(family, percepts: Percepts, *, sense: str, steps: int, batch: int
             right = (logits.argmax(1) == percepts.kinds[index]).float().mean().item()
             mean = 0.6 * mean + 0.4 * right
             if step % 200 == 199:
-                print(f"  {sense} encoder: step {step + 1} accuracy {mean:.3f} {time.time() - start:.0f} s", flush=True)
+                print(f"  {sense} encoder: step {step + 1} accuracy {mean:.3f} {clock}", flush=True)
     return mean
 
 
@@ -75,6 +93,7 @@ def train(
     batch: int,
     device: str,
     seed: int,
+    seconds: float,
     rate: float = 1e-3,
     scramble: torch.Tensor | None = None,
     until=None,
@@ -103,10 +122,13 @@ def train(
         [{"params": p, "share": s, "lr": rate} for p, s in groups if s], betas=(0.9, 0.98), weight_decay=0.01
     )
     letters = family.letter_ids.to(device)
-    start = time.time()
+    clock = Clock(steps, seconds)
     for step in range(steps):
+        done = clock.share(step)
+        if done > 1:
+            break
         grid, places = asker.clips(batch)
-        options = 10 if scramble is not None or step > 0.2 * steps else 4
+        options = 10 if scramble is not None or done > 0.2 else 4
         inputs, kinds, right = asker.batch(grid, places, options)
         if senses:
             _hide_a_sense(inputs, asker)
@@ -117,7 +139,7 @@ def train(
             logits = family.answer_logits(inputs)
         loss = F.cross_entropy(logits, letters[right])
         if scramble is None:
-            _schedule(optimizer, step, steps, rate)
+            _schedule(optimizer, step, done, rate)
         else:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["share"] * min(1.0, (step + 1) / 20)
@@ -129,7 +151,7 @@ def train(
             said = logits[:, letters].argmax(1)
             print(
                 f"  naming: step {step + 1} loss {loss.item():.3f} accuracy {(said == right).float().mean():.3f} "
-                f"{time.time() - start:.0f} s",
+                f"{clock}",
                 flush=True,
             )
         if until is not None and step % 10 == 9:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from synesthesia.questions import prompt
 from synesthesia.tables import LETTERS
+from synesthesia.world.labels import MAIN
 from synesthesia.world.pretraining import names
 
 PATCH_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])  # CLIP's, as Qwen2-VL's processor
@@ -39,7 +40,7 @@ def _one(job: tuple[int, str, int, float]):
 
     torch.set_num_threads(1)
     seed, clip_id, kind, coded = job
-    recipe = clips.recipe(names.KINDS[kind].name, clip_id, seed=seed)
+    recipe = clips.recipe(f"{clip_id}-{kind}", names.KINDS[kind].name, seed)
     rng = np.random.default_rng([seed, kind, int.from_bytes(clip_id.encode()[-6:], "big")])
     if rng.random() < coded:
         from synesthesia import media
@@ -77,7 +78,8 @@ def _one(job: tuple[int, str, int, float]):
     )
     patches = video["pixel_values_videos"].round().clamp(0, 255).to(torch.uint8).numpy()
     grid = tuple(int(n) for n in video["video_grid_thw"][0])
-    return kind, mel["input_features"][0].astype(np.float16), grid, patches, audio.astype(np.float16)
+    kept = audio.astype(np.float16) if kind >= len(MAIN) else None  # only the switch's network listens to sound itself
+    return kind, mel["input_features"][0].astype(np.float16), grid, patches, kept
 
 
 def made(jobs: list[tuple[int, str, int, float]], workers: int, what: str) -> list[tuple]:

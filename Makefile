@@ -1,0 +1,105 @@
+# The study's commands. `make` does everything: installs, makes the data, runs what has to run, says where the report is.
+#   SIZE=paper|embedded   puts params/<size>.yaml into params.yaml first
+#   PYTHON=python3.12     the interpreter for .venv, 3.11 to 3.13
+
+PYTHON ?= python3
+UV     := uv==0.13.9
+VENV   := .venv
+PY     := $(VENV)/bin/python
+DVC    := $(PY) -m dvc
+PORT   ?= 5000
+BASE   ?= origin/main
+READY  := $(VENV)/.ready
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := study
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: study install size check test lint repro log ui dry bounds compare bench pretrain lock clean help
+
+study: repro ## the whole study: install, data, every stage that has to run, MLflow (the default)
+	@echo "The report: out/report/index.html    Runs and models: make ui"
+
+install: $(READY) ## .venv with the locked packages and this one
+
+# pip brings a pinned uv, uv the rest: ten times faster, every file checked against its hash. Bytecode is compiled here,
+# since imports without it take three times as long and PYTHONDONTWRITEBYTECODE would keep it so.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || \
+	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is not one: make PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "cannot make $(VENV); on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
+	$(VENV)/bin/uv pip install --python $(PY) --require-hashes --compile-bytecode --requirements requirements.lock
+	$(VENV)/bin/uv pip install --python $(PY) --no-deps --editable .
+	@touch $@
+
+size: install
+ifdef SIZE
+	@$(PY) -m synesthesia.sizes use $(SIZE)
+endif
+
+check: size ## params.yaml and the presets: unknown keys, wrong types, impossible values
+	@$(PY) -m synesthesia.sizes check
+
+# Made beside and moved, so that an interrupted `make` leaves no half of it. `dvc repro` takes note of a data/ whose
+# bytes differ from data.dvc's (another machine's encoder) and goes on; only the first data.dvc needs `dvc add`.
+data: | check ## the embedded world's clips and lists, where data/ is missing
+	@! grep -q '^size: paper' params.yaml || \
+	  { echo "data/ is missing: the paper's clips and lists have to be put there, see README.md" >&2; exit 1; }
+	rm -rf out/.data && mkdir -p out
+	$(PY) -m synesthesia.world.make --out out/.data
+	mv out/.data data
+	test -f data.dvc || $(DVC) add data
+
+repro: check data
+	$(DVC) repro
+	@cmp -s dvc.lock mlruns/.logged || $(MAKE) log || echo "MLflow lacks some runs; the results are safe: make log" >&2
+
+log: install ## enter into MLflow what is under out/ and not there yet
+	@$(PY) -m synesthesia.stages.log
+	@mkdir -p mlruns && cp dvc.lock mlruns/.logged
+
+ui: install ## MLflow's pages on 127.0.0.1 (PORT=5000)
+	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port $(PORT)
+
+dry: install ## the stages that would run, as a list; SIZE=paper shows the paper's and touches nothing
+	@$(PY) -m synesthesia.sizes dry $(SIZE)
+
+# pytest's code 5 (nothing to run) is no failure of either half.
+test: install ## the tests: first those that need no torch, then the rest
+	$(PY) -m pytest -n 2 -m "not torch and not slow" $(TESTS) || test $$? -eq 5
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "torch or slow" $(TESTS) || test $$? -eq 5
+
+lint: install ## ruff
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+bounds: install ## fail where a guarded metric lies below its bound (report.bounds in params.yaml)
+	$(PY) -m synesthesia.report.bounds
+
+compare: install ## metrics and parameters against a commit, as Markdown (BASE=origin/main)
+	@echo "### Metrics against $(BASE)" && echo && $(DVC) metrics diff --md $(BASE) -- 
+	@echo && echo "### Parameters against $(BASE)" && echo && $(DVC) params diff --md $(BASE) --
+
+bench: install ## measurements behind the README's figures
+	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) "$$file"; done
+
+pretrain: install ## make the miniature models again (minutes on a GPU, hours on a CPU)
+	$(PY) -m synesthesia.world.pretraining all --out src/synesthesia/world/weights
+
+lock: ## requirements.lock from pyproject.toml
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --extra dev --output-file requirements.lock pyproject.toml
+
+clean: ## remove out/ and caches of tools; data/, mlruns/, .venv and DVC's cache stay, so `make` has it back in seconds
+	rm -rf out .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,100 @@
+"""Rows of a label list, and what all lists have in common."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class CatalogError(ValueError):
+    """A list or folder that cannot be used; the message names file and line and says what to do."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One clip as a list has it; `part` is the list's own train, test or eval."""
+
+    video_id: str
+    start: int
+    labels: tuple[str, ...]
+    part: str
+
+    @property
+    def clip_id(self) -> str:
+        """`<video id>_<start second, 6 digits>`, VGGSound's way of naming a clip."""
+        return clip_id(self.video_id, self.start)
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A clip that is listed more than once, with different labels: nobody can say which holds."""
+
+    clip_id: str
+    labels: tuple[tuple[str, ...], ...]
+
+
+def clip_id(video_id: str, start: int) -> str:
+    """The id of the clip of a video that begins at second `start`."""
+    return f"{video_id}_{start:06d}"
+
+
+def normal(name: str) -> str:
+    """One spelling for a name: é is one character, whether the list or the file system writes it as two (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def cells(path: Path, what: str, spaces: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every row that is neither empty nor a comment; CatalogError where it is no CSV."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, skipinitialspace=spaces, strict=True)
+            for row in reader:
+                if any("\n" in cell for cell in row):
+                    raise CatalogError(f"{path}, line {reader.line_num}: a quotation mark that is never closed")
+                if row and not row[0].startswith("#") and any(cell.strip() for cell in row):
+                    yield reader.line_num, [normal(cell.strip()) for cell in row]
+    except FileNotFoundError:
+        raise CatalogError(
+            f"{path} is missing: run `make data` for the embedded world, or name your own list in params.yaml ({what})"
+        ) from None
+    except IsADirectoryError:
+        raise CatalogError(f"{path} is a folder, but {what} in params.yaml must name a CSV file") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path} is not a CSV file in UTF-8 ({error}): is it the right file for {what}?") from None
+
+
+def second(path: Path, line: int, text: str) -> int:
+    """A start time as a whole second, from "30" or "30.000"."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 10**6:
+        raise CatalogError(f"{path}, line {line}: {text!r} is not a start time in seconds")
+    return int(value)
+
+
+def merge(rows: list[Listed]) -> tuple[list[Listed], list[Contradiction], int]:
+    """One row a clip, in order of first mention; clips with contradicting labels; how many rows were repetitions.
+
+    A clip that is listed in train and in test counts as test: what is tested must not be learnt.
+    """
+    first: dict[str, Listed] = {}
+    versions: dict[str, list[tuple[str, ...]]] = {}
+    repeated = 0
+    for row in rows:
+        known = first.setdefault(row.clip_id, row)
+        seen = versions.setdefault(row.clip_id, [row.labels])
+        if known is not row:
+            repeated += 1
+            if row.part == "test":
+                first[row.clip_id] = row
+            if set(row.labels) not in [set(labels) for labels in seen]:
+                seen.append(row.labels)
+    wrong = [Contradiction(name, tuple(labels)) for name, labels in versions.items() if len(labels) > 1]
+    for contradiction in wrong:
+        del first[contradiction.clip_id]
+    return list(first.values()), wrong, repeated

@@ -1,0 +1,44 @@
+"""ask: one ten-option question a clip, the same for every model and every human.
+
+    out/curate/clips.parquet, out/curate/labels.json   ->   out/ask/questions.parquet
+
+Label frequencies are those of the lists, not of the files that could be read, so that a lost or damaged file changes
+no other clip's question.
+
+Examples:
+    python -m synesthesia.stages.ask
+    python -m synesthesia.stages.ask --params params/paper.yaml
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from synesthesia import questions, tables
+from synesthesia.params import Params
+from synesthesia.stages import entry
+
+CLIPS, LABELS = Path("out/curate/clips.parquet"), Path("out/curate/labels.json")
+QUESTIONS = Path("out/ask/questions.parquet")
+
+
+def run(params: Params) -> None:
+    """Draw the questions and write them, in the clips' order."""
+    clips = tables.read(CLIPS, tables.CLIP)
+    try:
+        frequencies = json.loads(LABELS.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        raise questions.QuestionError(f"{LABELS} is missing or damaged: run `dvc repro curate` first") from None
+    ask = params.ask
+    drawn = questions.sample(clips, ask.seed, ask.options, ask.distractors, frequencies)
+    tables.write(drawn, QUESTIONS, tables.QUESTION)
+
+
+def main() -> None:
+    """Command line."""
+    entry.main(run, __doc__)
+
+
+if __name__ == "__main__":
+    main()

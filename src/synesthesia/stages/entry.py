@@ -1,0 +1,66 @@
+"""How every stage is started: parameters in, one clear sentence out where something is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from synesthesia import params
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def main(
+    run: Callable,
+    doc: str,
+    item: str | None = None,
+    *,
+    arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    argv: list[str] | None = None,
+) -> None:
+    """Parse the command line, load the parameters and call `run(params)`, or `run(params, item=...)`.
+
+    `doc` is the stage's docstring and becomes its --help; `item` names a positional argument (a model, a setting);
+    `arguments` adds options of the stage's own, which reach `run` by their names. Errors that a person can mend (those
+    that the project itself defines, and the system's: a full disk, no permission) end with exit code 1 and their
+    sentence, without a traceback.
+    """
+    name = Path(sys.modules[run.__module__].__file__ or "stage").stem
+    parser = argparse.ArgumentParser(
+        prog=f"python -m synesthesia.stages.{name}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if item:
+        parser.add_argument("item", metavar=item, help=f"which {item}, by its key in the parameters")
+    parser.add_argument("--params", default="params.yaml", metavar="FILE", help="parameters (default: params.yaml)")
+    if arguments:
+        arguments(parser)
+    given = vars(parser.parse_args(argv))
+    try:
+        run(params.load(given.pop("params")), **given)
+    except KeyboardInterrupt:
+        _end(name, "stopped; what is finished is kept: run the same command again to go on", INTERRUPTED)
+    except OSError as error:
+        _end(name, _explain(error), FAILED)
+    except Exception as error:
+        if not type(error).__module__.startswith(("synesthesia.", "__main__")):
+            raise  # a fault of the program: the traceback is what helps
+        _end(name, str(error), FAILED)
+
+
+def _explain(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"the disk is full{where}: free some space and run the same command again; what is finished is kept"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission to write or read{where}: {error.strerror}; mend the permissions and run it again"
+    return f"{error.strerror or error}{where}"
+
+
+def _end(name: str, sentence: str, code: int) -> None:
+    print(f"{name}: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,45 @@
+"""Table 1, Table 2, Figure 1, Figure 3 and more, with intervals and tests; one page that stands alone (section 4.4).
+
+Reads what the other stages wrote and nothing else, so it can be rerun in seconds. What is missing is said on the page.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from synesthesia import figures
+from synesthesia.params import Params
+from synesthesia.report import drawings, headline, metrics, page, study, tabulate
+from synesthesia.stages import entry
+
+OUT = Path("out/report")
+
+
+def run(params: Params) -> None:
+    """Write out/report: index.html, metrics.json, figures/*.{png,svg}, tables/*.csv; same study, same bytes."""
+    whole = study.load(params)
+    tables = tabulate.everything(whole)
+    found = headline.headlines(whole)
+    numbers = metrics.build(whole, found, tables["before_after"])
+    files: dict[str, bytes] = {}
+    pictures = []
+    for drawing in drawings.draw(whole, tables):
+        svg = figures.save(drawing.figure, drawing.name, "svg")
+        files[f"figures/{drawing.name}.svg"] = svg
+        files[f"figures/{drawing.name}.png"] = figures.save(drawing.figure, drawing.name, "png")
+        pictures.append({"name": drawing.name, "says": drawing.says, "svg": svg})
+    for name, frame in tables.items():
+        files[f"tables/{name}.csv"] = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+    files["index.html"] = page.render(whole, tables, found, pictures).encode()
+    files["metrics.json"] = (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode()
+    for folder in ("figures", "tables"):  # nothing of an older study stays
+        shutil.rmtree(OUT / folder, ignore_errors=True)
+    for name, content in files.items():
+        (OUT / name).parent.mkdir(parents=True, exist_ok=True)
+        (OUT / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    entry.main(run, __doc__)

@@ -1,0 +1,176 @@
+"""Worker processes that may hang or die: each costs no more than the item it was at.
+
+`concurrent.futures` gives up its whole pool when one worker is killed, and cannot stop one that hangs. Media libraries
+do both on hostile files, so here every worker has its own pipe, an address-space limit and a deadline for each item.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import Any
+
+START_SECONDS = 120.0
+
+
+class WorkerError(RuntimeError):
+    """Worker processes cannot be started at all."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """In place of a result: what became of the worker."""
+
+    why: str
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: connection.Connection
+    item: tuple[int, Any, int] | None = None  # index, item, tries before
+    deadline: float = 0.0
+
+
+class Pool:
+    """`with Pool(work, 2, seconds=60, memory_bytes=2 << 30) as pool: for result in pool.map(items): ...`
+
+    `work` is a function of a module, called as `work(item)` in a worker; results come in the items' order. An item
+    whose worker hangs for `seconds`, or dies twice, gives `Lost` (dying is tried again once, since a worker may be
+    killed from outside). At most `ahead` items are worked on beyond the one that is waited for, which bounds memory.
+    The modules of `preload` are imported once for all workers.
+    """
+
+    def __init__(
+        self,
+        work: Callable,
+        workers: int,
+        *,
+        seconds: float,
+        memory_bytes: int,
+        ahead: int = 64,
+        preload: Sequence[str] = (),
+    ):
+        self._work, self._count, self._seconds = work, max(1, workers), seconds
+        self._memory_bytes, self._ahead = memory_bytes, max(ahead, 2 * workers)
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Pool:
+        self._workers = [self._start() for _ in range(self._count)]
+        return self
+
+    def __exit__(self, *_) -> None:
+        for worker in self._workers:
+            self._stop(worker)
+        self._workers = []
+
+    def map(self, items: Iterable) -> Iterator:
+        """Results of `work` in the order of `items`; `Lost` for an item that cost its worker."""
+        todo, again = enumerate(items), deque()
+        ready: dict[int, Any] = {}
+        awaited, exhausted = 0, False
+        while True:
+            for place, worker in enumerate(self._workers):
+                if worker.item is not None:
+                    continue
+                task = again.popleft() if again else None
+                if task is None and not exhausted and awaited + self._ahead > self._furthest(ready, awaited):
+                    drawn = next(todo, None)
+                    exhausted = drawn is None
+                    task = None if drawn is None else (*drawn, 0)
+                if task is not None:
+                    self._give(place, task)
+            busy = {w.pipe: (n, w) for n, w in enumerate(self._workers) if w.item is not None}
+            if not busy:
+                break
+            wait = max(0.0, min(w.deadline for _, w in busy.values()) - time.monotonic())
+            for pipe in connection.wait(list(busy), wait):
+                place, worker = busy[pipe]
+                index, item, tries = worker.item
+                try:
+                    ready[index] = worker.pipe.recv()
+                    worker.item = None
+                except (EOFError, OSError):
+                    worker.process.join(1)
+                    died = Lost(f"the worker died (exit code {worker.process.exitcode})")
+                    self._replace(place)
+                    if tries:
+                        ready[index] = died
+                    else:
+                        again.append((index, item, tries + 1))
+            now = time.monotonic()
+            for place, worker in enumerate(self._workers):
+                if worker.item is not None and worker.deadline <= now and not worker.pipe.poll():
+                    ready[worker.item[0]] = Lost(f"not done after {self._seconds:g} s")
+                    self._replace(place)
+            while awaited in ready:
+                yield ready.pop(awaited)
+                awaited += 1
+
+    def _furthest(self, ready: dict, awaited: int) -> int:
+        given = [w.item[0] for w in self._workers if w.item is not None]
+        return max([*ready, *given, awaited - 1]) + 1
+
+    def _give(self, place: int, task: tuple[int, Any, int]) -> None:
+        for _ in range(3):
+            worker = self._workers[place]
+            try:
+                worker.pipe.send(task[1])
+            except OSError:  # it died while idle
+                self._replace(place)
+                continue
+            worker.item, worker.deadline = task, time.monotonic() + self._seconds
+            return
+        raise WorkerError("worker processes die as soon as they are given work")
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, self._work, self._memory_bytes), daemon=True)
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        try:
+            if ours.poll(START_SECONDS) and ours.recv() == "ready":
+                return worker
+        except (EOFError, OSError):
+            pass
+        self._stop(worker)
+        raise WorkerError(f"a worker process does not start (exit code {process.exitcode}): is there enough memory?")
+
+    def _replace(self, place: int) -> None:
+        self._stop(self._workers[place])
+        self._workers[place] = self._start()
+
+    @staticmethod
+    def _stop(worker: _Worker) -> None:
+        worker.pipe.close()
+        worker.process.kill()
+        worker.process.join(5)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _serve(pipe: connection.Connection, work: Callable, memory_bytes: int) -> None:
+    try:
+        with open("/proc/self/statm") as file:
+            now = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + memory_bytes, resource.RLIM_INFINITY))
+    except (OSError, ValueError):
+        pass  # no such limit on this system: the deadline still holds
+    try:
+        pipe.send("ready")
+        while True:
+            pipe.send(work(pipe.recv()))
+    except (EOFError, OSError, KeyboardInterrupt):
+        return

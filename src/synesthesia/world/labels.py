@@ -1,0 +1,184 @@
+"""What the embedded world consists of: the kinds of things that are heard and seen, with their real label names.
+
+Names are VGGSound's and AudioSet's own. `regime` says which sense the evidence favours in this world:
+
+- ``heard and seen``: clear to both senses.
+- ``better heard``: clear to the ear; the pictures are small, dark or alike (three people who cough, sneeze, whistle).
+- ``better seen``: clear to the eye; the sounds are short knocks or soft noises that resemble one another.
+- ``several names``: labels with a comma, there so that the rule which drops such labels has something to drop.
+- ``unseen``: AudioSet's alone; VGGSound's list (as far as this world goes) lacks them.
+"""
+
+from dataclasses import dataclass
+
+HEARD_AND_SEEN, BETTER_HEARD, BETTER_SEEN = "heard and seen", "better heard", "better seen"
+SEVERAL_NAMES, UNSEEN = "several names", "unseen"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of thing.
+
+    `name`: its label, and its key everywhere in the world. `beat`: the shortest and longest time in seconds between
+    two of its events (barks, bounces, key strokes) and the share by which that time varies within a clip. `audioset`:
+    display names that an AudioSet clip of this kind carries; the first one always, each other one in some clips.
+    """
+
+    name: str
+    regime: str
+    beat: tuple[float, float, float]
+    audioset: tuple[str, ...] = ()
+
+
+MAIN: tuple[Kind, ...] = (
+    Kind("ambulance siren", HEARD_AND_SEEN, (0.45, 0.8, 0.0), ("Ambulance (siren)", "Emergency vehicle", "Siren")),
+    Kind("playing piano", HEARD_AND_SEEN, (0.22, 0.55, 0.1), ("Piano", "Music")),
+    Kind("dog barking", HEARD_AND_SEEN, (0.45, 1.1, 0.4), ("Bark", "Dog", "Animal")),
+    Kind("church bell ringing", HEARD_AND_SEEN, (1.1, 2.2, 0.03), ("Church bell", "Bell")),
+    Kind("helicopter", HEARD_AND_SEEN, (0.06, 0.1, 0.0), ("Helicopter", "Aircraft")),
+    Kind("playing drum kit", HEARD_AND_SEEN, (0.2, 0.33, 0.02), ("Drum kit", "Drum")),
+    Kind("train horning", HEARD_AND_SEEN, (2.2, 3.6, 0.2), ("Train horn", "Train")),
+    Kind(
+        "chicken crowing", HEARD_AND_SEEN, (2.2, 3.6, 0.25), ("Crowing, cock-a-doodle-doo", "Chicken, rooster", "Fowl")
+    ),
+    Kind("playing acoustic guitar", HEARD_AND_SEEN, (0.3, 0.7, 0.08), ("Acoustic guitar", "Guitar", "Music")),
+    Kind("fireworks banging", HEARD_AND_SEEN, (0.8, 1.8, 0.5), ("Fireworks", "Burst, pop")),
+    Kind("people coughing", BETTER_HEARD, (0.9, 2.0, 0.4), ("Cough",)),
+    Kind("people sneezing", BETTER_HEARD, (2.0, 3.6, 0.3), ("Sneeze",)),
+    Kind("people whistling", BETTER_HEARD, (0.25, 0.5, 0.2), ("Whistling",)),
+    Kind("thunder", BETTER_HEARD, (2.8, 4.5, 0.35), ("Thunder", "Thunderstorm")),
+    Kind("smoke detector beeping", BETTER_HEARD, (0.9, 1.5, 0.0), ("Smoke detector, smoke alarm", "Alarm")),
+    Kind("owl hooting", BETTER_HEARD, (2.0, 3.4, 0.2), ("Hoot", "Owl", "Bird")),
+    Kind("mosquito buzzing", BETTER_HEARD, (1.0, 2.5, 0.4), ("Mosquito", "Insect", "Buzz")),
+    Kind("cricket chirping", BETTER_HEARD, (0.35, 0.8, 0.06), ("Cricket", "Insect")),
+    Kind("police car (siren)", BETTER_HEARD, (0.28, 0.4, 0.0), ("Police car (siren)", "Emergency vehicle", "Siren")),
+    Kind("baby crying", BETTER_HEARD, (0.9, 1.5, 0.2), ("Baby cry, infant cry",)),
+    Kind("basketball bounce", BETTER_SEEN, (0.4, 1.1, 0.12), ("Basketball bounce", "Bouncing")),
+    Kind("playing tennis", BETTER_SEEN, (1.0, 2.4, 0.25), ("Whack, thwack",)),
+    Kind("bowling impact", BETTER_SEEN, (3.0, 4.6, 0.1), ("Clatter", "Roll")),
+    Kind("skateboarding", BETTER_SEEN, (1.4, 2.6, 0.3), ("Skateboard",)),
+    Kind("bird wings flapping", BETTER_SEEN, (0.12, 0.28, 0.1), ("Bird flight, flapping wings", "Bird")),
+    Kind("slot machine", BETTER_SEEN, (1.2, 2.2, 0.2), ("Jingle, tinkle",)),
+    Kind("swimming", BETTER_SEEN, (0.7, 1.2, 0.12), ("Splash, splatter", "Water")),
+    Kind("typing on computer keyboard", BETTER_SEEN, (0.1, 0.22, 0.5), ("Computer keyboard", "Typing")),
+    Kind("striking pool", BETTER_SEEN, (1.3, 3.0, 0.25), ("Chink, clink",)),
+    Kind("rope skipping", BETTER_SEEN, (0.36, 0.75, 0.06), ("Whip",)),
+)
+
+SEVERAL: tuple[Kind, ...] = (
+    Kind("race car, auto racing", SEVERAL_NAMES, (1.6, 3.2, 0.3), ("Race car, auto racing", "Car", "Vehicle")),
+    Kind("playing violin, fiddle", SEVERAL_NAMES, (0.4, 1.0, 0.2), ("Violin, fiddle", "Music")),
+    Kind("cattle, bovinae cowbell", SEVERAL_NAMES, (0.4, 0.9, 0.5), ("Cowbell", "Cattle, bovinae")),
+)
+
+# the last six are of the flavour of the better-seen labels: pictures tell, sounds are knocks and rustles
+OTHERS: tuple[Kind, ...] = (
+    Kind("Alarm clock", UNSEEN, (0.7, 1.1, 0.0), ("Alarm clock", "Alarm")),
+    Kind("Telephone bell ringing", UNSEEN, (2.4, 3.6, 0.05), ("Telephone bell ringing", "Telephone")),
+    Kind("Steam whistle", UNSEEN, (2.0, 3.4, 0.25), ("Steam whistle", "Whistle")),
+    Kind("Heart sounds, heartbeat", UNSEEN, (0.55, 1.0, 0.03), ("Heart sounds, heartbeat",)),
+    Kind("Duck", UNSEEN, (0.35, 0.9, 0.4), ("Duck", "Quack", "Fowl")),
+    Kind("Frog", UNSEEN, (0.6, 1.3, 0.25), ("Frog", "Croak", "Wild animals")),
+    Kind("Gong", UNSEEN, (2.6, 4.5, 0.2), ("Gong", "Percussion")),
+    Kind("Harp", UNSEEN, (0.12, 0.3, 0.1), ("Harp", "Music", "Plucked string instrument")),
+    Kind("Chainsaw", UNSEEN, (0.8, 2.2, 0.4), ("Chainsaw", "Light engine (high frequency)")),
+    Kind("Vacuum cleaner", UNSEEN, (1.0, 2.0, 0.2), ("Vacuum cleaner",)),
+    Kind("Hammer", UNSEEN, (0.4, 0.9, 0.15), ("Hammer", "Tools")),
+    Kind("Scissors", UNSEEN, (0.5, 1.0, 0.2), ("Scissors",)),
+    Kind("Chopping (food)", UNSEEN, (0.2, 0.45, 0.12), ("Chopping (food)", "Chop")),
+    Kind("Bicycle", UNSEEN, (0.05, 0.1, 0.02), ("Bicycle",)),
+    Kind("Writing", UNSEEN, (0.15, 0.35, 0.4), ("Writing", "Scratch")),
+    Kind("Shuffling cards", UNSEEN, (1.2, 2.0, 0.2), ("Shuffling cards",)),
+)
+
+# mids and positions in AudioSet's class_labels_indices.csv of every display name above
+AUDIOSET_ROWS: dict[str, tuple[int, str]] = {
+    "Baby cry, infant cry": (23, "/t/dd00002"),
+    "Whistling": (40, "/m/01w250"),
+    "Cough": (47, "/m/01b_21"),
+    "Sneeze": (49, "/m/01hsr_"),
+    "Heart sounds, heartbeat": (64, "/m/01jg02"),
+    "Animal": (72, "/m/0jbk"),
+    "Dog": (74, "/m/0bt9lr"),
+    "Bark": (75, "/m/05tny_"),
+    "Cattle, bovinae": (90, "/m/01xq0k1"),
+    "Cowbell": (92, "/m/0239kh"),
+    "Fowl": (98, "/m/025rv6n"),
+    "Chicken, rooster": (99, "/m/09b5t"),
+    "Crowing, cock-a-doodle-doo": (101, "/m/07qn5dc"),
+    "Duck": (104, "/m/09ddx"),
+    "Quack": (105, "/m/07qdb04"),
+    "Wild animals": (108, "/m/01280g"),
+    "Bird": (111, "/m/015p6"),
+    "Owl": (119, "/m/09d5_"),
+    "Hoot": (120, "/m/07r_80w"),
+    "Bird flight, flapping wings": (121, "/m/05_wcq"),
+    "Insect": (126, "/m/03vt0"),
+    "Cricket": (127, "/m/09xqv"),
+    "Mosquito": (128, "/m/09f96"),
+    "Buzz": (130, "/m/07pjwq1"),
+    "Frog": (132, "/m/09ld4"),
+    "Croak": (133, "/m/07st88b"),
+    "Music": (137, "/m/04rlf"),
+    "Plucked string instrument": (139, "/m/0fx80y"),
+    "Guitar": (140, "/m/0342h"),
+    "Acoustic guitar": (143, "/m/042v_gx"),
+    "Piano": (153, "/m/05r5c"),
+    "Percussion": (161, "/m/0l14md"),
+    "Drum kit": (162, "/m/02hnl"),
+    "Drum": (164, "/m/026t6"),
+    "Gong": (177, "/m/0mbct"),
+    "Violin, fiddle": (191, "/m/07y_7"),
+    "Harp": (199, "/m/03m5k"),
+    "Bell": (200, "/m/0395lw"),
+    "Church bell": (201, "/m/03w41f"),
+    "Thunderstorm": (286, "/m/0jb2l"),
+    "Thunder": (287, "/m/0ngt1"),
+    "Water": (288, "/m/0838f"),
+    "Vehicle": (300, "/m/07yv9"),
+    "Car": (307, "/m/0k4j"),
+    "Race car, auto racing": (315, "/m/0ltv"),
+    "Emergency vehicle": (322, "/m/03j1ly"),
+    "Police car (siren)": (323, "/m/04qvtq"),
+    "Ambulance (siren)": (324, "/m/012n7d"),
+    "Train": (329, "/m/07jdr"),
+    "Train horn": (331, "/m/0284vy3"),
+    "Aircraft": (335, "/m/0k5j"),
+    "Helicopter": (339, "/m/09ct_"),
+    "Bicycle": (341, "/m/0199g"),
+    "Skateboard": (342, "/m/06_fw"),
+    "Light engine (high frequency)": (344, "/t/dd00065"),
+    "Chainsaw": (347, "/m/01j4z9"),
+    "Chopping (food)": (366, "/m/07pn_8q"),
+    "Vacuum cleaner": (377, "/m/0d31p"),
+    "Scissors": (381, "/m/01lsmm"),
+    "Shuffling cards": (383, "/m/05rj2"),
+    "Typing": (384, "/m/0316dw"),
+    "Computer keyboard": (386, "/m/01m2v"),
+    "Writing": (387, "/m/081rb"),
+    "Alarm": (388, "/m/07pp_mv"),
+    "Telephone": (389, "/m/07cx4"),
+    "Telephone bell ringing": (390, "/m/07pp8cl"),
+    "Alarm clock": (395, "/m/046dlr"),
+    "Siren": (396, "/m/03kmc9"),
+    "Smoke detector, smoke alarm": (399, "/m/01y3hg"),
+    "Whistle": (402, "/m/0l156k"),
+    "Steam whistle": (403, "/m/06hck5"),
+    "Tools": (418, "/m/07k1x"),
+    "Hammer": (419, "/m/03l9g"),
+    "Fireworks": (432, "/m/0g6b5"),
+    "Burst, pop": (434, "/m/07qsvvw"),
+    "Chop": (438, "/m/07pczhz"),
+    "Chink, clink": (442, "/m/07q7njn"),
+    "Splash, splatter": (445, "/m/07rrlb6"),
+    "Basketball bounce": (465, "/m/018w8"),
+    "Whack, thwack": (468, "/m/07rdhzs"),
+    "Bouncing": (471, "/m/07pqn27"),
+    "Whip": (472, "/m/07rbp7_"),
+    "Scratch": (474, "/m/07qb_dv"),
+    "Roll": (477, "/m/07s8j8t"),
+    "Clatter": (489, "/m/07qmpdm"),
+    "Jingle, tinkle": (495, "/m/07qfgpx"),
+}
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*MAIN, *SEVERAL, *OTHERS)}

@@ -1,0 +1,108 @@
+"""The study's real dvc.yaml in a scratch folder, with stages that do nothing but write their outs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+UNCHANGED: dict[str, str] = {}  # what `stages` gives for the embedded preset; the same in every scratch folder
+
+STAND_IN = """
+import sys
+from pathlib import Path
+for out in sys.argv[1:]:
+    path = Path(out)
+    if path.suffix:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        for name in ("analysis.parquet", "adapter/weights"):
+            (path / name).parent.mkdir(exist_ok=True)
+            (path / name).write_text(out)
+"""
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """dvc.yaml, params.yaml (the embedded preset) and an empty DVC repository; no stage has run."""
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    shutil.copy(ROOT / "params/embedded.yaml", tmp_path / "params.yaml")
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    Repo.init(str(tmp_path), no_scm=True).close()
+
+    def change(key, value):
+        """Set one parameter, named as `a/b/c` (names may hold dots)."""
+        values = yaml.safe_load(Path("params.yaml").read_text())
+        at = values
+        *parents, last = key.split("/")
+        for part in parents:
+            at = at[part]
+        assert last in at, f"no parameter {key}"
+        at[last] = value
+        Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def stages():
+        """What DVC would compare of each stage item: command, paths, and the parameters that it reads."""
+        repo = Repo(str(tmp_path))
+        try:
+            found = {}
+            for stage in repo.index.stages:
+                read = [dep.read_params() for dep in stage.deps if hasattr(dep, "read_params")]
+                paths = [[p.def_path for p in side] for side in (stage.deps, stage.outs)]
+                found[stage.name] = json.dumps([stage.cmd, paths, read], sort_keys=True, default=str)
+            return found
+        finally:
+            repo.close()
+
+    if not UNCHANGED:
+        UNCHANGED.update(stages())
+    return SimpleNamespace(change=change, stages=stages, unchanged=UNCHANGED)
+
+
+@pytest.fixture
+def ran(scratch):
+    """The scratch study after a `dvc repro` with stand-ins for the stages; gives `dvc` to go on with."""
+    pipeline = yaml.safe_load(Path("dvc.yaml").read_text())
+    Path("stand_in.py").write_text(STAND_IN)
+    for stage in pipeline["stages"].values():
+        body = stage.get("do", stage)
+        outs = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"] + body.get("metrics", [])]
+        body["cmd"] = " ".join(["python stand_in.py", *outs, "#", body["cmd"]])
+        for dep in body["deps"]:
+            if "${" not in dep and not dep.startswith("out/"):
+                Path(dep).parent.mkdir(parents=True, exist_ok=True)
+                Path(dep).write_text("source")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    for path in [model["checkpoint"] for model in params["models"].values()] + [params["switch"]["checkpoint"]]:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        Path(path, "weights").write_text(path)
+    Path("dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+    def dvc(*arguments):
+        command = [sys.executable, "-m", "dvc", *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    dvc("repro", "--quiet")
+    scratch.dvc = dvc
+    scratch.status = lambda: json.loads(dvc("status", "--json"))
+    return scratch

@@ -1,0 +1,119 @@
+"""Changing one parameter makes DVC run exactly the stages that depend on it."""
+
+from pathlib import Path
+
+import pytest
+
+from synesthesia import sizes
+from synesthesia.stages import log
+
+pytestmark = pytest.mark.slow  # DVC needs most of a second to resolve dvc.yaml
+
+MODELS = ("qwen2-audio", "qwen2-vl", "qwen2-5-omni")
+TO_AUDIO = tuple(
+    "visual-to-audio" + rest for rest in ("", "-kl", "-kl-and-labels", "-ground-truth", "-without-anti-forgetting")
+)
+TO_VISUAL = ("audio-to-visual", "audio-to-visual-ground-truth")
+SETTINGS = TO_AUDIO + TO_VISUAL
+
+
+def each(stage, items):
+    return {f"{stage}@{item}" for item in items}
+
+
+CHANGES = [
+    ("data/vggsound_list", "data/other.csv", {"curate"}),
+    ("curate/seed", 1, {"curate"}),
+    ("curate/largest_pixels", 12544, {"curate"}),
+    ("curate/analysis_clips_a_label", 10, {"curate"}),
+    ("ask/seed", 1, {"ask"}),
+    ("ask/distractors", "uniform", {"ask"}),
+    ("answer/read", "text", each("answer", MODELS) | each("examine", SETTINGS)),
+    ("models/qwen2-5-omni/batch_clips", 8, {"answer@qwen2-5-omni", "report"}),
+    (
+        "models/qwen2-audio/precision",
+        "bfloat16",
+        {"answer@qwen2-audio", "report"} | each("distill", TO_AUDIO) | each("examine", TO_AUDIO),
+    ),
+    (
+        "models/qwen2-vl/precision",
+        "bfloat16",
+        {"answer@qwen2-vl", "report"} | each("distill", TO_VISUAL) | each("examine", TO_VISUAL),
+    ),
+    ("gap/audio", "qwen2-5-omni", {"gap", "report"}),
+    ("switch/epochs", 13, {"switch"}),
+    ("switch/learning_rate", 0.002, {"switch"}),
+    ("route/mode", "true_gap", {"route"}),
+    ("route/threshold", 0.6, {"route", "switch"}),
+    ("distill/lora/rank", 8, each("distill", SETTINGS)),
+    ("distill/training/temperature", 1.0, each("distill", SETTINGS)),
+    ("distill/settings/visual-to-audio-kl/kl", False, {"distill@visual-to-audio-kl", "report"}),
+    ("distill/settings/audio-to-visual/anti_forgetting", False, {"distill@audio-to-visual", "report"}),
+    ("report/bootstrap_samples", 500, {"report"}),
+    ("report/bounds/switch.balanced_accuracy", 0.5, {"report"}),
+    ("size", "paper", {"report"}),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), CHANGES, ids=[key for key, _, _ in CHANGES])
+def test_a_parameter_marks_exactly_the_stages_that_read_it(scratch, key, value, expected):
+    before = scratch.unchanged
+    scratch.change(key, value)
+    after = scratch.stages()
+    assert before.keys() == after.keys()
+    assert {name for name in after if after[name] != before[name]} == expected
+
+
+def test_the_graph_has_every_model_and_setting(scratch):
+    names = set(scratch.unchanged)
+    single = {"curate", "ask", "gap", "switch", "route", "report"}
+    assert names == single | each("answer", MODELS) | each("distill", SETTINGS) | each("examine", SETTINGS)
+
+
+def test_a_typo_stops_the_check_with_the_keys_full_name(scratch):
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("temperature: 2.0", "temprature: 2.0"))
+    with pytest.raises(SystemExit, match=r"distill\.training\.temprature: unknown key; did you mean temperature\?"):
+        sizes.main(["check"])
+
+
+def test_dvc_itself_reruns_exactly_the_marked_stages(ran):
+    assert ran.status() == {}
+    assert log.outdated() == {}
+
+    text = Path("params.yaml").read_bytes()
+    for key, value, expected in [
+        ("route/mode", "true_gap", {"route"}),
+        ("distill/lora/rank", 8, each("distill", SETTINGS)),
+        ("report/bootstrap_samples", 500, {"report"}),
+    ]:
+        ran.change(key, value)
+        assert set(ran.status()) == expected
+        Path("params.yaml").write_bytes(text)
+
+    ran.change("route/mode", "true_gap")
+    assert "Running stage 'route'" in (said := ran.dvc("repro"))
+    assert said.count("Running stage") == 1, "equal outs must not run what follows"
+    assert ran.status() == {}
+
+    Path("src/synesthesia/questions.py").write_text("changed")
+    assert set(ran.status()) == {"ask"}
+    assert log.outdated() == {"ask": "src/synesthesia/questions.py modified"}
+
+    Path("data").unlink()
+    assert log.outdated() == {"ask": "src/synesthesia/questions.py modified"}, "absent data make nothing outdated"
+
+
+def test_repro_goes_on_when_another_machine_made_other_data(ran):
+    Path("data").unlink()
+    Path("data").mkdir()
+    Path("data/clip.mp4").write_text("these bytes")
+    ran.dvc("add", "data", "--quiet")
+    ran.dvc("repro", "--quiet")
+    assert ran.status() == {}
+    tracked = Path("data.dvc").read_text()
+
+    Path("data/clip.mp4").write_text("those bytes")
+    assert "Running stage 'curate'" in ran.dvc("repro")
+    assert Path("data.dvc").read_text() != tracked
+    assert ran.status() == {}

@@ -1,0 +1,117 @@
+"""Studies with pieces missing: the report says so in words, and neither crashes nor prints nan."""
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from study import Maker, parameters
+from synesthesia import figures, tables
+from synesthesia.report import study as studies
+from synesthesia.report import tabulate
+from synesthesia.stages import report
+
+
+def told(maker, monkeypatch):
+    """The page's text and the metrics of a study."""
+    monkeypatch.chdir(maker.out.parent)
+    monkeypatch.setattr(figures, "save", lambda figure, name, form: name.encode())  # drawn and laid out, not written
+    report.run(maker.params)
+    page = re.sub(r'src="[^"]*"', "", (maker.out / "report/index.html").read_text())
+    assert not re.search(r"\b(nan|None|inf)\b", page)
+    return page, json.loads((maker.out / "report/metrics.json").read_text())
+
+
+def without(given, **changed):
+    settings = {k: s for k, s in given.distill.settings.items() if s.labels not in changed.get("labels", ())}
+    return given.model_copy(update={"distill": given.distill.model_copy(update={"settings": settings})})
+
+
+def test_clips_and_questions_alone_make_a_report_of_what_is_missing(tmp_path, monkeypatch):
+    maker = Maker(tmp_path / "out", parameters(), labels=2, clips=2, unseen=1)
+    maker.write_clips()
+    (maker.out / "curate/counts.json").write_text("not json")
+    page, metrics = told(maker, monkeypatch)
+    assert "No respondent has answered yet." in page
+    assert page.count("cannot be said") == 8
+    assert "gap.parquet is missing" in page
+    assert "is not JSON" in page
+    assert metrics == {"unparseable": {"all": 0.0}}
+
+
+def test_one_label_and_a_switch_with_one_answer_are_said_in_words(tmp_path, monkeypatch):
+    maker = Maker(tmp_path / "out", parameters(), labels=1, clips=4, unseen=1)
+    maker.knows["audio"] = dict.fromkeys(maker.labels + maker.unseen, 0.0)
+    maker.write()
+    page, metrics = told(maker, monkeypatch)
+    assert "all finetune clips have the same true answer" in page
+    assert "balanced_accuracy" not in metrics["switch"]
+    assert "know 1 of 1 labels" in page
+
+
+def test_no_unseen_clips_no_ground_truth_and_an_absent_answer_file(tmp_path, monkeypatch):
+    maker = Maker(tmp_path / "out", without(parameters(), labels=("ground_truth",)), labels=3, clips=4, unseen=0)
+    maker.write()
+    (maker.out / "answer/qwen2.5-omni/test.parquet").unlink()
+    (maker.out / "examine/visual-to-audio/test.parquet").write_bytes(b"broken")
+    (maker.out / "switch/history.csv").unlink()
+    page, metrics = told(maker, monkeypatch)
+    assert "No question belongs to the unseen split" in page
+    assert "the parameters have no such setting" in page
+    assert "qwen2.5-omni/test.parquet is missing" in page
+    assert "test.parquet is not a table of this project" in page
+    assert "recovered_share_of_ground_truth" not in metrics
+    assert set(metrics["student_minus_teacher"]) == {"analysis"}
+    assert "unseen" not in metrics
+
+
+@pytest.fixture
+def loaded(maker, tmp_path):
+    """A copy of the made-up study to spoil."""
+    shutil.copytree(maker.out, tmp_path / "out", ignore=shutil.ignore_patterns("report"))
+    return tmp_path / "out"
+
+
+def spoil(path, change):
+    frame = pd.DataFrame(tables.read(path, tables.ANSWER).to_pylist()).astype({"choice": object})
+    frame["choice"] = frame["choice"].where(frame["choice"].notna(), None)
+    tables.write(tables.from_rows(change(frame).to_dict("records"), tables.ANSWER, "x"), path, tables.ANSWER)
+
+
+def test_missing_and_foreign_answers_are_counted_in_a_note(maker, loaded):
+    path = loaded / "answer/qwen2-vl/analysis.parquet"
+    spoil(path, lambda f: f.iloc[3:].assign(question_id=["nobody asked", *f["question_id"].iloc[4:]]))
+    study = studies.load(maker.params, loaded)
+    assert any("1 answers to questions not in analysis" in note for note in study.notes)
+    assert any("only 68 of 72 questions" in note for note in study.notes)
+    assert len(study.pair("analysis", "qwen2-audio", "qwen2-vl")) == 68
+
+
+def test_answers_of_somebody_else_are_not_taken_for_the_models(maker, loaded):
+    spoil(loaded / "answer/qwen2-vl/analysis.parquet", lambda f: f.assign(respondent="impostor"))
+    study = studies.load(maker.params, loaded)
+    assert study.of("qwen2-vl", "analysis").empty
+    assert any("'impostor'" in note for note in study.notes)
+
+
+def test_several_humans_on_one_question_all_count(maker, loaded):
+    path = loaded / "answer/human-ears/analysis.parquet"
+    spoil(path, lambda f: pd.concat([f.assign(respondent=name) for name in ("human-17", "human-18")]))
+    table = tabulate.table1(studies.load(maker.params, loaded)).set_index("respondent")
+    assert table.loc["human-audio", "analysis_answers"] == 2 * 72
+
+
+def test_predictions_without_a_column_are_left_out_with_its_name(maker, loaded):
+    path = loaded / "switch/predictions.parquet"
+    pd.read_parquet(path).drop(columns="target").to_parquet(path)
+    study = studies.load(maker.params, loaded)
+    assert study.switch is None
+    assert any("lacks target" in note for note in study.notes)
+
+
+def test_a_study_without_questions_stops_with_a_sentence(maker, loaded):
+    (loaded / "ask/questions.parquet").unlink()
+    with pytest.raises(tables.TableError, match="run `dvc repro`"):
+        studies.load(maker.params, loaded)

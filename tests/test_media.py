@@ -1,0 +1,235 @@
+"""Real files, decoded: the chosen frames, the samples, and the reason where there are none."""
+
+import io
+import shutil
+import subprocess
+import wave
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+import clips
+from synesthesia import media, workers
+
+PARAMS = {**clips.PARAMS, "jpeg_quality": 100}
+
+
+def pictures(clip: media.Clip) -> list[np.ndarray]:
+    return [np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int) for jpeg in clip.jpegs]
+
+
+def reference(path) -> list[np.ndarray]:
+    """The rule, done the long way: every frame decoded, the first at or after each second, else the last."""
+    with av.open(str(path)) as container:
+        start = (container.start_time or 0) / av.time_base
+        frames = [(frame.time - start, frame) for frame in container.decode(video=0)]
+    frames = [(t, frame) for t, frame in frames if -1e-3 <= t < 10 - 1e-3]
+    chosen = [next((f for t, f in frames if t >= k - 1e-3), frames[-1][1]) for k in range(10)]
+    return [frame.to_ndarray(format="rgb24").astype(int) for frame in chosen]
+
+
+VARIANTS = {
+    "b-frames.mp4": {"fps": 15, "bframes": 3, "gop": 60, "rate": 44100, "layout": "stereo"},
+    "ntsc.mp4": {"fps": Fraction(12000, 1001)},
+    "key-frames-only.mp4": {"gop": 1, "bframes": 0},
+    "five-frames-a-second.mkv": {"fps": 5, "audio": "flac"},
+    "variable.mp4": {"fps": 10, "keep": lambda n: n % 7 in (0, 3) or n > 90},
+    "gap.mkv": {"fps": 10, "bframes": 0, "keep": lambda n: not 22 < n < 58},
+    "nine-seconds.mp4": {"seconds": 9},
+    "twelve-seconds.mp4": {"seconds": 12, "fps": 5},
+    "vp9.webm": {
+        "video": "libvpx-vp9",
+        "audio": "libopus",
+        "rate": 48000,
+        "options": {"deadline": "realtime"},
+        "fps": 5,
+    },
+    "vp8.webm": {"video": "libvpx", "audio": "libopus", "rate": 48000, "options": {"deadline": "realtime"}, "fps": 5},
+    "mpeg4.avi": {"video": "mpeg4", "audio": "libmp3lame", "options": {}, "bframes": 0},
+    "mpeg2.ts": {"video": "mpeg2video", "audio": "mp2", "options": {}, "fps": 25},
+    "ten-bit-surround.mp4": {"pix_fmt": "yuv420p10le", "layout": "5.1", "rate": 48000},
+    "mono-8k.mp4": {"layout": "mono", "rate": 8000},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_ten_frames_and_all_samples_of_every_kind_of_file(tmp_path, name):
+    path = clips.make(tmp_path / name, **VARIANTS[name])
+    clip = media.decode(path, **PARAMS)
+    assert clip.audio.dtype == np.int16 and clip.audio.shape == (160000,)
+    assert clip.size == (96, 64) and len(clip.jpegs) == 10
+    for ours, theirs in zip(pictures(clip), reference(path), strict=True):
+        assert ours.shape == theirs.shape and np.abs(ours - theirs).mean() < 8  # JPEG, and another frame would be 20
+
+
+@pytest.mark.parametrize("name", ["b-frames.mp4", "ntsc.mp4", "variable.mp4", "gap.mkv", "twelve-seconds.mp4"])
+def test_skipping_unwanted_frames_changes_no_bit(tmp_path, monkeypatch, name):
+    path = clips.make(tmp_path / name, **VARIANTS[name])
+    decoded = []
+    timed = media._timed
+    monkeypatch.setattr(media, "_timed", lambda frames, stream: decoded.append(1) or timed(frames, stream))
+    fast = media.decode(path, **PARAMS)
+    assert not decoded, "the short way was not taken"
+    monkeypatch.setattr(media, "_wanted_stamps", lambda *_: None)
+    assert media.decode(path, **PARAMS).jpegs == fast.jpegs and decoded
+
+
+def test_b_frames_without_presentation_times_come_out_in_order(tmp_path):
+    for name in ("a.mp4", "a.avi"):
+        clips.make(tmp_path / name, fps=12, bframes=3, audio="libmp3lame")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    ours = pictures(media.decode(tmp_path / "a.avi", **PARAMS))
+    nearest = [int(np.argmin([np.abs(one - frame).mean() for frame in frames])) for one in ours]
+    assert all(abs(found - 12 * k) <= 3 for k, found in enumerate(nearest)), nearest
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg's command line is not installed")
+@pytest.mark.parametrize("rotate", [0, 90, 180])
+def test_same_pixels_and_samples_as_the_ffmpeg_command_line(tmp_path, rotate):
+    path = clips.make(tmp_path / "a.mp4", size=(160, 90), fps=Fraction(12000, 1001), rate=44100, layout="stereo")
+    if rotate:
+        turned = tmp_path / "turned.mp4"
+        command = ["ffmpeg", "-v", "error", "-i", str(path), "-c", "copy", "-metadata:s:v", f"rotate={rotate}"]
+        subprocess.run([*command, str(turned)], check=True, stdin=subprocess.DEVNULL)
+        path = turned
+    clip = media.decode(path, **PARAMS)
+    width, height = clip.size
+    assert (width < height) == (rotate in (90, 270))
+    frames = f"select='gte(t+1e-3,selected_n)',scale={width}:{height}:flags=bicubic"
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-i",
+        str(path),
+        "-t",
+        "10",
+        "-ac",
+        "1",
+        "-ar",
+        "16000",
+        str(tmp_path / "a.wav"),
+    ]
+    command += ["-t", "10", "-vf", frames, "-vsync", "passthrough", str(tmp_path / "%02d.png")]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    with wave.open(str(tmp_path / "a.wav")) as sound:
+        theirs = np.frombuffer(sound.readframes(sound.getnframes()), "<i2").astype(int)
+    assert len(theirs) == 160000 and np.abs(theirs - clip.audio).max() <= 4
+    files = sorted(tmp_path.glob("*.png"))
+    assert len(files) == 10
+    for ours, file in zip(pictures(clip), files, strict=True):
+        assert np.abs(ours - np.asarray(Image.open(file).convert("RGB")).astype(int)).mean() < 6
+
+
+def test_a_short_end_is_silence_and_the_last_frame(tmp_path):
+    clip = media.decode(clips.make(tmp_path / "a.mkv", seconds=9, audio="flac"), **PARAMS)
+    assert not clip.audio[9 * 16000 + 100 :].any() and clip.audio[9 * 16000 - 400 :].any()
+    assert clip.jpegs[9] == clip.jpegs[8] != clip.jpegs[7] or len(set(clip.jpegs)) == 10
+
+
+@pytest.mark.parametrize(
+    ("size", "largest", "expected"),
+    [((1280, 720), 262144, (682, 384)), ((640, 360), 262144, (640, 360)), ((97, 65), 10**6, (96, 64)),
+     ((720, 1280), 9408, (72, 128)), ((4000, 2), 9408, (4000, 2)), ((512, 512), 262144, (512, 512))],
+)  # fmt: skip
+def test_pictures_shrink_only_where_they_are_too_large(size, largest, expected):
+    width, height = media.fit(*size, largest)
+    assert (width, height) == expected and width * height <= largest
+
+
+def test_odd_sizes_and_other_pixel_ratios_are_shown_right(tmp_path):
+    path = clips.make(tmp_path / "a.mkv", video="ffv1", size=(97, 65), options={}, pix_fmt="yuv444p", fps=5)
+    assert media.decode(path, **PARAMS).size == (96, 64)
+
+
+def reason(path, **changes) -> tuple[str, str]:
+    with pytest.raises(media.MediaError) as caught:
+        media.decode(path, **{**PARAMS, **changes})
+    return caught.value.reason, caught.value.detail
+
+
+def test_every_kind_of_damage_has_its_reason(tmp_path):
+    def write(name: str, data: bytes):
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    whole = clips.make(tmp_path / "a.mp4").read_bytes()
+    fast = clips.make(tmp_path / "b.mp4", container={"movflags": "faststart"}).read_bytes()
+    webm = clips.make(tmp_path / "c.mkv").read_bytes()
+    assert reason(tmp_path / "none.mp4")[0] == "absent"
+    assert reason(write("empty.mp4", b""))[0] == "empty file"
+    assert reason(write("text.mp4", b"<html>not found</html>" * 50))[0] == "not a media file"
+    assert reason(tmp_path)[0] == "not a media file"
+    assert reason(write("cut.mp4", whole[: len(whole) // 2]))[0] == "truncated"
+    assert reason(write("cut-late-index.mp4", fast[: len(fast) // 2]))[0] == "truncated"
+    assert reason(write("cut.mkv", webm[: len(webm) // 2])) == (
+        "truncated", reason(tmp_path / "cut.mkv")[1])  # fmt: skip
+    assert "file announces" in reason(tmp_path / "cut.mkv")[1]
+    assert reason(clips.make(tmp_path / "deaf.mp4", audio=None))[0] == "no audio stream"
+    assert reason(clips.make(tmp_path / "blind.mp4", video=None))[0] == "no video stream"
+    assert reason(clips.make(tmp_path / "short.mp4", seconds=5)) == ("too short", "video for 5.0 s, 8 s are needed")
+    assert reason(clips.make(tmp_path / "mute.mp4", audio_seconds=4))[0] == "too short"
+
+
+def test_a_picture_on_a_song_is_no_video(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "PNG")
+    with av.open(str(tmp_path / "song.mp3"), "w") as out:
+        sound = out.add_stream("libmp3lame", rate=16000, layout="mono")
+        cover = out.add_stream("png", rate=1)
+        cover.width = cover.height = 64
+        cover.pix_fmt = "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        out.mux(cover.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 64)))))
+        out.mux(cover.encode())
+        wave_ = clips.tone(10, 16000, 1)
+        for start in range(0, 160000, 1152):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave_[:, start : start + 1152]), "fltp", "mono")
+            frame.sample_rate, frame.pts = 16000, start
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode())
+    assert reason(tmp_path / "song.mp3")[0] == "no video stream"
+
+
+def attempt(path: str) -> str:
+    try:
+        media.decode(path, **PARAMS)
+        return "whole"
+    except media.MediaError as error:
+        return error.reason
+
+
+def test_mutated_files_are_decoded_or_put_aside_and_never_stop_the_others(tmp_path):
+    rng = np.random.default_rng(0)
+    good = clips.make(tmp_path / "good.mp4", fps=3)
+    data = good.read_bytes()
+    paths = []
+    for n in range(60):
+        changed = bytearray(data)
+        kind = n % 4
+        if kind == 0:  # flipped bytes anywhere
+            for place in rng.integers(0, len(changed), rng.integers(1, 30)):
+                changed[place] = rng.integers(256)
+        elif kind == 1:  # cut anywhere
+            del changed[rng.integers(len(changed)) :]
+        elif kind == 2:  # flipped in the index, where sizes and counts are
+            for place in rng.integers(data.rfind(b"moov"), len(changed), 3):
+                changed[place] = rng.integers(256)
+        else:  # a huge or zero declared size
+            place = int(
+                rng.choice([data.rfind(name) for name in (b"moov", b"mdat", b"stbl", b"stsz", b"stts", b"trak")])
+            )
+            changed[place - 4 : place] = bytes(rng.choice([[255] * 4, [0] * 4, [127, 255, 255, 255]]).tolist())
+        paths.append(tmp_path / f"{n}.mp4")
+        paths[-1].write_bytes(changed)
+    order = [str(path) for bad in paths for path in (bad, good)]
+    with workers.Pool(attempt, 2, seconds=20, memory_bytes=2 << 30) as pool:
+        answers = list(pool.map(order))
+    assert set(answers[1::2]) == {"whole"}
+    reasons = {answer if isinstance(answer, str) else "timed out or crashed" for answer in answers[::2]}
+    known = {"whole", "empty file", "not a media file", "truncated", "no audio stream", "no video stream", "too short"}
+    assert reasons <= known | {"undecodable", "timed out or crashed"} and len(reasons) >= 3

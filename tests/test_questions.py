@@ -1,0 +1,222 @@
+"""The question's wording, its options' statistics, and what is read as a letter."""
+
+import csv
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2, chisquare
+
+from synesthesia import questions, tables
+
+OPTIONS = ["police car", "ice cream van", "dog barking", "A", "plastic bottle crushing"]
+STAT = Path(__file__).parent / "lists/vggsound_stat.csv"
+
+
+def real_frequencies() -> dict[str, int]:
+    with open(STAT, newline="") as file:
+        return {label: int(count) for label, count, _ in csv.reader(file) if "," not in label}
+
+
+def clips(labels: list[list[str]], dataset: str = "vggsound", split: str = "finetune") -> pa.Table:
+    rows = [
+        {"clip_id": f"v{n}_000010", "video_id": f"v{n}", "dataset": dataset, "labels": own, "split": split}
+        | {"shard": 0, "row": n}
+        for n, own in enumerate(labels)
+    ]
+    return tables.from_rows(rows, tables.CLIP, "clips")
+
+
+def test_prompt_is_the_papers_word_for_word():
+    assert questions.prompt(["police car", "ice cream van", "plastic bottle crushing"]) == (
+        "Classify the sounding object into one of the categories below:\nA. police car\nB. ice cream van\n"
+        "C. plastic bottle crushing\nRespond only with a single letter from A to C."
+    )
+    assert questions.prompt([str(n) for n in range(10)]).endswith(
+        "J. 9\nRespond only with a single letter from A to J."
+    )
+
+
+CLEAR = ["C", "c", " C\n", "C.", "(C)", "[C]", "C)", "C. dog barking", "(C) Dog barking.", "dog barking"]
+CLEAR += ["Dog barking.", "Answer: C", "answer: C. dog barking", "C: dog barking"]
+UNCLEAR = [
+    None,
+    "",
+    " ",
+    "F",
+    "J.",
+    "A or B",
+    "A, B",
+    "AB",
+    "A dog barking",
+    "I",
+    "the dog",
+    "C. police car",
+    "It is C",
+]
+UNCLEAR += ["police car or dog barking", "Answer:", "?", "1", "B. A", "é", "C D", "Ｃ"]
+
+
+@pytest.mark.parametrize("text", CLEAR)
+def test_clear_answers_are_read(text):
+    assert questions.parse_letter(text, OPTIONS) == 2
+
+
+@pytest.mark.parametrize("text", UNCLEAR)
+def test_anything_else_is_none_and_never_a_guess(text):
+    assert questions.parse_letter(text, OPTIONS) is None
+
+
+def test_an_option_that_is_another_options_letter_is_ambiguous():
+    assert questions.parse_letter("A", ["B", "A", "dog"]) is None
+    assert questions.parse_letter("C", ["B", "A", "dog"]) == 2
+
+
+@given(st.text(max_size=30))
+def test_whatever_is_read_stands_in_the_text(text):
+    index = questions.parse_letter(text, OPTIONS)
+    if index is not None:
+        assert tables.LETTERS[index] in text.upper() or OPTIONS[index] in text.casefold()
+
+
+@given(st.integers(0, 9), st.sampled_from(["{}", "{}.", "({})", "Answer: {}", "{}. {}", "({}) {}"]), st.integers(2, 10))
+def test_every_way_of_naming_an_option_is_read_where_it_exists(index, form, count):
+    options = [f"sound {n}" for n in range(count)]
+    text = form.format(tables.LETTERS[index], options[index] if index < count else "sound")
+    assert questions.parse_letter(text, options) == (index if index < count else None)
+
+
+LABELS = [f"label {n}" for n in range(14)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.lists(st.sampled_from(LABELS), min_size=1, max_size=4, unique=True), min_size=1, max_size=12),
+    st.integers(2, 10),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["frequency", "uniform"]),
+)
+def test_every_question_has_one_true_option_and_no_second(labels, count, seed, distractors):
+    table = {"vggsound": {label: 1 + n for n, label in enumerate(LABELS)}}
+    for row, own in zip(
+        questions.sample(clips(labels), seed, count, distractors, table).to_pylist(), labels, strict=True
+    ):
+        assert len(set(row["options"])) == count
+        assert row["options"][row["answer"]] in own
+        assert [option for option in row["options"] if option in own] == [row["options"][row["answer"]]]
+        assert row["question_id"] == row["clip_id"] + "-q"
+
+
+def test_a_question_does_not_depend_on_the_other_clips_or_their_order():
+    table = clips([[LABELS[n % 14]] for n in range(200)])
+    frequencies = questions.frequencies(table)
+    whole = {row["clip_id"]: row for row in questions.sample(table, 3, 10, "frequency", frequencies).to_pylist()}
+    some = table.take(pa.array(np.random.default_rng(0).permutation(200)[:50]))
+    for row in questions.sample(some, 3, 10, "frequency", frequencies).to_pylist():
+        assert row == whole[row["clip_id"]]
+
+
+def test_a_frequency_that_moves_by_one_changes_few_questions():
+    frequencies = real_frequencies()
+    table = clips([[label] for label in frequencies for _ in range(10)])
+    before = questions.sample(table, 0, 10, "frequency", {"vggsound": frequencies})
+    frequencies["dog barking"] += 1
+    after = questions.sample(table, 0, 10, "frequency", {"vggsound": frequencies})
+    pairs = zip(before["options"].to_pylist(), after["options"].to_pylist(), strict=True)
+    assert sum(a != b for a, b in pairs) <= 3
+
+
+def test_the_true_position_is_even_over_the_letters():
+    drawn = questions.sample(clips([[LABELS[n % 14]] for n in range(20000)]), 0, 10, "frequency")
+    counts = np.bincount(drawn["answer"].to_numpy(), minlength=10)
+    assert chisquare(counts).pvalue > 0.001
+
+
+def test_the_true_label_of_a_clip_of_several_is_even_over_them():
+    own = LABELS[:4]
+    table = clips([own] * 8000)
+    drawn = questions.sample(
+        table, 0, 10, "frequency", {"vggsound": {label: 1 + 9 * n for n, label in enumerate(LABELS)}}
+    )
+    truth = [
+        options[answer]
+        for options, answer in zip(drawn["options"].to_pylist(), drawn["answer"].to_pylist(), strict=True)
+    ]
+    assert chisquare([truth.count(label) for label in own]).pvalue > 0.001
+
+
+def test_one_distractor_follows_the_real_lists_frequencies():
+    frequencies = real_frequencies()
+    weights = np.array(list(frequencies.values()), float)
+    names = list(frequencies)
+    draws = 60
+    table = clips([[label] for label in names for _ in range(draws)])
+    drawn = questions.sample(table, 0, 2, "frequency", {"vggsound": frequencies})
+    options, answers = drawn["options"].to_pylist(), drawn["answer"].to_numpy()
+    index = {name: n for n, name in enumerate(names)}
+    seen = np.bincount([index[pair[1 - a]] for pair, a in zip(options, answers, strict=True)], minlength=len(names))
+    chances = weights[None, :] / (weights.sum() - weights[:, None])
+    np.fill_diagonal(chances, 0)
+    assert chisquare(seen, draws * chances.sum(0)).pvalue > 0.001
+
+
+def test_nine_distractors_are_drawn_as_numpy_draws_without_replacement():
+    weights = np.array([1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610], float)
+    table = clips([[LABELS[0]]] * 6000)
+    frequencies = {label: int(weight) for label, weight in zip(LABELS, weights, strict=True)}
+    options = questions.sample(table, 5, 6, "frequency", {"vggsound": frequencies})["options"].to_pylist()
+    ours = np.array([sum(label in row for row in options) for label in LABELS[1:]])
+    rng = np.random.default_rng(0)
+    chances = weights[1:] / weights[1:].sum()
+    theirs = np.zeros(13)
+    for _ in range(6000):
+        theirs[rng.choice(13, 5, replace=False, p=chances)] += 1
+    statistic = ((ours - theirs) ** 2 / (ours + theirs)).sum()
+    assert statistic < chi2.ppf(0.999, 12)
+
+
+def test_uniform_distractors_ignore_the_frequencies():
+    frequencies = {label: 10**n for n, label in enumerate(LABELS)}
+    options = questions.sample(clips([[LABELS[0]]] * 6000), 0, 2, "uniform", {"vggsound": frequencies})[
+        "options"
+    ].to_pylist()
+    assert chisquare([sum(label in row for row in options) for label in LABELS[1:]]).pvalue > 0.001
+
+
+def test_each_data_set_has_its_own_labels():
+    both = pa.concat_tables(
+        [clips([[f"a{n}"] for n in range(12)]), clips([[f"b{n}"] for n in range(12)], "audioset", "unseen")]
+    )
+    both = both.set_column(0, tables.CLIP.field("clip_id"), pa.array([f"c{n}" for n in range(24)]))
+    for row in questions.sample(both, 0, 10, "frequency").to_pylist():
+        assert {option[0] for option in row["options"]} == {"a" if row["split"] == "finetune" else "b"}
+
+
+def test_too_few_labels_no_clips_and_unknown_labels_are_named():
+    with pytest.raises(questions.QuestionError, match=r"ask.options: 10, but only 7 labels"):
+        questions.sample(clips([[label] for label in LABELS[:7]]), 0, 10, "frequency")
+    with pytest.raises(questions.QuestionError, match="no clips"):
+        questions.sample(clips([]), 0, 10, "frequency")
+    with pytest.raises(questions.QuestionError, match="'label 13' is not in the table"):
+        questions.sample(clips([["label 13"]]), 0, 2, "frequency", {"vggsound": {"x": 1, "y": 1}})
+    with pytest.raises(questions.QuestionError, match="has 4 itself"):
+        questions.sample(clips([LABELS[:4]]), 0, 3, "frequency", {"vggsound": dict.fromkeys(LABELS[:5], 1)})
+
+
+def test_questions_are_drawn_fast_enough_for_the_real_size():
+    frequencies = real_frequencies()
+    table = clips([[label] for label in frequencies for _ in range(20)])
+    begin = time.process_time()
+    questions.sample(table, 0, 10, "frequency", {"vggsound": frequencies})
+    assert time.process_time() - begin < 10 * table.num_rows / 178000 * 5  # five times the aim: a guard, no measurement
+
+
+def test_needs_no_torch():
+    code = "import sys, synesthesia.stages.curate, synesthesia.stages.ask; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,75 @@
+"""A study's folder with a real SQLite MLflow in it; the empty database is made once and copied."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from synesthesia.tracking import place
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A migrated, empty database."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            place.client()
+    finally:
+        os.chdir(before)
+    return folder / place.DATABASE
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch, empty_database):
+    """An empty study as the working folder, tracking on, its own MLflow; gives helpers to look into it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("SYNESTHESIA_TRACKING", raising=False)
+    place.FOLDER.mkdir()
+    shutil.copy(empty_database, place.DATABASE)
+    Path("params.yaml").write_text("size: embedded\n")
+
+    def runs(stage=None):
+        client = place.client()
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        return client.search_runs(experiments, f"tags.stage = '{stage}'" if stage else "")
+
+    def write(path, content):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(content)
+        return path
+
+    return SimpleNamespace(runs=runs, write=write, client=place.client, folder=tmp_path)
+
+
+@pytest.fixture
+def start(study):
+    """Start a Python script as a stage would be: in the study's folder and in a process group of its own."""
+    children = []
+
+    def _start(script, **environment):
+        child = subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+            env={**os.environ, **environment},
+        )
+        children.append(child)
+        return child
+
+    yield _start
+    for child in children:
+        child.kill()
+        child.wait()
