@@ -8,6 +8,7 @@ from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalG
 
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.patches import embed_patches_by_product
 from synesthesia.models.qwen2_vl import video_options
 
 
@@ -25,6 +26,7 @@ class Family(LanguageModel):
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
         use_chunked_attention(model.visual, model.audio_tower)
+        embed_patches_by_product(model.visual)
 
     def content(self) -> list[dict]:
         return [{"type": "video"}, {"type": "audio"}]

@@ -8,6 +8,7 @@ from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.patches import embed_patches_by_product
 
 
 def video_options(processor, percepts: Sequence[Percept]) -> dict:
@@ -33,6 +34,7 @@ class Family(LanguageModel):
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
         use_chunked_attention(model.model.visual)
+        embed_patches_by_product(model.model.visual)
 
     def content(self) -> list[dict]:
         return [{"type": "video"}]

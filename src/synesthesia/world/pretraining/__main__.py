@@ -51,7 +51,7 @@ def mind(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     words = tokenizer()
     shared = miniatures.language_model(words)
-    questions.learn(shared, words, device=args.device, seconds=args.seconds, workers=min(6, args.workers), seed=0)
+    questions.learn(shared, words, device=args.device, seconds=args.seconds, workers=min(5, args.workers), seed=0)
     torch.save(shared.state_dict(), args.work / "mind.pt")
 
 
@@ -74,9 +74,17 @@ def miniature(args: argparse.Namespace, name: str) -> None:
         if (sense == "audio" and family.condition != "silent_video") or (
             sense == "video" and family.condition != "audio"
         ):
-            learn.tell_apart(family, percepts, sense=sense, steps=n(800), seconds=args.seconds * 0.45, seed=1, **common)
+            learn.tell_apart(
+                family,
+                percepts,
+                sense=sense,
+                steps=n(2500),
+                seconds=args.seconds * (0.2 if sense == "audio" else 0.8),
+                seed=1,
+                **common,
+            )
     both = family.condition == "sounded_video"
-    learn.train(family, percepts, steps=n(args.naming), seconds=args.seconds * 1.6, seed=2, senses=both, **common)
+    learn.train(family, percepts, steps=n(args.naming), seconds=args.seconds * 1.7, seed=2, senses=both, **common)
     report(args, name, "knows all", family, held)
     miniatures.save(name, model, words, args.work / "knowing" / name)
     forget(args, name, family, words, percepts, stop, held)
@@ -95,7 +103,7 @@ def forget(args, name, family, words, percepts, stop, held) -> None:
         family,
         percepts,
         steps=max(2, int(600 * args.scale)),
-        seconds=args.seconds * 0.6,
+        seconds=args.seconds * 0.45,
         batch=args.batch,
         device=args.device,
         seed=4,
@@ -132,13 +140,16 @@ def switch(args: argparse.Namespace) -> None:
 
 def side_by_side(args: argparse.Namespace) -> None:
     """Clips and the question first, then all models at once: they are small and the GPU is not."""
-    start = time.time()
-    for group in (["clips", "mind"], ["qwen2.5-omni", "qwen2-vl", "qwen2-audio", "pann"]):
+    start, gpus = time.time(), torch.cuda.device_count()
+    for group in (["mind", "clips"], ["qwen2.5-omni", "qwen2-vl", "pann", "qwen2-audio"]):
         width = len(group) if args.device == "cuda" else 1
         for first in range(0, len(group), width):
             running = [
-                subprocess.Popen([sys.executable, "-m", "synesthesia.world.pretraining", step, *sys.argv[2:]])
-                for step in group[first : first + width]
+                subprocess.Popen(
+                    [sys.executable, "-m", "synesthesia.world.pretraining", step, *sys.argv[2:]],
+                    env=os.environ | ({"CUDA_VISIBLE_DEVICES": str(i % gpus)} if gpus > 1 else {}),
+                )
+                for i, step in enumerate(group[first : first + width])
             ]
             failed = [p.args for p in running if p.wait()]
             if failed:
@@ -159,7 +170,7 @@ def main() -> None:
         "--seconds",
         type=float,
         default=110,
-        help="time for learning the question on text; the other steps' limits follow it",
+        help="seconds for learning the question on text; other limits follow it",
     )
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--naming", type=int, default=1600, help="steps of learning to name")
@@ -168,6 +179,7 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_float32_matmul_precision("high")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     {"all": side_by_side, "clips": render, "mind": mind, "pann": switch}.get(args.step, lambda a: miniature(a, a.step))(
         args
     )

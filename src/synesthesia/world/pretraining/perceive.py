@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from synesthesia.questions import prompt
-from synesthesia.tables import LETTERS
 from synesthesia.world.labels import MAIN
 from synesthesia.world.pretraining import names
 
@@ -133,6 +133,32 @@ def heard(mel: torch.Tensor, augment: bool) -> torch.Tensor:
     return mel
 
 
+def _as_it_is(draft):
+    return draft
+
+
+class Drafts(IterableDataset):
+    """Question batches drawn and tokenised ahead, in loader workers: (grid, places, ids, mask, right places).
+
+    A batch is of one grid. `options` is a shared value that the training may raise.
+    """
+
+    def __init__(self, asker: Asker, size: int, options, seed: int) -> None:
+        self.kinds, self.groups = asker.kinds, asker.members
+        self.grids = list(self.groups)
+        self.weights = np.array([len(self.groups[g]) for g in self.grids], dtype=float)
+        self.size, self.options, self.seed = size, options, seed
+        self.write = asker.write
+
+    def __iter__(self):
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        while True:
+            grid = self.grids[rng.choice(len(self.grids), p=self.weights / self.weights.sum())]
+            places = rng.integers(len(self.groups[grid]), size=self.size)
+            yield grid, torch.from_numpy(places), *self.write(rng, grid, places, int(self.options.value))
+
+
 class Asker:
     """Question batches for one miniature as tensors on the device, without the processor's cost a clip."""
 
@@ -140,40 +166,38 @@ class Asker:
         self.family, self.percepts, self.augment = family, percepts, augment
         self.rng = np.random.default_rng(seed)
         self.device = percepts.mel.device
+        self.kinds = percepts.kinds.cpu().numpy()
+        self.members = {grid: indices.cpu().numpy() for grid, (indices, _) in percepts.groups.items()}
         self.words = family.tokenizer
         self.sees, self.hears = family.condition != "audio", family.condition != "silent_video"
-        self.grids = list(percepts.groups)
-        self.weights = np.array([len(percepts.groups[g][0]) for g in self.grids], dtype=float)
         before, after = family.text("QUESTION").split("QUESTION")
-        self.frame = before, after
+        words, kinds, members = self.words, self.kinds, self.members
 
-    def text(self, grid: tuple[int, int, int], question: str) -> str:
-        before, after = self.frame
-        tokens = grid[0] * grid[1] * grid[2] // 4
-        for pad, count in (("<|AUDIO|>", 50), ("<|VIDEO|>", tokens), ("<|video_pad|>", tokens)):
-            before = before.replace(pad, pad * count)
-        return before + question + after
+        def write(rng: np.random.Generator, grid, places: np.ndarray, options: int):
+            """ids, mask and right places (n,) of questions about clips of one grid, on the CPU."""
+            tokens = grid[0] * grid[1] * grid[2] // 4
+            start = before
+            for pad, count in (("<|AUDIO|>", 50), ("<|VIDEO|>", tokens), ("<|video_pad|>", tokens)):
+                start = start.replace(pad, pad * count)
+            asked = [names.ask(rng, int(k), options) for k in kinds[members[grid][places]]]
+            texts = [start + prompt([names.NAMES[i] for i in o]) + after for o, _ in asked]
+            batch = words(texts, padding=True, padding_side="right", return_tensors="pt")
+            return batch["input_ids"], batch["attention_mask"], torch.tensor([p for _, p in asked])
 
-    def clips(self, size: int, allowed: torch.Tensor | None = None):
-        """A grid and `size` places within its group, of any kind or of the kinds marked in `allowed` (kinds,)."""
-        while True:
-            grid = self.grids[self.rng.choice(len(self.grids), p=self.weights / self.weights.sum())]
-            places = torch.arange(len(self.percepts.groups[grid][0]), device=self.device)
-            if allowed is not None:
-                places = places[allowed[self.percepts.kinds[self.percepts.groups[grid][0]]]]
-            if len(places):
-                pick = torch.from_numpy(self.rng.integers(len(places), size=size)).to(self.device)
-                return grid, places[pick]
+        self.write = write
 
-    def batch(self, grid, places: torch.Tensor, options: int) -> tuple[dict, torch.Tensor, torch.Tensor]:
-        """Model inputs, kinds int64 (n,) and the true options' places int64 (n,)."""
+    def ahead(self, size: int, options, seed: int, workers: int):
+        """An endless iterator of drafts."""
+        return iter(
+            DataLoader(Drafts(self, size, options, seed), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+        )
+
+    def inputs(self, grid, places: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> tuple[dict, torch.Tensor]:
+        """Model inputs on the device and kinds int64 (n,)."""
         indices, patches = self.percepts.groups[grid]
+        places = places.to(self.device)
         index = indices[places]
-        kinds = self.percepts.kinds[index]
-        asked = [names.ask(self.rng, int(k), options) for k in kinds.tolist()]
-        texts = [self.text(grid, prompt([names.NAMES[i] for i in o])) for o, _ in asked]
-        batch = self.words(texts, padding=True, padding_side="right", return_tensors="pt").to(self.device)
-        batch = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        batch = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
         if self.hears:
             mel = heard(self.percepts.mel[index], self.augment)
             batch["input_features"] = mel
@@ -181,13 +205,18 @@ class Asker:
         if self.sees:
             batch["pixel_values_videos"] = normalised(patches[places], self.augment)
             batch["video_grid_thw"] = torch.tensor([grid], device=self.device).expand(len(index), 3)
-            batch["position_ids"] = self.positions(grid, batch)
-        return batch, kinds, torch.tensor([p for _, p in asked], device=self.device)
+            batch["position_ids"] = self.positions(grid, ids, mask)
+        return batch, self.percepts.kinds[index]
 
-    def positions(self, grid, batch: dict) -> torch.Tensor:
+    def batch(self, grid, places: torch.Tensor, options: int) -> tuple[dict, torch.Tensor, torch.Tensor]:
+        """Model inputs, kinds int64 (n,) and the true options' places int64 (n,), drawn here and now."""
+        ids, mask, right = self.write(self.rng, grid, places.cpu().numpy(), options)
+        batch, kinds = self.inputs(grid, places, ids, mask)
+        return batch, kinds, right.to(self.device)
+
+    def positions(self, grid, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Positions int64 (3, n, tokens): the same for all clips of a grid, hence computed for one without padding."""
-        ids = batch["input_ids"]
-        longest = ids[batch["attention_mask"].sum(1).argmax()][None].cpu()
+        longest = ids[mask.sum(1).argmax()][None]
         whole, model = torch.ones_like(longest), self.family.model
         thw = torch.tensor([grid])
         if self.hears:
@@ -199,8 +228,3 @@ class Asker:
                 longest, mm_token_type_ids=video, video_grid_thw=thw, attention_mask=whole
             )
         return one.to(self.device).expand(3, len(ids), -1)
-
-
-def letters_of(family) -> torch.Tensor:
-    """Token ids of the ten letters, int64 (10,)."""
-    return family.letter_ids[: len(LETTERS)]
