@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -200,6 +201,11 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _names_meet(self):
+        for block, names in (("models", self.models), ("distill.settings", self.distill.settings)):
+            for name in names:
+                if not re.fullmatch(r"[\w-]+", name, re.ASCII):
+                    raise ValueError(f"{block}: the name {name!r} may hold letters, digits, - and _ alone (DVC splits at dots)")
+
         def known(key: str, name: str) -> None:
             if name not in self.models:
                 hint = difflib.get_close_matches(name, self.models, 1)

@@ -54,13 +54,13 @@ def test_one_label_and_a_switch_with_one_answer_are_said_in_words(tmp_path, monk
 def test_no_unseen_clips_no_ground_truth_and_an_absent_answer_file(tmp_path, monkeypatch):
     maker = Maker(tmp_path / "out", without(parameters(), labels=("ground_truth",)), labels=3, clips=4, unseen=0)
     maker.write()
-    (maker.out / "answer/qwen2.5-omni/test.parquet").unlink()
+    (maker.out / "answer/qwen2-5-omni/test.parquet").unlink()
     (maker.out / "examine/visual-to-audio/test.parquet").write_bytes(b"broken")
     (maker.out / "switch/history.csv").unlink()
     page, metrics = told(maker, monkeypatch)
     assert "No question belongs to the unseen split" in page
     assert "the parameters have no such setting" in page
-    assert "qwen2.5-omni/test.parquet is missing" in page
+    assert "qwen2-5-omni/test.parquet is missing" in page
     assert "test.parquet is not a table of this project" in page
     assert "recovered_share_of_ground_truth" not in metrics
     assert set(metrics["student_minus_teacher"]) == {"analysis"}

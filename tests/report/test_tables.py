@@ -31,7 +31,7 @@ def test_table1_counts_what_the_files_say(study, maker):
 
 def test_table1_follows_the_parameters_order_with_each_default_student_below_its_original(study):
     table = tabulate.table1(study)
-    assert list(table["respondent"]) == [AUDIO, DEFAULT, VISUAL, "audio-to-visual", "qwen2.5-omni", "human-audio"]
+    assert list(table["respondent"]) == [AUDIO, DEFAULT, VISUAL, "audio-to-visual", "qwen2-5-omni", "human-audio"]
     assert list(table["role"]) == ["original", "distilled", "original", "distilled", "original", "human"]
     assert table["paper_analysis_accuracy"].tolist()[:5] == [0.719, 0.926, 0.885, 0.914, 0.926]
 
@@ -101,7 +101,7 @@ def test_metrics_hold_what_dvc_compares(reported, study):
     assert set(found["unseen"]) == {"before", "after", "gain"}
     assert set(found["switch"]) >= {"accuracy", "balanced_accuracy", "always_one_accuracy", "validation"}
     assert found["letters_against_text"]["disagreement"] == 0
-    assert found["accuracy"]["qwen2.5-omni"].keys() == {"analysis", "test", "unseen"}
+    assert found["accuracy"]["qwen2-5-omni"].keys() == {"analysis", "test", "unseen"}
     assert all(isinstance(value, float) for value in tabulate.flatten(found).values())
 
 
@@ -134,7 +134,7 @@ def test_bounds_fail_only_below(reported, tmp_path, capsys, least, code):
     given = tmp_path / "params.yaml"
     text = (studies.Path(__file__).parents[2] / "params/embedded.yaml").read_text()
     before = text[: text.index("  bounds:")]
-    given.write_text(before + f"  bounds:\n    accuracy.qwen2.5-omni.analysis: {least}\n")
+    given.write_text(before + f"  bounds:\n    accuracy.qwen2-5-omni.analysis: {least}\n")
     arguments = ["--params", str(given), "--metrics", str(reported / "metrics.json")]
     assert bounds.main(arguments) == code
     assert ("ok  " if code == 0 else "FAIL") in capsys.readouterr().out

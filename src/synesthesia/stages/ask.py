@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from synesthesia import questions, tables
+from synesthesia import questions, tables, tracking
 from synesthesia.params import Params
 from synesthesia.stages import entry
 
@@ -25,6 +25,13 @@ QUESTIONS = Path("out/ask/questions.parquet")
 
 def run(params: Params) -> None:
     """Draw the questions and write them, in the clips' order."""
+    with tracking.session("ask") as session:
+        draw(params)
+        session.finish(record(params, None))
+
+
+def draw(params: Params) -> None:
+    """The work itself."""
     clips = tables.read(CLIPS, tables.CLIP)
     try:
         frequencies = json.loads(LABELS.read_text(encoding="utf-8"))
@@ -33,6 +40,21 @@ def run(params: Params) -> None:
     ask = params.ask
     drawn = questions.sample(clips, ask.seed, ask.options, ask.distractors, frequencies)
     tables.write(drawn, QUESTIONS, tables.QUESTION)
+
+
+def record(params: Params, item: str | None) -> tracking.Record | None:
+    """What this stage tells MLflow, from its outs alone."""
+    if not QUESTIONS.exists():
+        return None
+    asked = tables.read(QUESTIONS, tables.QUESTION)
+    counts = asked["split"].value_counts().to_pylist()
+    return tracking.Record(
+        stage="ask",
+        parameters=tracking.flatten(params.ask),
+        metrics={f"questions.{c['values']}": float(c["counts"]) for c in counts},
+        artifacts=[QUESTIONS],
+        inputs=[CLIPS, LABELS],
+    )
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ import av
 import PIL
 from tqdm import tqdm
 
-from synesthesia import media, store, tables, workers
+from synesthesia import media, store, tables, tracking, workers
 from synesthesia.catalogs import plan as plans
 from synesthesia.catalogs.plan import Item, Plan
 from synesthesia.catalogs.splits import require_enough
@@ -57,10 +57,25 @@ def run(params: Params, workers: int | None = None) -> None:
     for note in plan.notes:
         print(f"curate: {note}", file=sys.stderr)
     OUT.mkdir(parents=True, exist_ok=True)
-    with _alone(PARTIAL):
+    with tracking.session("curate") as session, _alone(PARTIAL):
         chunks = _decode(plan.items, params.curate, workers)
         _write(plan, chunks, params.curate)
         shutil.rmtree(PARTIAL)
+        session.finish(record(params, None))
+
+
+def record(params: Params, item: str | None) -> tracking.Record | None:
+    """What this stage tells MLflow, from its outs alone."""
+    if not (OUT / "counts.json").exists() or not (OUT / "damaged.parquet").exists():
+        return None
+    counts = tracking.flatten(json.loads((OUT / "counts.json").read_text(encoding="utf-8")))
+    return tracking.Record(
+        stage="curate",
+        parameters=tracking.flatten({"data": params.data, "curate": params.curate}),
+        metrics={k: float(v) for k, v in counts.items() if isinstance(v, int | float)},
+        artifacts=[OUT / "damaged.parquet", OUT / "counts.json"],
+        inputs=["data"],
+    )
 
 
 def _decode(items: list[Item], curate: Curate, count: int | None) -> list[dict]:

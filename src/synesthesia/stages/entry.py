@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from synesthesia import params
 
 FAILED, INTERRUPTED = 1, 130
+T = TypeVar("T")
 
 
 def main(
@@ -50,6 +53,19 @@ def main(
         if not type(error).__module__.startswith(("synesthesia.", "__main__")):
             raise  # a fault of the program: the traceback is what helps
         _end(name, str(error), FAILED)
+
+
+class UnknownItem(ValueError):
+    """A stage item that the parameters do not have."""
+
+
+def choose(entries: Mapping[str, T], item: str, what: str) -> T:
+    """The entry of the parameters that a stage's argument names; raise UnknownItem with the names there are."""
+    if item not in entries:
+        near = difflib.get_close_matches(item, entries, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(entries)}"
+        raise UnknownItem(f"no {what} {item!r} in the parameters; {hint}")
+    return entries[item]
 
 
 def _explain(error: OSError) -> str:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from synesthesia import statistics, tables
+from synesthesia import statistics, tables, tracking
 from synesthesia.params import Params
 from synesthesia.stages import entry
+
+OUT = Path("out/gap")
 
 
 def label_gap(questions: pd.DataFrame, audio: pd.DataFrame, visual: pd.DataFrame) -> pd.DataFrame:
@@ -54,6 +56,26 @@ def label_gap(questions: pd.DataFrame, audio: pd.DataFrame, visual: pd.DataFrame
 
 def run(params: Params) -> None:
     """Write out/gap/gap.parquet and out/gap/metrics.json from the two models' answers on the analysis clips."""
+    with tracking.session("gap") as session:
+        measure(params)
+        session.finish(record(params, None))
+
+
+def record(params: Params, item: str | None) -> tracking.Record | None:
+    """What this stage tells MLflow, from its outs alone."""
+    if not (OUT / "metrics.json").exists() or not (OUT / "gap.parquet").exists():
+        return None
+    return tracking.Record(
+        stage="gap",
+        parameters=tracking.flatten(params.gap),
+        metrics=json.loads((OUT / "metrics.json").read_text(encoding="utf-8")),
+        artifacts=[OUT / "gap.parquet"],
+        inputs=[f"out/answer/{params.gap.audio}", f"out/answer/{params.gap.visual}", "out/ask/questions.parquet"],
+    )
+
+
+def measure(params: Params) -> None:
+    """The work itself."""
     clips = tables.read("out/curate/clips.parquet", tables.CLIP).to_pandas()
     questions = tables.read("out/ask/questions.parquet", tables.QUESTION).to_pandas()
     questions = questions[questions["split"] == "analysis"]
@@ -78,7 +100,7 @@ def run(params: Params) -> None:
         "audio_accuracy": float((gap["audio_accuracy"] * gap["clips"]).sum() / clips_in_all),
         "visual_accuracy": float((gap["visual_accuracy"] * gap["clips"]).sum() / clips_in_all),
     }
-    Path("out/gap/metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (OUT / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
-from synesthesia import figures
+from synesthesia import figures, tracking
 from synesthesia.params import Params
 from synesthesia.report import drawings, headline, metrics, page, study, tabulate
 from synesthesia.stages import entry
@@ -19,6 +19,26 @@ OUT = Path("out/report")
 
 def run(params: Params) -> None:
     """Write out/report: index.html, metrics.json, figures/*.{png,svg}, tables/*.csv; same study, same bytes."""
+    with tracking.session("report") as session:
+        write(params)
+        session.finish(record(params, None))
+
+
+def record(params: Params, item: str | None) -> tracking.Record | None:
+    """What this stage tells MLflow, from its outs alone."""
+    if not (OUT / "metrics.json").exists() or not (OUT / "index.html").exists():
+        return None
+    return tracking.Record(
+        stage="report",
+        parameters=tracking.flatten(params.report),
+        metrics=tracking.flatten(json.loads((OUT / "metrics.json").read_text(encoding="utf-8"))),
+        artifacts=[OUT / "index.html", OUT / "figures", OUT / "tables"],
+        inputs=["out/answer", "out/examine", "out/gap", "out/switch/predictions.parquet", "out/route"],
+    )
+
+
+def write(params: Params) -> None:
+    """The work itself."""
     whole = study.load(params)
     tables = tabulate.everything(whole)
     found = headline.headlines(whole)

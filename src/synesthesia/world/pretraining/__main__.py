@@ -35,8 +35,8 @@ def render(args: argparse.Namespace) -> None:
     main = kinds[: len(MAIN)]
     for part, chosen, count in (
         ("train", kinds, args.clips),
-        ("stop", main, max(2, args.clips // 10)),
-        ("judge", kinds, max(2, args.clips // 10)),
+        ("stop", main, args.held),
+        ("judge", kinds, args.held),
     ):
         jobs = [(SEEDS[part], f"pretrain{c:05d}", k, args.coded) for c in range(count) for k in chosen]
         made = perceive.made(jobs, args.workers, part)
@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--clips", type=int, default=300, help="training clips a kind")
+    parser.add_argument("--held", type=int, default=23, help="clips a kind to stop unlearning by, and to judge by")
     parser.add_argument("--coded", type=float, default=1.0, help="share of clips that go through H.264 and AAC")
     parser.add_argument(
         "--seconds",
