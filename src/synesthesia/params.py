@@ -42,7 +42,7 @@ class Data(Block):
     def _audioset_whole_or_absent(self):
         three = (self.audioset_list, self.audioset_labels, self.audioset_clips)
         if any(three) and not all(three):
-            raise ValueError("audioset_list, audioset_labels and audioset_clips belong together: give all three or none")
+            raise ValueError("audioset_list, audioset_labels, audioset_clips belong together: give all three or none")
         return self
 
 
@@ -204,7 +204,7 @@ class Params(Block):
         for block, names in (("models", self.models), ("distill.settings", self.distill.settings)):
             for name in names:
                 if not re.fullmatch(r"[\w-]+", name, re.ASCII):
-                    raise ValueError(f"{block}: the name {name!r} may hold letters, digits, - and _ alone (DVC splits at dots)")
+                    raise ValueError(f"{block}: {name!r} is no name: use letters, digits, - and _ (DVC splits at dots)")
 
         def known(key: str, name: str) -> None:
             if name not in self.models:

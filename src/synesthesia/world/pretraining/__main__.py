@@ -4,13 +4,15 @@ examples:
   python -m synesthesia.world.pretraining all --out src/synesthesia/world/weights
   python -m synesthesia.world.pretraining all --out /tmp/w --scale 0.02 --clips 4    (a quick rehearsal on a CPU)
 
-Steps run one by one with `clips`, `mind`, `pann`, or a miniature's name; `all` runs what is independent side by side.
+Steps run one by one with `clips`, `mind`, `pann`, a miniature's name, and `forget`; `all` runs what is independent
+side by side. The clock ends a step before its count does (--seconds), so other hardware gives other weights.
 World seeds from 9000 on are used here, and by nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -55,64 +57,66 @@ def mind(args: argparse.Namespace) -> None:
     torch.save(shared.state_dict(), args.work / "mind.pt")
 
 
-def miniature(args: argparse.Namespace, name: str) -> None:
-    import importlib
+def family_of(name: str, model, words, device: str):
+    kind = importlib.import_module(FAMILIES[FAMILY[name]]).Family
+    return kind(model, miniatures.processor(name, words), device)
 
+
+def percepts_of(args: argparse.Namespace, part: str) -> perceive.Percepts:
+    return perceive.pack(torch.load(args.work / f"{part}.pt", weights_only=False), args.device)
+
+
+def miniature(args: argparse.Namespace, name: str) -> None:
+    """Encoders learn to tell kinds apart, then the whole learns to name them all."""
     torch.manual_seed(0)
     words = tokenizer()
     shared = miniatures.language_model(words)
     shared.load_state_dict(torch.load(args.work / "mind.pt", weights_only=True, map_location="cpu"))
     model = miniatures.model(name, words)
     miniatures.share(shared, model)
-    kind = importlib.import_module(FAMILIES[FAMILY[name]]).Family
-    family = kind(model, miniatures.processor(name, words), args.device)
-    load = lambda part: perceive.pack(torch.load(args.work / f"{part}.pt", weights_only=False), args.device)  # noqa: E731
-    percepts, stop, held = load("train"), load("stop"), load("judge")
-    n = lambda steps: max(2, int(steps * args.scale))  # noqa: E731
+    family = family_of(name, model, words, args.device)
+    percepts, held = percepts_of(args, "train"), percepts_of(args, "judge")
     common = {"batch": args.batch, "device": args.device}
-    for sense in ("audio", "video"):
-        if (sense == "audio" and family.condition != "silent_video") or (
-            sense == "video" and family.condition != "audio"
-        ):
-            learn.tell_apart(
-                family,
-                percepts,
-                sense=sense,
-                steps=n(2500),
-                seconds=args.seconds * (0.2 if sense == "audio" else 0.8),
-                seed=1,
-                **common,
-            )
-    both = family.condition == "sounded_video"
-    learn.train(family, percepts, steps=n(args.naming), seconds=args.seconds * 1.7, seed=2, senses=both, **common)
+    hears, sees = family.condition != "silent_video", family.condition != "audio"
+    for sense in ["audio"] * hears + ["video"] * sees:
+        seconds = args.seconds * (0.2 if sense == "audio" else 0.8)
+        learn.tell_apart(family, percepts, sense=sense, steps=args.steps(2500), seconds=seconds, seed=1, **common)
+    steps, seconds = args.steps(args.naming), args.seconds * 1.7
+    learn.train(family, percepts, steps=steps, seconds=seconds, seed=2, senses=hears and sees, **common)
     report(args, name, "knows all", family, held)
     miniatures.save(name, model, words, args.work / "knowing" / name)
-    forget(args, name, family, words, percepts, stop, held)
 
 
-def forget(args, name, family, words, percepts, stop, held) -> None:
-    share = torch.tensor(unlearn.shares(name, names.KINDS), device=args.device)
+def forget(args: argparse.Namespace) -> None:
+    """Each miniature unlearns what unlearn.py says, one after the other; what it then is goes to --out."""
+    words = tokenizer()
+    percepts, stop, held = (percepts_of(args, part) for part in ("train", "stop", "judge"))
+    for name in args.only or FAMILY:
+        torch.manual_seed(0)
+        kind = importlib.import_module(FAMILIES[FAMILY[name]]).Family
+        family = kind.load(str(args.work / "knowing" / name), "float32", args.device)
 
-    def low_enough(step: int) -> bool:
-        accuracy = learn.judge(family, stop, device=args.device, seed=3)[: len(MAIN)].nanmean().item()
-        if step % 50 == 0:
-            print(f"  unlearning {name}: step {step} accuracy {accuracy:.3f}", flush=True)
-        return accuracy <= unlearn.TARGET[name]
+        def low_enough(step: int, name: str = name, family=family) -> bool:
+            by_kind = learn.judge(family, stop, device=args.device, seed=3)[: len(MAIN)]
+            print(f"  unlearning {name}: step {step} accuracy {by_kind.nanmean():.3f}", flush=True)
+            return by_kind.nanmean().item() <= unlearn.TARGET[name]
 
-    learn.train(
-        family,
-        percepts,
-        steps=max(2, int(600 * args.scale)),
-        seconds=args.seconds * 0.45,
-        batch=args.batch,
-        device=args.device,
-        seed=4,
-        rate=args.forgetting_rate,
-        scramble=share,
-        until=low_enough,
-    )
-    report(args, name, "after unlearning", family, held)
-    miniatures.save(name, family.model.cpu(), words, args.out / name)
+        if name in unlearn.TARGET:
+            share = torch.tensor(unlearn.shares(name, names.KINDS), device=args.device)
+            learn.train(
+                family,
+                percepts,
+                steps=args.steps(300),
+                seconds=3600,
+                batch=args.batch,
+                device=args.device,
+                seed=4,
+                rate=args.forgetting_rate,
+                scramble=share,
+                until=low_enough,
+            )
+        report(args, name, "after unlearning", family, held)
+        miniatures.save(name, family.model.cpu(), words, args.out / name)
 
 
 def report(args, name: str, when: str, family, held) -> None:
@@ -141,7 +145,7 @@ def switch(args: argparse.Namespace) -> None:
 def side_by_side(args: argparse.Namespace) -> None:
     """Clips and the question first, then all models at once: they are small and the GPU is not."""
     start, gpus = time.time(), torch.cuda.device_count()
-    for group in (["mind", "clips"], ["qwen2.5-omni", "qwen2-vl", "pann", "qwen2-audio"]):
+    for group in (["mind", "clips"], ["qwen2.5-omni", "qwen2-vl", "pann", "qwen2-audio"], ["forget"]):
         width = len(group) if args.device == "cuda" else 1
         for first in range(0, len(group), width):
             running = [
@@ -159,7 +163,7 @@ def side_by_side(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["all", "clips", "mind", "pann", *FAMILY])
+    parser.add_argument("step", choices=["all", "clips", "mind", "pann", *FAMILY, "forget"])
     parser.add_argument("--out", type=Path, default=Path("src/synesthesia/world/weights"), help="where weights go")
     parser.add_argument("--work", type=Path, default=Path("out/.pretraining"), help="rendered clips, checkpoints")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -175,15 +179,17 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--naming", type=int, default=1600, help="steps of learning to name")
-    parser.add_argument("--forgetting-rate", type=float, default=1e-3)
+    parser.add_argument("--forgetting-rate", type=float, default=2e-4)
+    parser.add_argument("--only", nargs="*", choices=list(FAMILY), help="with `forget`: only these models")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies all step counts")
     args = parser.parse_args()
+    args.steps = lambda steps: max(2, int(steps * args.scale))
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_float32_matmul_precision("high")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    {"all": side_by_side, "clips": render, "mind": mind, "pann": switch}.get(args.step, lambda a: miniature(a, a.step))(
-        args
-    )
+    {"all": side_by_side, "clips": render, "mind": mind, "pann": switch, "forget": forget}.get(
+        args.step, lambda a: miniature(a, a.step)
+    )(args)
 
 
 if __name__ == "__main__":
