@@ -179,7 +179,7 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--naming", type=int, default=1600, help="steps of learning to name")
-    parser.add_argument("--forgetting-rate", type=float, default=2e-4)
+    parser.add_argument("--forgetting-rate", type=float, default=5e-4)
     parser.add_argument("--only", nargs="*", choices=list(FAMILY), help="with `forget`: only these models")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies all step counts")
     args = parser.parse_args()

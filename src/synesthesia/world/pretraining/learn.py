@@ -105,7 +105,7 @@ def train(
     """Name what is perceived: all parameters, the language model at 0.3 of the rate, the encoder at 0.4.
 
     scramble: float (kinds,), the share of a kind's answers that are random (unlearning), or None.
-    until: called every 5 steps, ends the training when it returns True. senses: with two senses, hide one in 30 %.
+    until: called every 10 steps, ends the training when it returns True. senses: with two senses, hide one in 30 %.
     """
     torch.manual_seed(seed)
     asker = Asker(family, percepts, seed=seed, augment=True)
@@ -161,7 +161,7 @@ def train(
                 f"{clock}",
                 flush=True,
             )
-        if until is not None and step % 5 == 4:
+        if until is not None and step % 10 == 9:
             model.eval()
             done = until(step + 1)
             model.train()
