@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from synesthesia import questions as wording
 from synesthesia import tables
+from synesthesia.models import device
 from synesthesia.models.base import LanguageModel, Percept
 from synesthesia.store import Store
 
@@ -63,16 +63,16 @@ def perceive(store: Store, shard: int, row: int, condition: str) -> Percept:
     )
 
 
-def loader(batches: Dataset, indices: Sequence[int] | None = None, workers: int | None = None) -> DataLoader:
-    """Batches in order, prepared ahead in worker processes of one thread each."""
-    if workers is None:
-        workers = min(4, max(1, (os.cpu_count() or 1) - 1))
+def loader(batches: Dataset, indices: Sequence[int]) -> DataLoader:
+    """Batches in the order of `indices`, prepared ahead in worker processes of one thread each."""
+    workers = device.loader_workers()
+    device.share_processors(workers)
     return DataLoader(
         batches,
-        sampler=indices if indices is not None else range(len(batches)),
+        sampler=indices,
         batch_size=None,
         num_workers=workers,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=4,
         worker_init_fn=_one_thread,
     )
 
