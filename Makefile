@@ -59,11 +59,9 @@ data: | check ## the embedded world's clips and lists, where data/ is missing
 
 repro: check data
 	$(DVC) repro
-	@cmp -s dvc.lock mlruns/.logged || $(MAKE) log || echo "MLflow lacks some runs; the results are safe: make log" >&2
 
 log: install ## enter into MLflow what is under out/ and not there yet
 	@$(PY) -m synesthesia.stages.log
-	@mkdir -p mlruns && cp dvc.lock mlruns/.logged
 
 ui: install ## MLflow's pages on 127.0.0.1 (PORT=5000)
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port $(PORT)

@@ -74,6 +74,7 @@ def loader(batches: Dataset, indices: Sequence[int]) -> DataLoader:
         num_workers=workers,
         prefetch_factor=4,
         worker_init_fn=_one_thread,
+        generator=torch.Generator().manual_seed(0),
     )
 
 

@@ -81,7 +81,10 @@ def backbone(config: dict) -> tuple[nn.Module, int]:
     """Network of a `config.json` and the width of its embedding."""
     kind = config.get("architecture")
     if kind == "miniature":
-        sizes = {k: config[k] for k in ("rate", "window", "hop", "mel_bins", "channels", "classes")}
+        names = ("rate", "window", "hop", "mel_bins", "channels", "classes")
+        if lacking := [k for k in names if k not in config]:
+            raise SwitchError(f"config.json of a miniature lacks {', '.join(lacking)}")
+        sizes = {k: config[k] for k in names}
         return MiniaturePann(**sizes), config["channels"][-1]
     if kind == "Cnn14_16k":  # the repository's own arguments for Cnn14_16k_mAP=0.438.pth
         return panns_models().Cnn14(16000, 512, 160, 64, 50, 8000, 527), 2048

@@ -6,6 +6,7 @@ import json
 import warnings
 from pathlib import Path
 
+from safetensors import SafetensorError
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
@@ -40,15 +41,23 @@ def load(student: LanguageModel, folder: str | Path) -> LanguageModel:
     folder = Path(folder)
     try:
         config = json.loads((folder / "adapter_config.json").read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         raise AdapterError(f"{folder} holds no LoRA adapter (adapter_config.json is missing or damaged)") from None
+    if not isinstance(config, dict):
+        raise AdapterError(f"{folder} holds no LoRA adapter (adapter_config.json is missing or damaged)")
+    made_for = (config.get("auto_mapping") or {}).get("base_model_class")
+    if made_for not in (None, type(student.model).__name__):
+        raise AdapterError(
+            f"{folder} is an adapter of {config.get('base_model_name_or_path')!r} and does not fit this model: "
+            f"it was made for {made_for}, this is {type(student.model).__name__}"
+        )
     if not (folder / "adapter_model.safetensors").is_file():
         raise AdapterError(f"{folder}: adapter_model.safetensors is missing")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
             merged = PeftModel.from_pretrained(student.model, folder)
-    except (ValueError, RuntimeError, KeyError, UserWarning) as error:
+    except (ValueError, RuntimeError, KeyError, UserWarning, SafetensorError) as error:
         raise AdapterError(
             f"{folder} is an adapter of {config.get('base_model_name_or_path')!r} and does not fit this model: {error}"
         ) from None

@@ -55,7 +55,7 @@ class Lessons(Dataset):
 
 def order(clips: int, training: Training) -> np.ndarray:
     """Indices of the clips in the order they are learnt: a new permutation each epoch, the last one maybe in part."""
-    total = round(clips * training.epochs)
+    total = max(1, round(clips * training.epochs))
     epochs = -(-total // clips)
     rounds = [np.random.default_rng([training.seed, epoch]).permutation(clips) for epoch in range(epochs)]
     return np.concatenate(rounds)[:total]

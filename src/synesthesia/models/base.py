@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from synesthesia.models import ModelError
 from synesthesia.tables import LETTERS
@@ -59,11 +61,21 @@ class LanguageModel:
         if not (folder / "config.json").is_file():
             raise ModelError(f"{checkpoint}: no model here (config.json is missing)")
         try:
-            model = cls.model_class.from_pretrained(
-                folder, dtype=getattr(torch, precision), use_safetensors=True, local_files_only=True
+            kind = json.loads((folder / "config.json").read_text())["model_type"]
+            wanted = cls.model_class.config_class.model_type
+            if kind not in (wanted, wanted.removesuffix("_thinker")):
+                raise ValueError(f"config.json says model_type {kind!r}, not {wanted!r}")
+            model, info = cls.model_class.from_pretrained(
+                folder,
+                dtype=getattr(torch, precision),
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
             )
+            if info["missing_keys"]:
+                raise ValueError(f"weights are missing: {sorted(info['missing_keys'])}")
             processor = cls.processor_class.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"{checkpoint}: cannot be loaded as {cls.model_class.__name__}: {error}") from error
         return cls(model, processor, device)
 

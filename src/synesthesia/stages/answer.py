@@ -8,6 +8,7 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Sequence
+import shutil
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -41,6 +42,7 @@ def ask(params: Params, family, who: str, splits: Sequence[str], out: Path, weig
     decides = who, params.answer.model_dump(), batch, weights, STORE / "shards.json"
     for split in splits:
         asked = questions.filter(pc.equal(questions["split"], split))
+        key = answering.fingerprint(asked.to_pylist(), *decides)
         answers = answering.answer(
             family,
             asked,
@@ -49,10 +51,11 @@ def ask(params: Params, family, who: str, splits: Sequence[str], out: Path, weig
             respondent=who,
             read=params.answer.read,
             batch=batch,
-            key=answering.fingerprint(asked.to_pylist(), *decides),
+            key=key,
             title=f"{who} answers {split}",
         )
         tables.write(answers, out / f"{split}.parquet", tables.ANSWER)
+        shutil.rmtree(answering.PARTIAL / "answers" / key, ignore_errors=True)
 
 
 def record(params: Params, item: str) -> tracking.Record | None:

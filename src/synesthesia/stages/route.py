@@ -56,7 +56,7 @@ def routes(finetune: list[dict], better: dict[str, bool], probability: dict[str,
     """
     said = {c["clip_id"]: probability.get(c["clip_id"]) for c in finetune}
     closed = {k: p is not None and p > route.threshold for k, p in said.items()}
-    share = sum(closed.values()) / max(1, len(closed))
+    share = sum(closed.values()) / max(1, sum(p is not None for p in said.values()))
     rows = []
     for clip in finetune:
         clip_id, known = clip["clip_id"], said[clip["clip_id"]] is not None
@@ -66,8 +66,8 @@ def routes(finetune: list[dict], better: dict[str, bool], probability: dict[str,
             label = clip["labels"][0]
             visual, audio = better.get(label, False), label in better and not better[label]
         elif route.mode == "random":
-            visual = uniform(route.seed, clip_id, "visual") < share
-            audio = uniform(route.seed, clip_id, "audio") < 1 - share
+            visual = known and uniform(route.seed, clip_id, "visual") < share
+            audio = known and uniform(route.seed, clip_id, "audio") < 1 - share
         else:
             visual = audio = route.mode == "always"
         rows.append(

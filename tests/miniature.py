@@ -1,0 +1,168 @@
+"""Tiny random models of the three families and a small store of random clips, for tests.
+
+The weights are drawn wider than transformers does, so that logits are of the order of 1 and depend on every token:
+with its own initialisation all answers are nearly equal, and comparing them shows little.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+
+from synesthesia import models, params, tables
+from synesthesia import questions as wording
+from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.store import StoreWriter
+from synesthesia.world import miniatures
+
+ROOT = Path(__file__).parents[1]
+FAMILIES = {"qwen2_audio": "qwen2-audio", "qwen2_vl": "qwen2-vl", "qwen2_5_omni": "qwen2.5-omni"}
+CONDITIONS = {"qwen2_audio": "audio", "qwen2_vl": "silent_video", "qwen2_5_omni": "sounded_video"}
+OPTIONS = ["cat purring", "dog barking", "police car", "playing drums", "owl hooting",
+           "toilet flushing", "sea waves", "lawn mowing", "people whistling", "train horning"]  # fmt: skip
+SIZES = ((4, 56, 84), (2, 84, 84), (6, 84, 112), (4, 56, 84), (2, 112, 84))  # frames, height, width
+
+torch.set_num_threads(1)  # forked loaders and equal bytes; the models are too small for more
+
+
+@cache
+def home() -> Path:
+    """A folder that lives as long as the process."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="synesthesia-tests-")), os.getpid()
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    return folder
+
+
+@cache
+def words():
+    """A tokenizer that knows the words of the questions."""
+    return miniatures.tokenizer([wording.prompt(OPTIONS[:n]) for n in range(2, 11)])
+
+
+@cache
+def checkpoint(family: str) -> Path:
+    """A random model of the family with its processor, in Hugging Face format."""
+    name, folder = FAMILIES[family], home() / family
+    torch.manual_seed(7)
+    model = miniatures.model(name, words())
+    widen(model)
+    miniatures.save(name, model, words(), folder)
+    return folder
+
+
+@torch.no_grad()
+def widen(model: torch.nn.Module) -> None:
+    """Draw all weights anew: matrices keep the size of what they multiply, vectors move off 0 and 1."""
+    for name, weight in sorted(model.named_parameters()):
+        if "embed_tokens" in name or "position" in name:
+            weight.normal_()
+        elif weight.dim() > 1:
+            weight.normal_(std=weight[0].numel() ** -0.5)
+        else:
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+
+
+def entry(family: str, **changes) -> params.Model:
+    """The family's entry of the parameters, with the random checkpoint."""
+    values = {
+        "title": family,
+        "family": family,
+        "checkpoint": str(checkpoint(family)),
+        "condition": CONDITIONS[family],
+        "precision": "float32",
+        "batch_clips": 4,
+        "role": "audio",
+        "splits": ["finetune"],
+    }
+    return params.Model(**{**values, **changes})
+
+
+def fresh(family: str) -> LanguageModel:
+    """The model, newly loaded: the caller may change it."""
+    return models.load(entry(family))
+
+
+@cache
+def loaded(family: str) -> LanguageModel:
+    """The model, shared by all tests: not to be changed."""
+    return fresh(family)
+
+
+def sound(seed: int, seconds: float = 10.0) -> np.ndarray:
+    """float32 (samples,): a few tones and noise, another for each seed."""
+    random = np.random.default_rng(seed)
+    t = np.arange(int(seconds * 16000)) / 16000
+    tones = sum(a * np.sin(2 * np.pi * f * t) for a, f in zip(random.random(4), random.uniform(100, 6000, 4)))  # noqa: B905
+    wave = 0.15 * tones * np.sin(2 * np.pi * random.uniform(0.2, 3) * t) + 0.02 * random.standard_normal(len(t))
+    return wave.clip(-1, 0.999).astype(np.float32)
+
+
+def film(seed: int, frames: int, height: int, width: int) -> np.ndarray:
+    """uint8 (frames, height, width, 3): coarse random squares, others in each frame."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (frames, height // 14, width // 14, 3), dtype=np.uint8)
+    return coarse.repeat(14, axis=1).repeat(14, axis=2)
+
+
+def percepts(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) -> list[Percept]:
+    """A few percepts of mixed frame sizes and counts, as a respondent of the condition has them."""
+    return [
+        Percept(
+            audio=None if condition == "silent_video" else sound(seed, seconds[seed]),
+            frames=None if condition == "audio" else film(seed, *size),
+        )
+        for seed, size in enumerate(SIZES)
+    ]
+
+
+def prompts() -> list[str]:
+    """As many prompts, of mixed lengths."""
+    return [wording.prompt(OPTIONS[:n]) for n in (10, 2, 7, 4, 10)]
+
+
+@cache
+def study(count: int = 12) -> tuple[pa.Table, pa.Table, Path]:
+    """Clips (tables.CLIP), a question each (tables.QUESTION, 3 to 10 options), and the folder of their store."""
+    folder, clips, asked = home() / f"store-{count}", [], []
+    with StoreWriter(folder, shard_clips=5) as writer:
+        for i in range(count):
+            clip_id = f"clip{i:02d}_000010"
+            shard, row = writer.add(clip_id, (sound(i) * 32767).astype(np.int16), jpegs(i))
+            clips.append({"clip_id": clip_id, "video_id": f"clip{i:02d}", "dataset": "vggsound", "split": "finetune",
+                          "labels": [OPTIONS[i % 3]], "shard": shard, "row": row})  # fmt: skip
+            asked.append({"question_id": f"{clip_id}-q", "clip_id": clip_id, "split": "finetune",
+                          "options": OPTIONS[: 3 + i % 8], "answer": i % 3})  # fmt: skip
+    return (
+        tables.from_rows(clips, tables.CLIP, "clips"),
+        tables.from_rows(asked, tables.QUESTION, "questions"),
+        folder,
+    )
+
+
+def jpegs(seed: int) -> list[bytes]:
+    """Frames as the store keeps them."""
+    kept = []
+    for picture in film(seed, *SIZES[seed % len(SIZES)]):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=92)
+        kept.append(file.getvalue())
+    return kept
+
+
+def training(**changes) -> params.Training:
+    """The embedded study's optimisation, with changes."""
+    return params.load(ROOT / "params/embedded.yaml").distill.training.model_copy(update=changes)
+
+
+def lora(**changes) -> params.Lora:
+    """The embedded study's LoRA, of rank 4, with changes."""
+    return params.load(ROOT / "params/embedded.yaml").distill.lora.model_copy(update={"rank": 4, **changes})
