@@ -52,7 +52,7 @@ def test_test_is_balanced_and_train_is_not():
     train = Counter(c.labels[0] for c in rows if c.split == "train" and c.labels[0] in main)
     assert set(test.values()) == {16} and set(test) == set(train) == main
     assert max(train.values()) > 1.3 * min(train.values())
-    assert all(0.69 * 56 <= n <= 1.31 * 56 for n in train.values())
+    assert all(0.69 * 44 <= n <= 1.31 * 44 for n in train.values())
 
 
 def test_some_videos_have_two_clips_of_the_same_split_and_other_starts():

@@ -6,8 +6,8 @@ import json
 import warnings
 from pathlib import Path
 
-from safetensors import SafetensorError
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
 from synesthesia.params import Lora

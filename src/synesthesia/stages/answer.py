@@ -7,8 +7,8 @@ examples:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.compute as pc
