@@ -1,0 +1,99 @@
+"""Real stages on a small real world, killed with SIGKILL at random moments: run again, they end with the same outs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+def call(folder: Path, *command: str, **kwargs) -> subprocess.Popen:
+    environment = os.environ | {"SYNESTHESIA_TRACKING": "off", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        **kwargs,
+    )
+
+
+def whole(folder: Path, *command: str) -> float:
+    """Run to the end; seconds it took."""
+    start = time.monotonic()
+    child = call(folder, *command)
+    error = child.communicate()[1]
+    assert child.returncode == 0, error.decode()[-2000:]
+    return time.monotonic() - start
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    files = [p for p in sorted((folder / "out").rglob("*")) if p.is_file() and ".partial" not in p.parts]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """A world of twelve labels and a few clips, the shipped models, one distillation of a few steps."""
+    folder = tmp_path_factory.mktemp("small")
+    counts = ["--train", "8", "--test", "2", "--several", "1", "--audioset", "6", "--labels", "4", "--damaged", "0.05"]
+    whole(folder, "synesthesia.world.make", "--out", "data", "--workers", "2", *counts)
+    values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
+    values["curate"] |= {"analysis_clips_a_label": 3, "shard_clips": 16}
+    values["switch"] |= {"epochs": 2, "validation_clips_a_label": 1}
+    for model in values["models"].values():
+        model["checkpoint"] = str(ROOT / model["checkpoint"])
+        model["batch_clips"] = 4
+    values["switch"]["checkpoint"] = str(ROOT / values["switch"]["checkpoint"])
+    values["route"]["mode"] = "true_gap"
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    return folder
+
+
+STAGES = [
+    ("synesthesia.stages.curate", "out/curate"),
+    ("synesthesia.stages.ask", "out/ask"),
+    ("synesthesia.stages.answer qwen2-audio", "out/answer/qwen2-audio"),
+    ("synesthesia.stages.answer qwen2-vl", "out/answer/qwen2-vl"),
+    ("synesthesia.stages.gap", "out/gap"),
+    ("synesthesia.stages.switch", "out/switch"),
+    ("synesthesia.stages.route", "out/route"),
+    ("synesthesia.stages.distill visual-to-audio", "out/distill/visual-to-audio"),
+    ("synesthesia.stages.examine visual-to-audio", "out/examine/visual-to-audio"),
+]
+
+
+def test_every_stage_killed_at_random_and_run_again_ends_with_the_outs_of_one_never_killed(small):
+    took = {stage: whole(small, *stage.split()) for stage, _ in STAGES}
+    expected = bytes_of(small)
+    chance = random.Random(2026)
+    for stage, out in STAGES:
+        shutil.rmtree(small / out)  # as DVC does before a stage runs
+        child = call(small, *stage.split())
+        time.sleep(chance.uniform(0.2, 1.0) * took[stage])
+        os.killpg(child.pid, 9)
+        child.wait()
+        child.stderr.close()
+        whole(small, *stage.split())
+        assert bytes_of(small) == expected, f"{stage} killed and run again wrote other outs"
+
+
+def test_counts_of_the_small_world_add_up(small):
+    whole(small, "synesthesia.stages.curate")
+    counts = json.loads((small / "out/curate/counts.json").read_text())
+    for split in counts["splits"].values():
+        assert 0 < split["usable"] <= split["files"]
