@@ -1,4 +1,4 @@
-"""An adapter that went through the registry and came back by its alias answers as the student that it was saved from."""
+"""An adapter that went through the registry and came back by its alias answers as the student it was saved from."""
 
 from pathlib import Path
 
