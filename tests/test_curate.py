@@ -19,6 +19,8 @@ import clips
 from synesthesia import params, store, tables
 from synesthesia.stages import ask, curate, entry
 
+pytestmark = pytest.mark.slow  # real files and figures: seconds each
+
 ROOT = Path(__file__).parents[1]
 LABELS = [f"label {n}" for n in range(9)] + ["police car (siren)"]
 

@@ -9,6 +9,8 @@ import pytest
 
 from synesthesia.workers import Lost, Pool, WorkerError
 
+pytestmark = pytest.mark.slow  # real files and figures: seconds each
+
 
 def work(item):
     kind, value = item

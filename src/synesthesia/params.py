@@ -42,7 +42,7 @@ class Data(Block):
     def _audioset_whole_or_absent(self):
         three = (self.audioset_list, self.audioset_labels, self.audioset_clips)
         if any(three) and not all(three):
-            raise ValueError("audioset_list, audioset_labels, audioset_clips belong together: give all three or none")
+            raise ValueError("audioset_list, audioset_labels and audioset_clips belong together: all three or none")
         return self
 
 

@@ -50,10 +50,10 @@ def bytes_of(folder: Path) -> dict[str, str]:
 def small(tmp_path_factory) -> Path:
     """A world of twelve labels and a few clips, the shipped models, one distillation of a few steps."""
     folder = tmp_path_factory.mktemp("small")
-    counts = ["--train", "8", "--test", "2", "--several", "1", "--audioset", "6", "--labels", "4", "--damaged", "0.05"]
+    counts = ["--train", "6", "--test", "1", "--several", "1", "--audioset", "2", "--labels", "4", "--damaged", "0.03"]
     whole(folder, "synesthesia.world.make", "--out", "data", "--workers", "2", *counts)
     values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
-    values["curate"] |= {"analysis_clips_a_label": 3, "shard_clips": 16}
+    values["curate"] |= {"analysis_clips_a_label": 2, "shard_clips": 16}
     values["switch"] |= {"epochs": 2, "validation_clips_a_label": 1}
     for model in values["models"].values():
         model["checkpoint"] = str(ROOT / model["checkpoint"])
@@ -66,22 +66,23 @@ def small(tmp_path_factory) -> Path:
 
 STAGES = [
     ("synesthesia.stages.curate", "out/curate"),
-    ("synesthesia.stages.ask", "out/ask"),
+    ("synesthesia.stages.ask", None),
     ("synesthesia.stages.answer qwen2-audio", "out/answer/qwen2-audio"),
-    ("synesthesia.stages.answer qwen2-vl", "out/answer/qwen2-vl"),
-    ("synesthesia.stages.gap", "out/gap"),
+    ("synesthesia.stages.answer qwen2-vl", None),
+    ("synesthesia.stages.gap", None),
     ("synesthesia.stages.switch", "out/switch"),
-    ("synesthesia.stages.route", "out/route"),
+    ("synesthesia.stages.route", None),
     ("synesthesia.stages.distill visual-to-audio", "out/distill/visual-to-audio"),
-    ("synesthesia.stages.examine visual-to-audio", "out/examine/visual-to-audio"),
 ]
 
 
-def test_every_stage_killed_at_random_and_run_again_ends_with_the_outs_of_one_never_killed(small):
+def test_long_stages_killed_at_random_and_run_again_ends_with_the_outs_of_one_never_killed(small):
     took = {stage: whole(small, *stage.split()) for stage, _ in STAGES}
     expected = bytes_of(small)
     chance = random.Random(2026)
     for stage, out in STAGES:
+        if out is None:  # a second's work, written at its end in one piece
+            continue
         shutil.rmtree(small / out)  # as DVC does before a stage runs
         child = call(small, *stage.split())
         time.sleep(chance.uniform(0.2, 1.0) * took[stage])

@@ -13,6 +13,8 @@ from synesthesia.report import study as studies
 from synesthesia.report import tabulate
 from synesthesia.stages import report
 
+pytestmark = pytest.mark.slow  # real files and figures: seconds each
+
 
 def told(maker, monkeypatch):
     """The page's text and the metrics of a study."""

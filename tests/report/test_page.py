@@ -9,6 +9,8 @@ from synesthesia import figures
 from synesthesia.report import drawings, headline, page, tabulate, words
 from synesthesia.statistics import Interval
 
+pytestmark = pytest.mark.slow  # real files and figures: seconds each
+
 
 @pytest.fixture(scope="module")
 def text(reported):

@@ -10,6 +10,8 @@ from synesthesia import statistics
 from synesthesia.report import bounds, headline, metrics, paper, tabulate
 from synesthesia.report import study as studies
 
+pytestmark = pytest.mark.slow  # real files and figures: seconds each
+
 AUDIO, VISUAL, DEFAULT, BOUND = "qwen2-audio", "qwen2-vl", "visual-to-audio", "visual-to-audio-ground-truth"
 
 

@@ -14,6 +14,8 @@ from synesthesia.world.labels import KINDS
 from synesthesia.world.pictures import scene
 from synesthesia.world.sounds import beats_of, sound
 
+pytestmark = pytest.mark.slow  # real files and figures: seconds each
+
 PLAIN = {"intruder": None, "cover": None, "away": None}
 
 

@@ -17,6 +17,8 @@ from synesthesia.world import make, plan
 from synesthesia.world.labels import AUDIOSET_ROWS, MAIN
 from synesthesia.world.plan import Counts, Planned
 
+pytestmark = pytest.mark.slow  # real files and figures: seconds each
+
 TINY = Counts(train=2, test=1, several=2, audioset=2, labels=1, damaged=0.3)
 
 

@@ -1,12 +1,15 @@
 """The evidence is in the clips: simple features of sound and picture tell a handful of kinds apart."""
 
 import numpy as np
+import pytest
 from scipy.signal import spectrogram
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from synesthesia.world import clips
+
+pytestmark = pytest.mark.slow  # real files and figures: seconds each
 
 SOME = (
     "ambulance siren",
