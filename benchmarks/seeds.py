@@ -57,7 +57,11 @@ def study(seed: int, folder: Path) -> Path:
             os.symlink(ROOT / name, folder / name)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, folder / name)
-    environment = os.environ | {"SYNESTHESIA_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {
+        "SYNESTHESIA_TRACKING": "off",
+        "PYTHONPATH": str(ROOT / "src"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # dvc.yaml says `python`
+    }
     call = lambda *command: subprocess.run([sys.executable, "-m", *command], cwd=folder, env=environment, check=True)  # noqa: E731
     if not (folder / ".dvc").exists():
         call("dvc", "init", "--quiet", "--no-scm")
