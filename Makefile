@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: study install size check test lint repro log ui dry bounds compare bench pretrain lock clean help
+.PHONY: study install size check test lint repro again log ui dry bounds compare bench pretrain lock clean help
 
 study: repro ## the whole study: install, data, every stage that has to run, MLflow (the default)
 	@echo "The report: out/report/index.html    Runs and models: make ui"
@@ -60,6 +60,13 @@ data: | check ## the embedded world's clips and lists, where data/ is missing
 repro: check data
 	$(DVC) repro
 
+# What a rerun must not do: change an out. dvc.lock holds every out's hash.
+again: check data ## every stage once more, by force; fails where any out changes
+	@mkdir -p out && cp dvc.lock out/.dvc.lock.before
+	$(DVC) repro --force
+	@diff -u out/.dvc.lock.before dvc.lock || { echo "these outs changed in a second run" >&2; exit 1; }
+	@rm out/.dvc.lock.before && $(DVC) status && echo "a second run changed no out"
+
 log: install ## enter into MLflow what is under out/ and not there yet
 	@$(PY) -m synesthesia.stages.log
 
@@ -85,8 +92,9 @@ compare: install ## metrics and parameters against a commit, as Markdown (BASE=o
 	@echo "### Metrics against $(BASE)" && echo && $(DVC) metrics diff --md $(BASE) -- 
 	@echo && echo "### Parameters against $(BASE)" && echo && $(DVC) params diff --md $(BASE) --
 
-bench: install ## measurements behind the README's figures
-	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) "$$file"; done
+bench: install ## measurements behind the README's figures; seeds.py and newcomer.py, half an hour each, are run by name
+	@for file in $(filter-out benchmarks/seeds.py benchmarks/newcomer.py,$(wildcard benchmarks/*.py)); do \
+	  echo "== $$file"; $(PY) "$$file"; done
 
 pretrain: install ## make the miniature models again (minutes on a GPU, hours on a CPU)
 	$(PY) -m synesthesia.world.pretraining all --out src/synesthesia/world/weights

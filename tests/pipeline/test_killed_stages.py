@@ -60,6 +60,8 @@ def small(tmp_path_factory) -> Path:
         model["batch_clips"] = 4
     values["switch"]["checkpoint"] = str(ROOT / values["switch"]["checkpoint"])
     values["route"]["mode"] = "true_gap"
+    values["models"] = {name: values["models"][name] for name in ("qwen2-audio", "qwen2-vl")}
+    values["distill"]["settings"] = {"visual-to-audio": values["distill"]["settings"]["visual-to-audio"]}
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     return folder
 
@@ -73,10 +75,12 @@ STAGES = [
     ("synesthesia.stages.switch", "out/switch"),
     ("synesthesia.stages.route", None),
     ("synesthesia.stages.distill visual-to-audio", "out/distill/visual-to-audio"),
+    ("synesthesia.stages.examine visual-to-audio", "out/examine/visual-to-audio"),
+    ("synesthesia.stages.report", "out/report"),
 ]
 
 
-def test_long_stages_killed_at_random_and_run_again_ends_with_the_outs_of_one_never_killed(small):
+def test_stages_killed_at_random_and_run_again_ends_with_the_outs_of_one_never_killed(small):
     took = {stage: whole(small, *stage.split()) for stage, _ in STAGES}
     expected = bytes_of(small)
     chance = random.Random(2026)

@@ -1,0 +1,12 @@
+"""The first tier (`-m "not torch and not slow"`) does not even import the others' files: torch alone takes seconds."""
+
+import re
+
+_MARKED = re.compile(r"^pytestmark = .*\bmark\.(torch|slow)\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Skip files marked as a whole where the tier asked for holds none of their tests."""
+    if config.option.markexpr != "not torch and not slow" or collection_path.suffix != ".py":
+        return None
+    return True if _MARKED.search(collection_path.read_text(encoding="utf-8")) else None
