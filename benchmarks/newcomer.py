@@ -50,10 +50,12 @@ def held(process: psutil.Process) -> int:
 
 
 def step(command: list[str], folder: Path) -> tuple[float, int]:
-    """Run a command in `folder`; seconds it took and the most bytes it held. Raises CalledProcessError where it fails."""
+    """Run a command in `folder`; its seconds and the most bytes it held. Raises CalledProcessError."""
     start, peak, ended = time.monotonic(), 0, threading.Event()
     # The caller's interpreter must not stand in for the clone's own.
-    environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL")}
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL")
+    }
     child = subprocess.Popen(command, cwd=folder, env=environment, stdout=sys.stderr)
 
     def watch() -> None:
@@ -75,7 +77,7 @@ def step(command: list[str], folder: Path) -> tuple[float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=["install", "make", "unchanged", "again"])
-    parser.add_argument("--folder", type=Path, help="an empty or absent folder for the clone (default: a temporary one)")
+    parser.add_argument("--folder", type=Path, help="an absent folder for the clone (default: a temporary one)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch) / "synesthesia"
