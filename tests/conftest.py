@@ -1,4 +1,7 @@
-"""The first tier (`-m "not torch and not slow"`) does not even import the others' files: torch alone takes seconds."""
+"""Order and tiers. The first tier (`-m "not torch and not slow"`) does not even import the others' files: torch alone takes seconds.
+
+Files of slow tests start first, so that two workers end together.
+"""
 
 import re
 
@@ -10,3 +13,8 @@ def pytest_ignore_collect(collection_path, config):
     if config.option.markexpr != "not torch and not slow" or collection_path.suffix != ".py":
         return None
     return True if _MARKED.search(collection_path.read_text(encoding="utf-8")) else None
+
+
+def pytest_collection_modifyitems(items):
+    """Files of slow tests first; the order within stays."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -76,33 +76,46 @@ def scratch(tmp_path, monkeypatch):
     return SimpleNamespace(change=change, stages=stages, unchanged=UNCHANGED)
 
 
-@pytest.fixture
-def ran(scratch):
-    """The scratch study after a `dvc repro` with stand-ins for the stages; gives `dvc` to go on with."""
-    pipeline = yaml.safe_load(Path("dvc.yaml").read_text())
-    Path("stand_in.py").write_text(STAND_IN)
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+def call_dvc(*arguments, cwd="."):
+    command = [sys.executable, "-m", "dvc", *arguments]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "PATH": PATH})
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="session")
+def ran_once(tmp_path_factory) -> Path:
+    """A study after a `dvc repro` with stand-ins for the stages, to be copied: DVC takes a quarter minute for it."""
+    folder = tmp_path_factory.mktemp("ran")
+    shutil.copy(ROOT / "params/embedded.yaml", folder / "params.yaml")
+    shutil.copytree(ROOT / "params", folder / "params")
+    call_dvc("init", "--no-scm", "--quiet", cwd=folder)
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    (folder / "stand_in.py").write_text(STAND_IN)
     for stage in pipeline["stages"].values():
         body = stage.get("do", stage)
         outs = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"] + body.get("metrics", [])]
         body["cmd"] = " ".join(["python stand_in.py", *outs, "#", body["cmd"]])
         for dep in body["deps"]:
             if "${" not in dep and not dep.startswith("out/"):
-                Path(dep).parent.mkdir(parents=True, exist_ok=True)
-                Path(dep).write_text("source")
-    params = yaml.safe_load(Path("params.yaml").read_text())
+                (folder / dep).parent.mkdir(parents=True, exist_ok=True)
+                (folder / dep).write_text("source")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
     for path in [model["checkpoint"] for model in params["models"].values()] + [params["switch"]["checkpoint"]]:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        Path(path, "weights").write_text(path)
-    Path("dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        (folder / path).mkdir(parents=True, exist_ok=True)
+        (folder / path / "weights").write_text(path)
+    (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    call_dvc("repro", "--quiet", cwd=folder)
+    return folder
 
-    def dvc(*arguments):
-        command = [sys.executable, "-m", "dvc", *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
-        assert result.returncode == 0, result.stderr
-        return result.stdout
 
-    dvc("repro", "--quiet")
-    scratch.dvc = dvc
-    scratch.status = lambda: json.loads(dvc("status", "--json"))
+@pytest.fixture
+def ran(scratch, ran_once):
+    """A copy of that study; gives `dvc` to go on with."""
+    shutil.copytree(ran_once, ".", symlinks=True, dirs_exist_ok=True)
+    scratch.dvc = call_dvc
+    scratch.status = lambda: json.loads(call_dvc("status", "--json"))
     return scratch
