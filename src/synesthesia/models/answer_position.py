@@ -14,7 +14,7 @@ _PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
 
 class AnswerPosition:
-    """Installed once on a model; within `at(positions)` its logits have the answer position alone, (clips, 1, vocabulary).
+    """Installed once on a model; within `at(positions)` its logits are (clips, 1, vocabulary), of the answer position.
 
     `decoder` is the language model without head; `plain` says that its layers are pre-norm, residual and nothing else
     (all Qwen families), which lets the last one be cut; other decoders are cut at the head.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from torch.utils.checkpoint import checkpoint
 
 from synesthesia.models import ModelError
 from synesthesia.models.answer_position import AnswerPosition
@@ -54,11 +56,12 @@ class LanguageModel:
         if any(len(i) != 1 for i in ids):
             raise ModelError(f"the letters A to J are not one token each in this vocabulary: {ids}")
         self.letter_ids = torch.tensor([i[0] for i in ids])
+        self._decoder = model.get_decoder()
         self._answer = AnswerPosition(self.decoder(), model.lm_head, self.plain_decoder)
 
     def decoder(self) -> torch.nn.Module:
         """The language model without its head."""
-        return self.model.get_decoder()
+        return self._decoder
 
     def layers(self) -> list[torch.nn.Module]:
         """The repeated layers of language model and encoders, in which nearly all of the time goes: for compilation."""
@@ -68,6 +71,17 @@ class LanguageModel:
         """Let each of `layers` be compiled at its first use (a minute or two, once for all layers of a kind)."""
         for layer in self.layers():
             layer.compile(dynamic=True)
+
+    def learn(self) -> None:
+        """Make ready for training: the language model in training mode (dropout), frozen encoders as they answer."""
+        self.model.eval()
+        self.decoder().train()
+
+    def recompute(self, again: bool) -> None:
+        """Keep the language model's activations for the backward pass, or compute them again there to save memory."""
+        for layer in self.decoder().layers[:-1]:  # the last one is cut at the answer position, and small
+            layer.gradient_checkpointing = again
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
     @classmethod
     def load(cls, checkpoint: str, precision: str, device: str) -> LanguageModel:

@@ -21,7 +21,7 @@ class Family(LanguageModel):
 
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
-        self._window = AudioWindow(model.get_submodule("model.audio_tower"))
+        self._window = AudioWindow(model.model.audio_tower)
 
     def layers(self) -> list[torch.nn.Module]:
         return [*super().layers(), *self._window.layers]

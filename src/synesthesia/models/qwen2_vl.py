@@ -36,13 +36,14 @@ class Family(LanguageModel):
 
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
-        use_chunked_attention(model.model.visual)
-        embed_patches_by_product(model.model.visual)
-        place_patches_from_cpu(model.model.visual)
+        self._visual = model.model.visual
+        use_chunked_attention(self._visual)
+        embed_patches_by_product(self._visual)
+        place_patches_from_cpu(self._visual)
         self._positions = model.model.get_rope_index  # by clip and in Python: the loader's work, not the GPU's
 
     def layers(self) -> list[torch.nn.Module]:
-        return [*super().layers(), *self.model.get_submodule("model.visual").blocks]
+        return [*super().layers(), *self._visual.blocks]
 
     def content(self) -> list[dict]:
         return [{"type": "video"}]
