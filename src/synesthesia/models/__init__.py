@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FAMILIES = {
     "qwen2_audio": "synesthesia.models.qwen2_audio",
     "qwen2_vl": "synesthesia.models.qwen2_vl",
+    "qwen2_5_vl": "synesthesia.models.qwen2_5_vl",
+    "videollama3": "synesthesia.models.videollama3",
     "qwen2_5_omni": "synesthesia.models.qwen2_5_omni",
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+from transformers.video_utils import VideoMetadata
 
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
@@ -22,6 +23,19 @@ def video_options(processor, percepts: Sequence[Percept]) -> dict:
         "videos": [p.frames for p in percepts],
         "videos_kwargs": {"do_sample_frames": False, "size": size, "cap_pixels_per_frame": False},
     }
+
+
+def timed_video_options(processor, percepts: Sequence[Percept]) -> dict:
+    """`video_options` for a model that is told when its frames were seen: one a second, the first at 0 s.
+
+    Without it transformers takes 24 frames a second for granted, and all of a clip falls into half a second.
+    """
+    options = video_options(processor, percepts)
+    counts = [len(p.frames) for p in percepts]
+    options["videos_kwargs"]["video_metadata"] = [
+        VideoMetadata(total_num_frames=n, fps=1.0, frames_indices=list(range(n))) for n in counts
+    ]
+    return options
 
 
 class Family(LanguageModel):

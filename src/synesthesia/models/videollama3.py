@@ -1,0 +1,49 @@
+"""VideoLLaMA 3: SigLIP of any resolution in front of Qwen2.5 (Zhang et al. 2025, arXiv 2501.13106).
+
+transformers' own class reads checkpoints in its own layout (model_type `video_llama_3`, the hub's "-HF" conversions);
+the authors' first release (`videollama3_qwen2`) is remote code and is refused with that reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
+
+from synesthesia.models.attention import use_chunked_attention
+from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.qwen2_vl import timed_video_options
+
+
+class Family(LanguageModel):
+    """Sees, frame by frame: the prompt says the second of each frame before its tokens.
+
+    Its video processor drops tokens of places where nothing moved since the frame before (the model was trained so),
+    so that clips of one size differ in length. Its `longest_edge` is a budget for all frames of a clip together; it
+    is raised where curated frames need more, since their size is the study's choice.
+    """
+
+    condition = "silent_video"
+    model_class = VideoLlama3ForConditionalGeneration
+    processor_class = VideoLlama3Processor
+    lora_targets = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+    def __init__(self, model, processor, device: str) -> None:
+        super().__init__(model, processor, device)
+        use_chunked_attention(model.model.vision_model)
+
+    def content(self) -> list[dict]:
+        return [{"type": "video"}]
+
+    def media(self, percepts: Sequence[Percept]) -> dict:
+        options = timed_video_options(self.processor, percepts)
+        video = options["videos_kwargs"]
+        del video["cap_pixels_per_frame"]  # Qwen's alone
+        needed = max(p.frames.shape[0] * p.frames.shape[1] * p.frames.shape[2] for p in percepts)
+        video["size"] = {**video["size"], "longest_edge": max(video["size"]["longest_edge"], needed)}
+        return options
+
+    def collate(self, percepts: Sequence[Percept], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
+        batch = super().collate(percepts, prompts)
+        return {k: v for k, v in batch.items() if isinstance(v, torch.Tensor)}  # not the frames' metadata
