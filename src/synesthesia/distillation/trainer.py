@@ -23,6 +23,7 @@ from synesthesia import answering, processes
 from synesthesia.distillation import checkpoints, memory
 from synesthesia.distillation.lessons import Lessons, order
 from synesthesia.distillation.losses import letter_cross_entropy, letter_divergence
+from synesthesia.distillation.replay import Replay
 from synesthesia.distillation.targets import Targets
 from synesthesia.models.base import LanguageModel
 from synesthesia.params import Training
@@ -79,6 +80,9 @@ def train(
     micro = _fit(student, targets, clips, store, training, accelerator) if gpu else training.micro_batch
     micro = min(micro or training.effective_batch, training.effective_batch // world)
     lessons = Lessons(student, targets, clips, store, training, micro)
+    for parameter in learnt:
+        parameter.grad = torch.zeros_like(parameter)
+    learn = _learner(student, learnt, training, accelerator)
     torch.manual_seed(training.seed)
     history = checkpoints.resume(partial, student.model, optimizer)
     first, steps = len(history), lessons.steps
@@ -93,12 +97,12 @@ def train(
             group["lr"] = rate
         losses = torch.zeros(2, device=accelerator.device)
         for _ in mine[step - first]:
-            losses += _learn(student, next(prepared), training, lessons.clips_of(step), accelerator)
+            losses += learn(next(prepared), lessons.clips_of(step))
         if world > 1:
             losses = _add_up(learnt, losses, accelerator)
         norm = accelerator.clip_grad_norm_(learnt, training.clip_gradient_norm)
         optimizer.step()
-        optimizer.zero_grad()
+        torch._foreach_zero_([parameter.grad for parameter in learnt])
         waiting.append((step, torch.cat([losses, norm.detach().reshape(1)])))
         due = time.monotonic() - saved > checkpoint_seconds and step + 1 < steps
         while len(waiting) > (1 if gpu and not due and step + 1 < steps else 0):  # one step behind: nothing waits
@@ -133,6 +137,14 @@ def _learn(student: LanguageModel, batch: tuple, training: Training, clips: int,
     return torch.stack([hard.detach(), close.detach()])
 
 
+def _learner(student: LanguageModel, learnt: list, training: Training, accelerator) -> Callable:
+    """The way to learn a micro-batch: replayed as a CUDA graph where the student is compiled and nothing is random."""
+    plain = student.plain_decoder and student.replayable
+    if student.compiled and plain and not student.random and accelerator.device.type == "cuda":
+        return Replay(student, learnt, training).learn
+    return lambda batch, clips: _learn(student, batch, training, clips, accelerator)
+
+
 def _row(step: int, values: list[float], rate: float, training: Training) -> dict[str, float]:
     hard, close, norm = values
     return {
@@ -147,10 +159,9 @@ def _row(step: int, values: list[float], rate: float, training: Training) -> dic
 
 def _add_up(learnt: list[torch.Tensor], losses: torch.Tensor, accelerator: Accelerator) -> torch.Tensor:
     """Sum gradients and losses over the processes as one message; returns the losses."""
-    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in learnt]
-    flat = accelerator.reduce(torch.cat([losses, *(g.flatten() for g in grads)]), reduction="sum")
-    for parameter, grad in zip(learnt, flat[2:].split([g.numel() for g in grads]), strict=True):
-        parameter.grad = grad.view_as(parameter).clone()
+    flat = accelerator.reduce(torch.cat([losses, *(p.grad.flatten() for p in learnt)]), reduction="sum")
+    for parameter, grad in zip(learnt, flat[2:].split([p.numel() for p in learnt]), strict=True):
+        parameter.grad.copy_(grad.view_as(parameter))
     return flat[:2]
 
 

@@ -31,6 +31,14 @@ class Percept:
     frames: np.ndarray | None = None
 
 
+class _Reached(Exception):
+    """The language model was reached with these arguments."""
+
+    def __init__(self, named: dict) -> None:
+        super().__init__()
+        self.named = named
+
+
 class LanguageModel:
     """A causal multimodal LLM of transformers with its processor.
 
@@ -44,6 +52,7 @@ class LanguageModel:
     model_class: type
     processor_class: type
     plain_decoder = True  # pre-norm and residual layers, see AnswerPosition
+    replayable = True  # nothing but embeddings and positions reaches the language model, see `embed`
     stays_on_cpu: tuple[str, ...] = ()  # inputs that only say sizes: on the GPU each look at them would wait for it
 
     def __init__(self, model: torch.nn.Module, processor, device: str) -> None:
@@ -56,7 +65,8 @@ class LanguageModel:
         if any(len(i) != 1 for i in ids):
             raise ModelError(f"the letters A to J are not one token each in this vocabulary: {ids}")
         self.letter_ids = torch.tensor([i[0] for i in ids])
-        self._decoder = model.get_decoder()
+        self.compiled = False
+        self._decoder, self._head = model.get_decoder(), model.lm_head
         self._answer = AnswerPosition(self.decoder(), model.lm_head, self.plain_decoder)
 
     def decoder(self) -> torch.nn.Module:
@@ -71,17 +81,25 @@ class LanguageModel:
         """Let each of `layers` be compiled at its first use (a minute or two, once for all layers of a kind)."""
         for layer in self.layers():
             layer.compile(dynamic=True)
+        self.compiled = True
 
     def learn(self) -> None:
         """Make ready for training: the language model in training mode (dropout), frozen encoders as they answer."""
         self.model.eval()
         self.decoder().train()
 
+    @property
+    def random(self) -> bool:
+        """Whether learning draws random numbers (dropout)."""
+        return any(module.p > 0 for module in self.model.modules() if isinstance(module, torch.nn.Dropout))
+
     def recompute(self, again: bool) -> None:
         """Keep the language model's activations for the backward pass, or compute them again there to save memory."""
         for layer in self.decoder().layers[:-1]:  # the last one is cut at the answer position, and small
             layer.gradient_checkpointing = again
-            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+            layer._gradient_checkpointing_func = partial(
+                checkpoint, use_reentrant=False, preserve_rng_state=self.random
+            )
 
     @classmethod
     def load(cls, checkpoint: str, precision: str, device: str) -> LanguageModel:
@@ -136,6 +154,37 @@ class LanguageModel:
         with self._answer.at(at):
             logits = self.model(**{k: self._move(k, v) for k, v in batch.items()}, use_cache=False).logits
         return logits[:, 0].float()
+
+    def embed(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """What reaches the language model: embeddings (clips, tokens, width), their position ids where the family has
+        its own, and the answer positions int64 (clips,). Raises ModelError where more than that reaches it.
+        """
+
+        def catch(_decoder, _arguments: tuple, named: dict) -> None:
+            raise _Reached(named)
+
+        self.prepare(batch)
+        at = (batch["attention_mask"].sum(1) - 1).to(self.device, non_blocking=True)
+        hook = self._decoder.register_forward_pre_hook(catch, with_kwargs=True)
+        try:
+            with torch.no_grad():
+                self.model(**{k: self._move(k, v) for k, v in batch.items()}, use_cache=False)
+        except _Reached as reached:
+            named = reached.named
+        finally:
+            hook.remove()
+        ours = ("inputs_embeds", "position_ids", "attention_mask", "use_cache")
+        more = [k for k, v in named.items() if k not in ours and v is not None and v is not False]
+        if more or not (self.plain_decoder and self.replayable):
+            raise ModelError(f"{type(self).__name__}: its language model takes more than embeddings: {more}")
+        return named["inputs_embeds"], named.get("position_ids"), at
+
+    def decode(self, embeds: torch.Tensor, places: torch.Tensor | None, at: torch.Tensor) -> torch.Tensor:
+        """Logits (clips, vocabulary) at the answer positions, float32, of what `embed` gave; waits for nothing."""
+        mask = {"full_attention": None, "sliding_attention": None}
+        with self._answer.at(at):
+            out = self._decoder(inputs_embeds=embeds, position_ids=places, attention_mask=mask, use_cache=False)
+        return self._head(out.last_hidden_state)[:, 0].float()
 
     def prepare(self, batch: dict[str, torch.Tensor]) -> None:
         """Called with a batch before it leaves the CPU; for families whose encoders must know its sizes."""

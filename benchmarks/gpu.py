@@ -1,0 +1,307 @@
+"""The paper's LLMs at full size on one GPU: clips a second, beside plain transformers and peft, in one run.
+
+Models have the real configuration and random weights (nothing is downloaded); clips are noise of the real sizes: 10 s
+of sound, ten frames of 26 x 46 blocks of 14 pixels. "plain" is what a user would write first: `generate` of one token,
+one clip at a time, sounds padded to 30 s; and peft with gradient checkpointing, one clip at a time, eight times. Every
+row says TFLOP/s, counted by torch's FlopCounterMode over the work that our path needs, and the share of this card's
+measured matrix product. A number in brackets is what a plain row computes beside that.
+
+examples:
+  python benchmarks/gpu.py                                   all rows, about ten minutes on an H100
+  python benchmarks/gpu.py --models qwen2-audio --rows ours
+  python benchmarks/gpu.py --memory 24                       as on a card of 24 GB
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils.flop_counter import FlopCounterMode
+
+from synesthesia import questions as wording
+from synesthesia.distillation import adapters, trainer
+from synesthesia.models import random_weights
+from synesthesia.models.base import ALL_LINEAR, LanguageModel, Percept
+from synesthesia.params import Lora, Training
+
+LORA = Lora(rank=16, alpha=32.0, dropout=0.0, target_modules=ALL_LINEAR)
+TRAINING = Training(
+    seed=0, epochs=1.0, effective_batch=8, micro_batch=None, checkpoint_minutes=10.0, learning_rate=1e-4, warmup=0.1,
+    weight_decay=0.01, clip_gradient_norm=1.0, temperature=2.0, kl_weight=1.0,
+)  # fmt: skip
+HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
+
+
+def percepts(model: LanguageModel, clips: int, seed: int = 0) -> list[Percept]:
+    """Noise of the real sizes, for this model's senses."""
+    random = np.random.default_rng(seed)
+    made = []
+    for _ in range(clips):
+        audio = random.standard_normal(160_000).astype(np.float32).clip(-4, 4) / 8
+        frames = random.integers(0, 256, (10, HEIGHT, WIDTH, 3), np.uint8)
+        hears, sees = model.condition != "silent_video", model.condition != "audio"
+        made.append(Percept(audio if hears else None, frames if sees else None))
+    return made
+
+
+def prompts(clips: int) -> list[str]:
+    """Questions of different lengths."""
+    names = random_weights.SOUNDS
+    return [wording.prompt([names[(i * 7 + j * (1 + i % 5)) % len(names)] for j in range(10)]) for i in range(clips)]
+
+
+def timed(work: Callable[[], object], times: int, warm: int = 2) -> float:
+    """Median seconds of `work`, GPU included."""
+    seconds = []
+    for turn in range(warm + times):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        if turn >= warm:
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def ceiling() -> float:
+    """TFLOP/s of a large bfloat16 matrix product on this card."""
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    return 2 * 8192**3 / timed(lambda: a @ b, 20, 5) / 1e12
+
+
+def _attention(query, key, value, *_, **__) -> int:
+    """FLOP of attention forward: two products; torch's own formula refuses grouped queries."""
+    clips, heads, asking, size = query
+    return 4 * clips * heads * asking * key[2] * size
+
+
+def _attention_backward(_, query, key, value, *__, **___) -> int:
+    return 5 * _attention(query, key, value) // 2
+
+
+ATTENTION = {
+    getattr(torch.ops.aten, name): formula
+    for suffix, formula in (("", _attention), ("_backward", _attention_backward))
+    for name in (f"_scaled_dot_product_{kind}_attention{suffix}" for kind in ("flash", "efficient", "cudnn"))
+}
+
+
+def flops(work: Callable[[], object]) -> float:
+    """TFLOP of `work`, by the operations that torch is asked for (matrix products, convolutions, attention)."""
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        work()
+    return counter.get_total_flops() / 1e12
+
+
+def released() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+
+
+def attempt(name: str, work: Callable[[], None]) -> None:
+    """One row; what does not fit or does not run is said, and the rest goes on."""
+    released()
+    try:
+        work()
+    except torch.cuda.OutOfMemoryError:
+        print(f"| {name} | does not fit | | | | |", flush=True)
+    released()
+
+
+def plain_model(name: str) -> torch.nn.Module:
+    """The class of transformers by itself, nothing of ours installed."""
+    kind = random_weights.family(name).model_class
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        return kind._from_config(random_weights.configuration(name), dtype=torch.bfloat16).eval()
+
+
+class Bench:
+    """The rows of one model; all of them see the same clips and questions."""
+
+    def __init__(self, name: str, top: float, batch: int, micros: list[int]) -> None:
+        self.name, self.top, self.batch, self.micros = name, top, batch, micros
+        self.work = {"answering": 0.0, "learning": 0.0}
+        self.texts = prompts(64)
+
+    def plain_inputs(self, model: LanguageModel, clips: int) -> dict:
+        """What the model's own processor makes, sounds padded to 30 s, on the GPU."""
+        media = model.media(percepts(model, clips))
+        media.pop("audio_kwargs", None)
+        texts = [model.text(p) for p in self.texts[:clips]]
+        made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
+        made = {k: v.to("cuda") if isinstance(v, torch.Tensor) else v for k, v in made.items()}
+        return {
+            k: v.bfloat16() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in made.items()
+        }
+
+    def row(self, kind: str, how: str, clips: int, work: Callable[[], object], times: int = 5, warm: int = 2) -> None:
+        """Time one way of answering or learning; what does not fit is said, and the rest goes on."""
+        released()
+        what = f"{self.name} | {kind} | {how}"
+        try:
+            rate = clips / timed(work, times, warm)
+            done, peak = rate * self.work[kind], torch.cuda.max_memory_allocated() / 2**30
+            share = f"{done:.0f} | {100 * done / self.top:.0f} %"
+            print(f"| {what} | {rate:.1f} | {share} | {peak:.1f} |", flush=True)
+        except torch.cuda.OutOfMemoryError:
+            print(f"| {what} | does not fit | | | |", flush=True)
+        released()
+
+    def count(self, model: LanguageModel) -> None:
+        """TFLOP a clip that our path asks for, of answering and of learning (LoRA on every linear layer)."""
+        batch = model.collate(percepts(model, 2), self.texts[:2])
+        with torch.no_grad():
+            self.work["answering"] = flops(lambda: model.answer_logits(dict(batch))) / 2
+        adapters.attach(model, LORA)
+        model.learn()
+        self.work["learning"] = flops(lambda: learn(model, lesson(model, self.texts[:2]), 2)) / 2
+        counted = ", ".join(f"{kind} {value:.2f}" for kind, value in self.work.items())
+        print(f"{self.name}: TFLOP a clip: {counted}", flush=True)
+
+    def ours(self, profile: str | None) -> None:
+        model = random_weights.build(self.name, "cuda")
+        self.count(model)
+        del model
+        released()
+        model = random_weights.build(self.name, "cuda")
+        model.compile()
+        batch = pinned(model.collate(percepts(model, self.batch), self.texts[: self.batch]))
+
+        def answer() -> None:
+            with torch.inference_mode():
+                model.answer_logits(dict(batch))
+
+        self.row("answering", f"ours, batch {self.batch}", self.batch, answer, 6, 3)
+        traced(answer, profile, f"{self.name}-answering")
+        adapters.attach(model, LORA)
+        model.learn()
+        learnt = [p for p in model.model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(learnt, lr=1e-4, fused=True)
+        for parameter in learnt:
+            parameter.grad = torch.zeros_like(parameter)
+        learner = trainer._learner(model, learnt, TRAINING, _Accelerator)
+        for micro in self.micros:
+            given = pinned(lesson(model, self.texts[:micro]))
+
+            def step(given=given, micro=micro) -> None:
+                for _ in range(8 // micro):
+                    learner((dict(given[0]), *given[1:]), 8)
+                torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+                optimizer.step()
+                torch._foreach_zero_([p.grad for p in learnt])
+
+            self.row("learning", f"ours, micro-batch {micro}", 8, step, 6, 3)
+            if micro == 4:
+                traced(step, profile, f"{self.name}-learning")
+
+    def plain(self) -> None:
+        wrapped = random_weights.build(self.name, "cpu", scale=random_weights.Scale())  # for its processor alone
+        model = plain_model(self.name)
+        one, many = self.plain_inputs(wrapped, 1), self.plain_inputs(wrapped, self.batch)
+
+        def generate() -> None:
+            model.generate(**one, max_new_tokens=1, do_sample=False)
+
+        def forward() -> None:
+            with torch.inference_mode():
+                model(**many, use_cache=False)
+
+        self.row("answering", "plain: generate, batch 1", 1, generate)
+        self.row("answering", f"plain: forward, batch {self.batch}", self.batch, forward, 3, 1)
+        targets = wrapped.lora_targets
+        model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=targets)).train()
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+
+        def step(inputs: dict, clips: int) -> None:
+            labels = torch.full_like(inputs["input_ids"], -100)
+            labels[:, -1] = 32
+            for _ in range(8 // clips):
+                (model(**inputs, labels=labels, use_cache=False).loss * clips / 8).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        eight = self.plain_inputs(wrapped, 8)
+        self.row("learning", "plain: peft, batch 8", 8, lambda: step(eight, 8), 3, 1)
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+        self.row("learning", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: step(one, 1), 3, 1)
+
+
+class _Accelerator:
+    """What trainer._learn needs of one."""
+
+    device = torch.device("cuda")
+
+    @staticmethod
+    def backward(loss: torch.Tensor) -> None:
+        loss.backward()
+
+
+def lesson(model: LanguageModel, texts: list[str]) -> tuple:
+    """A micro-batch as distillation.lessons makes it: letters to say, and every other clip's logits to match."""
+    inputs = model.collate(percepts(model, len(texts)), texts)
+    letters = torch.arange(len(texts)) % 10
+    return inputs, letters, letters % 2 == 0, torch.randn(len(texts), 10)
+
+
+def pinned(value):
+    """As the loader hands batches over."""
+    return torch.utils.data._utils.pin_memory.pin_memory(value)
+
+
+def learn(model: LanguageModel, given: tuple, clips: int) -> None:
+    trainer._learn(model, (dict(given[0]), *given[1:]), TRAINING, clips, _Accelerator)
+
+
+def traced(work: Callable[[], object], folder: str | None, name: str) -> None:
+    """Write where the GPU's time goes."""
+    if folder is None:
+        return
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
+        work()
+        torch.cuda.synchronize()
+    table = seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=45, max_name_column_width=90)
+    with open(f"{folder}/{name}.txt", "w") as file:
+        file.write(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_weights.NAMES)
+    parser.add_argument("--rows", nargs="+", default=["plain", "ours"], choices=["plain", "ours"])
+    parser.add_argument("--memory", type=float, metavar="GB", help="use no more of the card's memory than this")
+    parser.add_argument("--profile", metavar="FOLDER", help="write where the GPU's time goes into this folder")
+    parser.add_argument("--micro", nargs="+", type=int, default=[8, 4, 2, 1], help="micro-batches of learning")
+    given = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("no GPU here: `make bench-gpu` needs one")
+        return
+    if given.memory:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, given.memory * 1e9 / total))
+    top = ceiling()
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: matrix product {top:.0f} TFLOP/s")
+    print("\n| model | task | how | clips/s | TFLOP/s | of ceiling | GiB |\n|---|---|---|---|---|---|---|", flush=True)
+    for name in given.models:
+        bench = Bench(name, top, 64 if name == "qwen2-audio" else 16, given.micro)
+        if "ours" in given.rows:
+            bench.ours(given.profile)
+        released()
+        if "plain" in given.rows:
+            bench.plain()
+        released()
+
+
+if __name__ == "__main__":
+    main()
