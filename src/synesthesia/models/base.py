@@ -65,6 +65,7 @@ class LanguageModel:
         if any(len(i) != 1 for i in ids):
             raise ModelError(f"the letters A to J are not one token each in this vocabulary: {ids}")
         self.letter_ids = torch.tensor([i[0] for i in ids])
+        self._letters_there = self.letter_ids.to(device)
         self.compiled = False
         self._decoder, self._head = model.get_decoder(), model.lm_head
         self._answer = AnswerPosition(self.decoder(), model.lm_head, self.plain_decoder)
@@ -197,7 +198,7 @@ class LanguageModel:
 
     def letters(self, logits: torch.Tensor, options: int = len(LETTERS)) -> torch.Tensor:
         """The letters' logits (clips, options) out of the vocabulary's (clips, vocabulary)."""
-        return logits[:, self.letter_ids[:options].to(logits.device)]
+        return logits[:, self._letters_there[:options]]
 
     def said(self, logits: torch.Tensor) -> list[str]:
         """What the model says when free to say any token: greedy, one token, as generation would."""
