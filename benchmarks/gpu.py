@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from synesthesia import questions as wording
 from synesthesia.distillation import adapters, trainer
+from synesthesia.distillation.lean_lora import use_lean_lora
 from synesthesia.models import random_weights
 from synesthesia.models.base import ALL_LINEAR, LanguageModel, Percept
 from synesthesia.params import Lora, Training
@@ -36,6 +37,7 @@ TRAINING = Training(
     seed=0, epochs=1.0, effective_batch=8, micro_batch=None, checkpoint_minutes=10.0, learning_rate=1e-4, warmup=0.1,
     weight_decay=0.01, clip_gradient_norm=1.0, temperature=2.0, kl_weight=1.0,
 )  # fmt: skip
+ROWS = ["plain", "ours", "agreement"]
 HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
 
 
@@ -58,15 +60,17 @@ def prompts(clips: int) -> list[str]:
 
 
 def timed(work: Callable[[], object], times: int, warm: int = 2) -> float:
-    """Median seconds of `work`, GPU included."""
+    """Seconds of `work`, GPU included: median of three rounds of `times`, each round run through without waiting."""
+    for _ in range(warm):
+        work()
     seconds = []
-    for turn in range(warm + times):
+    for _ in range(3):
         torch.cuda.synchronize()
         start = time.perf_counter()
-        work()
+        for _ in range(times):
+            work()
         torch.cuda.synchronize()
-        if turn >= warm:
-            seconds.append(time.perf_counter() - start)
+        seconds.append((time.perf_counter() - start) / times)
     return statistics.median(seconds)
 
 
@@ -132,18 +136,19 @@ class Bench:
         self.work = {"answering": 0.0, "learning": 0.0}
         self.texts = prompts(64)
 
-    def plain_inputs(self, model: LanguageModel, clips: int) -> dict:
-        """What the model's own processor makes, sounds padded to 30 s, on the GPU."""
-        media = model.media(percepts(model, clips))
+    def plain_inputs(self, model: LanguageModel, clips: int, only: int | None = None) -> dict:
+        """What the model's own processor makes of the first clips (or of one), sounds padded to 30 s, on the GPU."""
+        chosen = slice(None) if only is None else slice(only, only + 1)
+        media = model.media(percepts(model, clips)[chosen])
         media.pop("audio_kwargs", None)
-        texts = [model.text(p) for p in self.texts[:clips]]
+        texts = [model.text(p) for p in self.texts[:clips][chosen]]
         made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
         made = {k: v.to("cuda") if isinstance(v, torch.Tensor) else v for k, v in made.items()}
         return {
             k: v.bfloat16() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in made.items()
         }
 
-    def row(self, kind: str, how: str, clips: int, work: Callable[[], object], times: int = 5, warm: int = 2) -> None:
+    def row(self, kind: str, how: str, clips: int, work: Callable[[], object], times: int = 3, warm: int = 2) -> None:
         """Time one way of answering or learning; what does not fit is said, and the rest goes on."""
         released()
         what = f"{self.name} | {kind} | {how}"
@@ -167,6 +172,62 @@ class Bench:
         counted = ", ".join(f"{kind} {value:.2f}" for kind, value in self.work.items())
         print(f"{self.name}: TFLOP a clip: {counted}", flush=True)
 
+    def agreement(self) -> None:
+        """How far our numbers are from plain transformers' in bfloat16, beside how far its own are between batches."""
+        wrapped = random_weights.build(self.name, "cpu", scale=random_weights.Scale())  # for its processor alone
+        clips, loss = 8, torch.nn.functional.cross_entropy
+        model = plain_model(self.name)
+        many = self.plain_inputs(wrapped, clips)
+        alone = [self.plain_inputs(wrapped, clips, only=i) for i in range(clips)]
+        adapted = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=wrapped.lora_targets))
+        learnt = [p for p in adapted.parameters() if p.requires_grad]
+        torch.manual_seed(1)
+        for parameter in learnt:
+            parameter.data = 0.02 * torch.randn_like(parameter)  # as after some learning: B is not zero
+        says = torch.arange(clips, device="cuda") % 10
+
+        def plain(inputs: dict, letters: torch.Tensor) -> torch.Tensor:
+            logits = adapted(**inputs, use_cache=False).logits
+            at = inputs["attention_mask"].sum(1) - 1
+            logits = logits[torch.arange(len(at)), at].float()
+            (loss(logits, wrapped.letter_ids.cuda()[letters], reduction="sum") / clips).backward()
+            return logits[:, wrapped.letter_ids.cuda()].detach()
+
+        def gradients() -> torch.Tensor:
+            made = torch.cat([p.grad.flatten() for p in learnt])
+            for parameter in learnt:
+                parameter.grad = None
+            return made
+
+        batched, batched_gradients = plain(many, says), gradients()
+        single = torch.cat([plain(inputs, says[i : i + 1]) for i, inputs in enumerate(alone)])
+        single_gradients = gradients()
+        del many, alone
+        released()
+        use_lean_lora(adapted)
+        ours = random_weights.family(self.name)(model, wrapped.processor, "cuda")
+        ours.compile()
+        ours.learn()
+        for parameter in learnt:
+            parameter.grad = torch.zeros_like(parameter)
+        batch = ours.collate(percepts(ours, clips), self.texts[:clips])
+        with torch.inference_mode():
+            mine = ours.letters(ours.answer_logits(dict(batch)))
+        nothing = torch.zeros(clips, dtype=torch.bool), torch.zeros(clips, 10)
+        trainer._learner(ours, learnt, TRAINING, _Accelerator)((dict(batch), says.cpu(), *nothing), clips)
+        mine_gradients = gradients()
+
+        def apart(a: torch.Tensor, b: torch.Tensor) -> float:
+            return float((a - b).norm() / b.norm())
+
+        print(
+            f"{self.name}, relative difference to plain transformers and peft, batch of {clips}: letters' logits "
+            f"{apart(mine, batched):.1e} (plain's own between batch 1 and {clips}: {apart(single, batched):.1e}), "
+            f"LoRA gradients {apart(mine_gradients, batched_gradients):.1e} "
+            f"({apart(single_gradients, batched_gradients):.1e})",
+            flush=True,
+        )
+
     def ours(self, profile: str | None) -> None:
         model = random_weights.build(self.name, "cuda")
         self.count(model)
@@ -180,7 +241,7 @@ class Bench:
             with torch.inference_mode():
                 model.answer_logits(dict(batch))
 
-        self.row("answering", f"ours, batch {self.batch}", self.batch, answer, 6, 3)
+        self.row("answering", f"ours, batch {self.batch}", self.batch, answer, 4, 3)
         traced(answer, profile, f"{self.name}-answering")
         adapters.attach(model, LORA)
         model.learn()
@@ -199,7 +260,7 @@ class Bench:
                 optimizer.step()
                 torch._foreach_zero_([p.grad for p in learnt])
 
-            self.row("learning", f"ours, micro-batch {micro}", 8, step, 6, 3)
+            self.row("learning", f"ours, micro-batch {micro}", 8, step, 5, 3)
             if micro == 4:
                 traced(step, profile, f"{self.name}-learning")
 
@@ -216,7 +277,7 @@ class Bench:
                 model(**many, use_cache=False)
 
         self.row("answering", "plain: generate, batch 1", 1, generate)
-        self.row("answering", f"plain: forward, batch {self.batch}", self.batch, forward, 3, 1)
+        self.row("answering", f"plain: forward, batch {self.batch}", self.batch, forward, 2, 1)
         targets = wrapped.lora_targets
         model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=targets)).train()
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
@@ -230,10 +291,10 @@ class Bench:
             optimizer.zero_grad()
 
         eight = self.plain_inputs(wrapped, 8)
-        self.row("learning", "plain: peft, batch 8", 8, lambda: step(eight, 8), 3, 1)
+        self.row("learning", "plain: peft, batch 8", 8, lambda: step(eight, 8), 2, 1)
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
-        self.row("learning", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: step(one, 1), 3, 1)
+        self.row("learning", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: step(one, 1), 1, 1)
 
 
 class _Accelerator:
@@ -279,7 +340,7 @@ def traced(work: Callable[[], object], folder: str | None, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_weights.NAMES)
-    parser.add_argument("--rows", nargs="+", default=["plain", "ours"], choices=["plain", "ours"])
+    parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
     parser.add_argument("--memory", type=float, metavar="GB", help="use no more of the card's memory than this")
     parser.add_argument("--profile", metavar="FOLDER", help="write where the GPU's time goes into this folder")
     parser.add_argument("--micro", nargs="+", type=int, default=[8, 4, 2, 1], help="micro-batches of learning")
@@ -295,6 +356,9 @@ def main() -> None:
     print("\n| model | task | how | clips/s | TFLOP/s | of ceiling | GiB |\n|---|---|---|---|---|---|---|", flush=True)
     for name in given.models:
         bench = Bench(name, top, 64 if name == "qwen2-audio" else 16, given.micro)
+        if "agreement" in given.rows:
+            bench.agreement()
+        released()
         if "ours" in given.rows:
             bench.ours(given.profile)
         released()

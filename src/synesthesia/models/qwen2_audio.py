@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from synesthesia.models import ModelError
 from synesthesia.models.audio_window import SPARE, AudioWindow
 from synesthesia.models.base import LanguageModel, Percept
 
@@ -21,6 +22,7 @@ class Family(LanguageModel):
 
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
+        self._merged = model.model
         self._window = AudioWindow(model.model.audio_tower)
 
     def layers(self) -> list[torch.nn.Module]:
@@ -47,3 +49,22 @@ class Family(LanguageModel):
 
     def prepare(self, batch: dict[str, torch.Tensor]) -> None:
         self._window.fit(batch["feature_attention_mask"])
+
+    @torch.no_grad()
+    def embed(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, None, torch.Tensor]:
+        """As transformers merges sound and text, but what it reads off the GPU at each batch is known on the CPU."""
+        self.prepare(batch)
+        ids, mask = batch["input_ids"], batch["feature_attention_mask"]
+        heard = ids == self._merged.config.audio_token_id
+        tokens = self._merged.audio_tower._get_feat_extract_output_lengths(mask.sum(1))[1]
+        if heard.sum() != tokens.sum():
+            raise ModelError(f"{int(heard.sum())} places for sound in the text, but {int(tokens.sum())} were heard")
+        moved = {k: self._move(k, v) for k, v in batch.items()}
+        sound = self._merged.multi_modal_projector(self._merged.audio_tower(moved["input_features"]).last_hidden_state)
+        kept = torch.arange(sound.shape[1])[None] < tokens[:, None]
+        if not kept.all():
+            sound = sound.flatten(0, 1)[kept.flatten().nonzero()[:, 0].to(self.device)]
+        embeds = self.decoder().get_input_embeddings()(moved["input_ids"])
+        places = heard[..., None].to(self.device, non_blocking=True)
+        at = (batch["attention_mask"].sum(1) - 1).to(self.device, non_blocking=True)
+        return embeds.masked_scatter(places, sound.to(embeds.dtype)), None, at
