@@ -175,7 +175,8 @@ class Bench:
     def agreement(self) -> None:
         """How far our numbers are from plain transformers' in bfloat16, beside how far its own are between batches."""
         wrapped = random_weights.build(self.name, "cpu", scale=random_weights.Scale())  # for its processor alone
-        clips, loss = 8, torch.nn.functional.cross_entropy
+        clips = 4 if self.name == "qwen2-audio" else 2  # what plain peft without checkpointing holds
+        loss = torch.nn.functional.cross_entropy
         model = plain_model(self.name)
         many = self.plain_inputs(wrapped, clips)
         alone = [self.plain_inputs(wrapped, clips, only=i) for i in range(clips)]

@@ -1,0 +1,109 @@
+"""Dress rehearsal: the paper-size parameters end to end on a few dozen embedded clips, with models of the real size.
+
+The models have the real configurations and random weights, saved in shards and loaded back as the study loads them; the
+switch is the real Cnn14_16k, random too. Stages run one after the other, as `dvc repro` runs them: curate, ask,
+answer (both models), gap, switch, route, distill, examine. What comes out means nothing; that it comes out, and how
+long each step takes, is the point. Prints each stage's seconds.
+
+examples:
+  python benchmarks/rehearsal.py                          on a GPU of 80 GB; needs 40 GB of disk
+  python benchmarks/rehearsal.py --small                  models of two layers, on any machine: does the way hold?
+  python benchmarks/rehearsal.py --stages world curate    on one machine, and the rest on another
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = {
+    "world": ["world.make", "--out", "data", "--labels", "4", "--train", "5", "--test", "1", "--several", "0",
+              "--audioset", "16"],
+    "curate": ["stages.curate"],
+    "ask": ["stages.ask"],
+    "models": [],
+    "answer qwen2-audio": ["stages.answer", "qwen2-audio"],
+    "answer qwen2-vl": ["stages.answer", "qwen2-vl"],
+    "gap": ["stages.gap"],
+    "switch": ["stages.switch"],
+    "route": ["stages.route"],
+    "distill visual-to-audio": ["stages.distill", "visual-to-audio"],
+    "examine visual-to-audio": ["stages.examine", "visual-to-audio"],
+    "distill audio-to-visual": ["stages.distill", "audio-to-visual"],
+    "examine audio-to-visual": ["stages.examine", "audio-to-visual"],
+}  # fmt: skip
+CHECKPOINTS = {"qwen2-audio": "checkpoints/qwen2-audio", "qwen2-vl": "checkpoints/qwen2-vl"}
+
+
+def parameters(compile: bool, small: bool) -> dict:
+    """params/paper.yaml with what a few dozen clips and two models need."""
+    values = yaml.safe_load((ROOT / "params/paper.yaml").read_text())
+    values["curate"]["analysis_clips_a_label"] = 2
+    values["switch"] |= {"checkpoint": "checkpoints/pann", "validation_clips_a_label": 1}
+    if small:  # the real one takes minutes an epoch without a GPU
+        values["switch"]["checkpoint"] = str(ROOT / "src/synesthesia/world/weights/pann")
+    values["models"] = {name: values["models"][name] for name in CHECKPOINTS}
+    for name, model in values["models"].items():
+        model |= {"checkpoint": CHECKPOINTS[name], "compile": compile}
+    kept = ("visual-to-audio", "audio-to-visual")
+    values["distill"]["settings"] = {name: values["distill"]["settings"][name] for name in kept}
+    return values
+
+
+def models(small: bool) -> None:
+    """Write the three checkpoints of random weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    from synesthesia.models import device, random_weights
+    from synesthesia.switch import Switch, learnt
+
+    for name, folder in CHECKPOINTS.items():
+        if not Path(folder).exists():
+            scale = random_weights.Scale() if small else None
+            model = random_weights.build(name, device.pick(), seed=0, scale=scale)
+            random_weights.save(model, folder)
+            del model
+    torch.manual_seed(0)
+    switch = Switch({"architecture": "Cnn14_16k"})
+    Path("checkpoints/pann").mkdir(parents=True, exist_ok=True)
+    save_file(learnt(switch.backbone), "checkpoints/pann/model.safetensors")
+    Path("checkpoints/pann/config.json").write_text('{"architecture": "Cnn14_16k"}\n')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "out/.rehearsal", help="where it is done (out/.rehearsal)"
+    )
+    parser.add_argument("--small", action="store_true", help="models of two layers instead of the real size")
+    parser.add_argument("--no-compile", action="store_true", help="do not compile the models' layers")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(given.folder)
+    values = parameters(not (given.small or given.no_compile), given.small)
+    Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    environment = {**os.environ, "SYNESTHESIA_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
+    print("| stage | seconds |\n|---|---|", flush=True)
+    for stage in given.stages:
+        start = time.monotonic()
+        if stage == "models":
+            models(given.small)
+        elif not (stage == "world" and Path("data").exists()):
+            done = subprocess.run([sys.executable, "-m", "synesthesia." + STAGES[stage][0], *STAGES[stage][1:]],
+                                  env=environment, stdout=sys.stderr)  # fmt: skip
+            if done.returncode:
+                sys.exit(f"{stage} failed")
+        print(f"| {stage} | {time.monotonic() - start:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
