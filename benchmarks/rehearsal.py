@@ -91,7 +91,11 @@ def main() -> None:
     os.chdir(given.folder)
     values = parameters(not (given.small or given.no_compile), given.small)
     Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    environment = {**os.environ, "SYNESTHESIA_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
+    environment = {
+        **os.environ,
+        "SYNESTHESIA_TRACKING": "off",
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
+    }
     print("| stage | seconds |\n|---|---|", flush=True)
     for stage in given.stages:
         start = time.monotonic()
