@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from miniature import FAMILIES, checkpoint, fresh, loaded, lora, percepts, prompts
+from miniature import FAMILIES, MINIATURES, checkpoint, fresh, loaded, lora, percepts, prompts
 from synesthesia.distillation import adapters
 from synesthesia.distillation.adapters import AdapterError
 
@@ -141,7 +141,7 @@ def test_weights_of_another_rank_are_refused(copy):
         adapters.load(fresh("qwen2_audio"), copy)
 
 
-@pytest.mark.parametrize("family, other", [(a, b) for a in FAMILIES for b in FAMILIES if a != b])
+@pytest.mark.parametrize("family, other", [(a, b) for a in MINIATURES for b in MINIATURES if a != b])
 def test_another_models_adapter_is_refused(family, other, saved):
     folder, _ = saved[other]
     with pytest.raises(AdapterError, match=f"{folder} is an adapter of '{checkpoint(other)}' and does not fit"):

@@ -19,6 +19,8 @@ FAMILIES = {
     "qwen2_5_vl": "synesthesia.models.qwen2_5_vl",
     "videollama3": "synesthesia.models.videollama3",
     "qwen2_5_omni": "synesthesia.models.qwen2_5_omni",
+    "qwen3_vl": "synesthesia.models.qwen3_vl",
+    "audio_flamingo3": "synesthesia.models.audio_flamingo3",
 }
 
 

@@ -13,15 +13,14 @@ from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Process
 
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
-from synesthesia.models.qwen2_vl import timed_video_options
+from synesthesia.models.qwen2_vl import raise_pixel_budget, timed_video_options
 
 
 class Family(LanguageModel):
     """Sees, frame by frame: the prompt says the second of each frame before its tokens.
 
     Its video processor drops tokens of places where nothing moved since the frame before (the model was trained so),
-    so that clips of one size differ in length. Its `longest_edge` is a budget for all frames of a clip together; it
-    is raised where curated frames need more, since their size is the study's choice.
+    so that clips of one size differ in length.
     """
 
     condition = "silent_video"
@@ -38,10 +37,8 @@ class Family(LanguageModel):
 
     def media(self, percepts: Sequence[Percept]) -> dict:
         options = timed_video_options(self.processor, percepts)
-        video = options["videos_kwargs"]
-        del video["cap_pixels_per_frame"]  # Qwen's alone
-        needed = max(p.frames.shape[0] * p.frames.shape[1] * p.frames.shape[2] for p in percepts)
-        video["size"] = {**video["size"], "longest_edge": max(video["size"]["longest_edge"], needed)}
+        del options["videos_kwargs"]["cap_pixels_per_frame"]  # Qwen's alone
+        raise_pixel_budget(options, percepts)
         return options
 
     def collate(self, percepts: Sequence[Percept], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
