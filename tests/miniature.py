@@ -31,7 +31,7 @@ MINIATURES = {"qwen2_audio": "qwen2-audio", "qwen2_vl": "qwen2-vl", "qwen2_5_omn
 SCALED = {"qwen2_5_vl": "qwen2.5-vl", "videollama3": "videollama3", "qwen3_vl": "qwen3-vl",
           "audio_flamingo3": "audio-flamingo-3"}  # fmt: skip
 FAMILIES = {**MINIATURES, **SCALED}
-CONDITIONS = {family: "silent_video" for family in FAMILIES} | {
+CONDITIONS = dict.fromkeys(FAMILIES, "silent_video") | {
     "qwen2_audio": "audio",
     "audio_flamingo3": "audio",
     "qwen2_5_omni": "sounded_video",

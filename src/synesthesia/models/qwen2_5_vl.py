@@ -46,8 +46,8 @@ def refuse_videos_without(core: torch.nn.Module, *names: str) -> None:
         lacking = [k for k in names if named.get(k) is None]
         if named.get("pixel_values_videos") is not None and lacking:
             raise ModelError(
-                f"{type(core).__name__} got a video without {' and '.join(lacking)} and would place its frames wrongly: "
-                "pass on the whole batch that `collate` made"
+                f"{type(core).__name__} got a video without {' and '.join(lacking)} and would place its frames "
+                "wrongly: pass on the whole batch that `collate` made"
             )
 
     core.register_forward_pre_hook(check, with_kwargs=True)

@@ -115,7 +115,8 @@ def tokenizer(name: str, texts: Iterable[str] | None = None, scale: Scale | None
     special = special_tokens(name)
     if scale and scale.vocabulary is False:
         special = {token: len(vocab) + i for i, token in enumerate(special)}
-    vocab |= {f"Ġunused{i}": i for i in range(len(vocab), min(special.values()))} | special
+    taken = set(special.values())
+    vocab |= {f"Ġunused{i}": i for i in range(len(vocab), max(taken)) if i not in taken} | special
     names = OMNI_NAMES if "<|VIDEO|>" in special else {}
     made = Qwen2Tokenizer(
         vocab=vocab, merges=merges, eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens=names
@@ -240,16 +241,17 @@ def build(
     texts: Sequence[str] | None = None,
 ) -> LanguageModel:
     """A model of the family, ready to answer, with transformers' own random initialisation on `device`."""
+    kind = family(name)
     words = tokenizer(name, texts, scale)
     config = configuration(name, scale, words)
     torch.manual_seed(seed)
     with torch.device(device):
-        model = family(name).model_class._from_config(copy.deepcopy(config), dtype=getattr(torch, precision))
+        model = kind.model_class._from_config(copy.deepcopy(config), dtype=getattr(torch, precision))
     model.generation_config = GenerationConfig(
         **json.loads((FOLDER / name / "generation_config.json").read_text())
         | {"eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id, "bos_token_id": words.pad_token_id}
     )
-    return family(name)(model, processor(name, words), device)
+    return kind(model, processor(name, words), device)
 
 
 def save(model: LanguageModel, folder: str | os.PathLike, shard: str = "5GB") -> None:
