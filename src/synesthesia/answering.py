@@ -2,14 +2,16 @@
 
 Parts of a fixed number of questions are written to a folder outside the stage's outs under a name that follows from
 everything that decides the answers (questions, model, weights, clips). A run that was killed finds them there, skips
-what is done and ends with the same table, byte for byte.
+what is done and ends with the same table, byte for byte; so does any other number of processes, each of which takes
+every so manieth part. Within a part questions are asked in the order of their length, so that little is padded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +20,18 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from synesthesia import processes, tables
 from synesthesia import questions as wording
-from synesthesia import tables
 from synesthesia.models import device
 from synesthesia.models.base import LanguageModel, Percept
 from synesthesia.store import Store
 
 PARTIAL = Path("out/.partial")
 PART_BATCHES = 8
+
+
+class AnsweringError(ValueError):
+    """Questions cannot be asked; the message says what lacks and what to do."""
 
 
 class Questions(Dataset):
@@ -35,18 +41,38 @@ class Questions(Dataset):
         self.places = places(clips, asked["clip_id"].to_pylist())
         self.prompts = [wording.prompt(o) for o in asked["options"].to_pylist()]
         self.model, self.folder, self.size = model, str(store), batch
-        self.order: Sequence[int] = range(len(self.places))
         self._store: Store | None = None
+        self._sorted: tuple[int, list[int]] = (-1, [])
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.size)
+        return -(-len(self.places) // self.size)
 
     def __getitem__(self, index: int) -> tuple[list[int], dict]:
+        part, batch = divmod(index, PART_BATCHES)
+        if self._sorted[0] != part:
+            questions = range(
+                part * PART_BATCHES * self.size, min((part + 1) * PART_BATCHES * self.size, len(self.places))
+            )
+            self._sorted = part, sorted(questions, key=self._length)
+        chosen = self._sorted[1][batch * self.size : (batch + 1) * self.size]
+        return chosen, self.batch(chosen)
+
+    def batch(self, chosen: Sequence[int]) -> dict:
+        """Inputs of the model for these questions, by number."""
+        percepts = [perceive(self.store, *self.places[i], self.model.condition) for i in chosen]
+        return self.model.collate(percepts, [self.prompts[i] for i in chosen])
+
+    def _length(self, question: int) -> tuple[int, int]:
+        """What decides how long the input is: pixels, where there are any, then the prompt's letters."""
+        pixels = 0 if self.model.condition == "audio" else self.store.pixels(*self.places[question])
+        return pixels, len(self.prompts[question])
+
+    @property
+    def store(self) -> Store:
+        """The store, opened in the worker: memory maps do not travel."""
         if self._store is None:
-            self._store = Store(self.folder)  # opened in the worker: memory maps do not travel
-        chosen = [self.order[i] for i in range(index * self.size, min((index + 1) * self.size, len(self.order)))]
-        percepts = [perceive(self._store, *self.places[i], self.model.condition) for i in chosen]
-        return chosen, self.model.collate(percepts, [self.prompts[i] for i in chosen])
+            self._store = Store(self.folder)
+        return self._store
 
 
 def places(clips: pa.Table, wanted: Sequence[str]) -> list[tuple[int, int]]:
@@ -75,6 +101,7 @@ def loader(batches: Dataset, indices: Sequence[int]) -> DataLoader:
         prefetch_factor=4,
         worker_init_fn=_one_thread,
         generator=torch.Generator().manual_seed(0),
+        pin_memory=torch.cuda.is_available(),
     )
 
 
@@ -119,29 +146,34 @@ def answer(
     batches = Questions(model, asked, clips, store, batch)
     parts = [list(range(s, min(s + PART_BATCHES, len(batches)))) for s in range(0, len(batches), PART_BATCHES)]
     files = [folder / f"part-{i:05d}.parquet" for i in range(len(parts))]
-    missing = [i for i, file in enumerate(files) if not file.exists()]
+    missing = [i for i in range(len(files))[processes.rank() :: processes.world()] if not files[i].exists()]
     todo = [b for i in missing for b in parts[i]]
     prepared = iter(loader(batches, todo)) if todo else iter(())
     rows = asked.select(["question_id", "options"]).to_pylist()
-    with tqdm(total=asked.num_rows, desc=title, unit="clip", mininterval=1) as progress:
-        progress.update(asked.num_rows - sum(min(batch, asked.num_rows - b * batch) for b in todo))
+    mine = sum(min(batch, asked.num_rows - b * batch) for b in todo)
+    quiet = not processes.is_main()
+    with tqdm(total=mine, desc=title, unit="clip", mininterval=1, disable=quiet or not mine) as progress:
         for i in missing:
-            part = []
+            part: dict[int, dict] = {}
             for _ in parts[i]:
                 indices, inputs = next(prepared)
-                part += _read(model, inputs, [rows[j] for j in indices], respondent, read)
+                answers = _read(model, batches, indices, inputs, [rows[j] for j in indices], respondent, read)
+                part |= dict(zip(indices, answers, strict=True))
                 progress.update(len(indices))
-            tables.write(tables.from_rows(part, tables.ANSWER, str(files[i])), files[i], tables.ANSWER)
-    if not files:
+            ordered = [part[j] for j in sorted(part)]
+            tables.write(tables.from_rows(ordered, tables.ANSWER, str(files[i])), files[i], tables.ANSWER)
+    if not files or quiet:
         return tables.from_rows([], tables.ANSWER, respondent)
+    while not all(file.exists() for file in files):  # other processes' parts; the launcher ends all if one dies
+        time.sleep(0.1)
     return pa.concat_tables(tables.read(file, tables.ANSWER) for file in files)
 
 
 @torch.inference_mode()
-def _read(model: LanguageModel, inputs: dict, rows: list[dict], respondent: str, read: str) -> Iterator[dict]:
-    logits = model.answer_logits(inputs)
-    letters = model.letters(logits).cpu().numpy().astype(np.float32)
-    said = model.said(logits)
+def _read(
+    model: LanguageModel, batches: Questions, indices: list[int], inputs: dict, rows: list[dict], who: str, read: str
+) -> list[dict]:
+    letters, said = _ask(model, batches, indices, inputs)
     answers = []
     for row, values, text in zip(rows, letters, said, strict=True):
         options = row["options"]
@@ -150,7 +182,7 @@ def _read(model: LanguageModel, inputs: dict, rows: list[dict], respondent: str,
         answers.append(
             {
                 "question_id": row["question_id"],
-                "respondent": respondent,
+                "respondent": who,
                 "condition": model.condition,
                 "choice": choice,
                 "letter_logits": values.tolist(),
@@ -159,3 +191,22 @@ def _read(model: LanguageModel, inputs: dict, rows: list[dict], respondent: str,
             }
         )
     return answers
+
+
+def _ask(model: LanguageModel, batches: Questions, indices: list[int], inputs: dict) -> tuple[np.ndarray, list[str]]:
+    """Letters' logits and what is said, in halves where the GPU's memory does not hold the batch."""
+    try:
+        logits = model.answer_logits(inputs)
+        return model.letters(logits).cpu().numpy().astype(np.float32), model.said(logits)
+    except torch.cuda.OutOfMemoryError as error:
+        if len(indices) == 1:
+            free, total = torch.cuda.mem_get_info()
+            raise AnsweringError(
+                f"too little GPU memory for even one clip: {free / 2**30:.1f} of {total / 2**30:.1f} GiB are free "
+                "beside the model; use a card with more memory, a smaller model, or fewer pixels a frame "
+                "(curate.largest_pixels)"
+            ) from error
+    torch.cuda.empty_cache()
+    half = len(indices) // 2
+    made = [_ask(model, batches, part, batches.batch(part)) for part in (indices[:half], indices[half:])]
+    return np.concatenate([m[0] for m in made]), [text for m in made for text in m[1]]

@@ -78,6 +78,7 @@ class Model(Block):
     checkpoint: str
     condition: Condition
     precision: Literal["float32", "bfloat16"]
+    compile: bool = False
     batch_clips: Count
     role: Literal["audio", "visual", "audio-visual"]
     splits: Annotated[list[Literal["finetune", "analysis", "test", "unseen"]], Field(min_length=1)]
@@ -132,7 +133,8 @@ class Training(Block):
     seed: Seed
     epochs: Positive
     effective_batch: Count
-    micro_batch: Count
+    micro_batch: Count | None  # None: the largest that fits, on a GPU
+    checkpoint_minutes: Positive
     learning_rate: Positive
     warmup: Share
     weight_decay: Annotated[float, Field(ge=0)]
@@ -142,7 +144,7 @@ class Training(Block):
 
     @model_validator(mode="after")
     def _divides(self):
-        if self.effective_batch % self.micro_batch:
+        if self.micro_batch and self.effective_batch % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} must divide effective_batch {self.effective_batch}")
         return self
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
+from synesthesia.distillation.lean_lora import use_lean_lora
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
 from synesthesia.params import Lora
 
@@ -23,6 +24,7 @@ def attach(student: LanguageModel, lora: Lora) -> None:
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
     try:
         student.model = get_peft_model(student.model, config)
+        use_lean_lora(student.model)
     except ValueError as error:
         raise AdapterError(f"distill.lora.target_modules: {lora.target_modules!r} fits no module: {error}") from None
 

@@ -1,64 +1,37 @@
 """The distillation loop: LoRA, AdamW, cosine with warm-up, one loop for both directions and all settings.
 
-A checkpoint of adapter, optimizer and history is written outside the stage's outs every `checkpoint_seconds`; the
-order of clips and the learning rate follow from the step alone, so a run that was killed goes on with the same
-losses, bit for bit on the same machine.
+A checkpoint is written outside the stage's outs every `checkpoint_seconds`; the order of clips and the learning rate
+follow from the step alone, so a run that was killed goes on with the same losses, bit for bit on the same machine.
+Several processes (synesthesia.processes) share each step's micro-batches and add up their gradients: the effective
+batch and the order of clips are the same for any number of them, and sums differ in their last bits alone.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from synesthesia import answering
-from synesthesia import questions as wording
+from synesthesia import answering, processes
+from synesthesia.distillation import checkpoints, memory
+from synesthesia.distillation.lessons import Lessons, order
 from synesthesia.distillation.losses import letter_cross_entropy, letter_divergence
 from synesthesia.distillation.targets import Targets
 from synesthesia.models.base import LanguageModel
 from synesthesia.params import Training
-from synesthesia.store import Store
+
+__all__ = ["Lessons", "TrainingError", "learning_rate", "order", "train"]
 
 
-class Lessons(Dataset):
-    """Micro-batches in training order: the student's inputs and what to learn from them."""
-
-    def __init__(self, student: LanguageModel, targets: Targets, clips, store: str | Path, training: Training) -> None:
-        self.places = answering.places(clips, targets.questions["clip_id"].to_pylist())
-        self.prompts = [wording.prompt(o) for o in targets.questions["options"].to_pylist()]
-        self.student, self.targets, self.folder = student, targets, str(store)
-        self.order = order(len(self.places), training)
-        self.micro = training.micro_batch
-        self._store: Store | None = None
-
-    def __len__(self) -> int:
-        return -(-len(self.order) // self.micro)
-
-    def __getitem__(self, index: int) -> tuple[dict, torch.Tensor, torch.Tensor, torch.Tensor]:
-        if self._store is None:
-            self._store = Store(self.folder)
-        chosen = self.order[index * self.micro : (index + 1) * self.micro]
-        percepts = [answering.perceive(self._store, *self.places[i], self.student.condition) for i in chosen]
-        inputs = self.student.collate(percepts, [self.prompts[i] for i in chosen])
-        of = self.targets
-        return inputs, *(torch.from_numpy(np.asarray(a[chosen])) for a in (of.letters, of.soft, of.teacher_logits))
-
-
-def order(clips: int, training: Training) -> np.ndarray:
-    """Indices of the clips in the order they are learnt: a new permutation each epoch, the last one maybe in part."""
-    total = max(1, round(clips * training.epochs))
-    epochs = -(-total // clips)
-    rounds = [np.random.default_rng([training.seed, epoch]).permutation(clips) for epoch in range(epochs)]
-    return np.concatenate(rounds)[:total]
+class TrainingError(ValueError):
+    """A training that cannot be done as asked; the message names the parameter."""
 
 
 def learning_rate(step: int, steps: int, training: Training) -> float:
@@ -84,95 +57,125 @@ def train(
     """Train the student's adapter in place; returns one row of history a step (loss, its parts, rate, gradient norm).
 
     The loss of a step is the mean over the clips of its effective batch, in whatever micro-batches they came. `tell`
-    is called with (name, value, step) as the training goes.
+    is called with (name, value, step) as the training goes, with clips_per_second and gpu_gib too, which differ from
+    run to run and are no part of the history. Raises TrackingError or memory.OutOfMemory before anything is learnt.
     """
-    accelerator = Accelerator(cpu=student.device == "cpu")
-    lessons = Lessons(student, targets, clips, store, training)
-    accumulate = training.effective_batch // training.micro_batch
-    steps = -(-len(lessons) // accumulate)
+    gpu = str(student.device).startswith("cuda")
+    if gpu:
+        _same_bits_each_time()
+    rank, world = processes.rank(), processes.world()
+    if training.effective_batch % world:
+        raise TrainingError(
+            f"distill.training.effective_batch: {training.effective_batch} clips cannot be shared evenly by {world} "
+            "processes: choose a number of processes that divides it (SYNESTHESIA_PROCESSES)"
+        )
+    accelerator = Accelerator(cpu=not gpu)
     learnt = [p for p in student.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learnt, lr=training.learning_rate, weight_decay=training.weight_decay)
-    model, optimizer = accelerator.prepare(student.model, optimizer)
-    student.model = model
-    letter_ids = student.letter_ids.to(accelerator.device)
+    optimizer = torch.optim.AdamW(
+        learnt, lr=training.learning_rate, weight_decay=training.weight_decay, fused=gpu or None
+    )
+    optimizer = accelerator.prepare(optimizer)
+    student.learn()
+    micro = _fit(student, targets, clips, store, training, accelerator) if gpu else training.micro_batch
+    micro = min(micro or training.effective_batch, training.effective_batch // world)
+    lessons = Lessons(student, targets, clips, store, training, micro)
     torch.manual_seed(training.seed)
-    first, history = _resume(partial, student, optimizer)
-    prepared = iter(answering.loader(lessons, range(first * accumulate, len(lessons))))
-    model.train()
-    saved = time.monotonic()
-    progress = tqdm(range(first, steps), initial=first, total=steps, desc=title, unit="step", mininterval=1)
-    for step in progress:
+    history = checkpoints.resume(partial, student.model, optimizer)
+    first, steps = len(history), lessons.steps
+    mine = [lessons.of(step, rank, world) for step in range(first, steps)]
+    prepared = iter(answering.loader(lessons, [number for numbers in mine for number in numbers]))
+    waiting: deque[tuple[int, torch.Tensor]] = deque()  # steps whose losses the GPU has yet to tell
+    started = saved = time.monotonic()
+    progress = tqdm(total=steps, initial=first, desc=title, unit="step", mininterval=1, disable=rank > 0)
+    for step in range(first, steps):
+        rate = learning_rate(step, steps, training)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, training)
-        first_clip = step * training.effective_batch
-        share = min(training.effective_batch, len(lessons.order) - first_clip)
-        row = {"cross_entropy": 0.0, "divergence": 0.0}
-        for _ in range(min(accumulate, len(lessons) - step * accumulate)):
-            inputs, letters, soft, teacher = (_to(t, accelerator.device) for t in next(prepared))
-            logits = student.answer_logits(inputs)
-            taught = letters >= 0
-            hard = letter_cross_entropy(logits, letter_ids[letters.clamp(min=0)], taught) / share
-            close = letter_divergence(student.letters(logits), teacher, soft, training.temperature) / share
-            accelerator.backward(hard + training.kl_weight * close)
-            row["cross_entropy"] += hard.item()
-            row["divergence"] += close.item()
+            group["lr"] = rate
+        losses = torch.zeros(2, device=accelerator.device)
+        for _ in mine[step - first]:
+            losses += _learn(student, next(prepared), training, lessons.clips_of(step), accelerator)
+        if world > 1:
+            losses = _add_up(learnt, losses, accelerator)
         norm = accelerator.clip_grad_norm_(learnt, training.clip_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
-        row |= {
-            "loss": row["cross_entropy"] + training.kl_weight * row["divergence"],
-            "learning_rate": learning_rate(step, steps, training),
-            "gradient_norm": float(norm),
-        }
-        history.append({"step": step + 1, **row})
-        for name in ("loss", "learning_rate", "gradient_norm"):
-            tell(name, row[name], step + 1)
-        if time.monotonic() - saved > checkpoint_seconds and step + 1 < steps:
-            _keep(partial, student, optimizer, step + 1, history)
+        waiting.append((step, torch.cat([losses, norm.detach().reshape(1)])))
+        due = time.monotonic() - saved > checkpoint_seconds and step + 1 < steps
+        while len(waiting) > (1 if gpu and not due and step + 1 < steps else 0):  # one step behind: nothing waits
+            done, values = waiting.popleft()
+            history.append(_row(done, values.tolist(), learning_rate(done, steps, training), training))
+            for name in ("loss", "learning_rate", "gradient_norm"):
+                tell(name, history[-1][name], done + 1)
+            if done % 20 == 19:
+                seconds = time.monotonic() - started
+                tell("clips_per_second", (done + 1 - first) * training.effective_batch / seconds, done + 1)
+                if gpu:
+                    tell("gpu_gib", torch.cuda.max_memory_allocated() / 2**30, done + 1)
+        if due and rank == 0:
+            checkpoints.keep(partial, student.model, optimizer, history)
+        if due:
             saved = time.monotonic()
-    student.model = accelerator.unwrap_model(model)
+        progress.update()
+    progress.close()
     student.model.eval()
     return history
 
 
-def _to(value, device):
-    return value.to(device) if isinstance(value, torch.Tensor) else value
+def _learn(student: LanguageModel, batch: tuple, training: Training, clips: int, accelerator) -> torch.Tensor:
+    """Gradients of one micro-batch of a step of `clips` clips; its share of the two losses, float32 (2,)."""
+    inputs = batch[0]
+    letters, soft, teacher = (t.to(accelerator.device, non_blocking=True) for t in batch[1:])
+    logits = student.answer_logits(inputs)
+    tokens = student.letter_ids.to(accelerator.device, non_blocking=True)[letters.clamp(min=0)]
+    hard = letter_cross_entropy(logits, tokens, letters >= 0) / clips
+    close = letter_divergence(student.letters(logits), teacher, soft, training.temperature) / clips
+    accelerator.backward(hard + training.kl_weight * close)
+    return torch.stack([hard.detach(), close.detach()])
 
 
-_COLUMNS = ("step", "cross_entropy", "divergence", "loss", "learning_rate", "gradient_norm")
+def _row(step: int, values: list[float], rate: float, training: Training) -> dict[str, float]:
+    hard, close, norm = values
+    return {
+        "step": step + 1,
+        "cross_entropy": hard,
+        "divergence": close,
+        "loss": hard + training.kl_weight * close,
+        "learning_rate": rate,
+        "gradient_norm": norm,
+    }
 
 
-def _keep(partial: Path, student: LanguageModel, optimizer, step: int, history: list[dict]) -> None:
-    """Write a checkpoint beside the last one and swap it in, so that there always is a whole one."""
-    tensors = {f"adapter.{k}": v.cpu().contiguous() for k, v in get_peft_model_state_dict(student.model).items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v).cpu().contiguous() for k, v in state.items()}
-    tensors["history"] = torch.tensor([[row[c] for c in _COLUMNS] for row in history], dtype=torch.float64)
-    tensors["random"] = torch.get_rng_state()
-    partial.mkdir(parents=True, exist_ok=True)
-    beside = partial / f"checkpoint.{os.getpid()}.tmp"
-    save_file(tensors, beside)
-    os.replace(beside, partial / "checkpoint.safetensors")
+def _add_up(learnt: list[torch.Tensor], losses: torch.Tensor, accelerator: Accelerator) -> torch.Tensor:
+    """Sum gradients and losses over the processes as one message; returns the losses."""
+    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in learnt]
+    flat = accelerator.reduce(torch.cat([losses, *(g.flatten() for g in grads)]), reduction="sum")
+    for parameter, grad in zip(learnt, flat[2:].split([g.numel() for g in grads]), strict=True):
+        parameter.grad = grad.view_as(parameter).clone()
+    return flat[:2]
 
 
-def _resume(partial: Path, student: LanguageModel, optimizer) -> tuple[int, list[dict]]:
-    file = partial / "checkpoint.safetensors"
-    if not file.exists():
-        return 0, []
-    tensors = load_file(file)
-    set_peft_model_state_dict(student.model, _under(tensors, "adapter."))
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in _under(tensors, "optimizer.").items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    whole = optimizer.state_dict()
-    optimizer.load_state_dict({**whole, "state": state})
-    torch.set_rng_state(tensors["random"])
-    history = [dict(zip(_COLUMNS, row, strict=True)) for row in tensors["history"].tolist()]
-    for row in history:
-        row["step"] = int(row["step"])
-    return len(history), history
+def _fit(student: LanguageModel, targets: Targets, clips, store, training: Training, accelerator: Accelerator) -> int:
+    """Micro-batch for this GPU; turns recomputing of activations on where nothing fits without."""
+
+    def attempt(micro: int, again: bool) -> None:
+        student.recompute(again)
+        lessons = Lessons(student, targets, clips, store, training, micro)
+        _learn(student, lessons.batch(lessons.longest(micro)), training, micro, accelerator)
+        for parameter in student.model.parameters():
+            parameter.grad = None
+
+    def agree(fits: bool) -> bool:
+        return bool(accelerator.reduce(torch.tensor(float(fits), device=accelerator.device), "mean").item() == 1)
+
+    tries = memory.candidates(training.effective_batch, processes.world(), training.micro_batch)
+    micro, again = memory.fitting(tries, attempt, agree)
+    if processes.is_main():
+        how = ", activations computed twice" if again else ""
+        print(f"micro-batch of {micro} clips a GPU{how} ({torch.cuda.max_memory_allocated() / 2**30:.1f} GiB)")
+    return micro
 
 
-def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def _same_bits_each_time() -> None:
+    """Attention's gradients add up in one order; a resumed training then equals one that was never stopped."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)

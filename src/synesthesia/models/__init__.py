@@ -32,4 +32,7 @@ def load(model: Model, device: str = "cpu") -> LanguageModel:
     """Load a model of the parameters, ready to answer; raise ModelError for an unknown family or a bad checkpoint."""
     if model.family not in FAMILIES:
         raise ModelError(f"family {model.family!r} is not known; known: {', '.join(FAMILIES)} (see models/__init__.py)")
-    return importlib.import_module(FAMILIES[model.family]).Family.load(model.checkpoint, model.precision, device)
+    loaded = importlib.import_module(FAMILIES[model.family]).Family.load(model.checkpoint, model.precision, device)
+    if model.compile:
+        loaded.compile()
+    return loaded

@@ -4,7 +4,8 @@ The encoders of Qwen2-VL and Qwen2.5-Omni attend within chunks (a pair of frames
 flash-attention package transformers runs one attention call a chunk, which for miniatures, and for any batch of equal
 frames, is nearly all overhead. Registered under a name that contains "flash", this function is handed the chunks'
 boundaries instead, and chunks of one length become a batch: one call where all are equally long, else one a length.
-Same numbers either way (tests/models/test_attention.py).
+Same numbers either way (tests/models/test_attention.py). The boundaries are best kept on the CPU: read off the GPU they
+would make it wait in every layer. Compiled layers meet the whole as one operation, since its shapes follow from values.
 """
 
 from __future__ import annotations
@@ -32,14 +33,20 @@ def chunked_attention(
     query, key, value: (1, heads, length, head size); cu_seq_lens_q: (chunks + 1,) boundaries from 0 to length.
     Returns (1, length, heads, head size) and None (no attention weights).
     """
-    lengths = (cu_seq_lens_q[1:] - cu_seq_lens_q[:-1]).tolist()
+    if torch.compiler.is_compiling():
+        return torch.ops.synesthesia.chunked_attention(query, key, value, cu_seq_lens_q, scaling), None
+    return _attend(query, key, value, cu_seq_lens_q, scaling, dropout), None
+
+
+def _attend(query, key, value, boundaries, scaling: float | None, dropout: float) -> torch.Tensor:
+    lengths = (boundaries[1:] - boundaries[:-1]).tolist()
     attend = torch.nn.functional.scaled_dot_product_attention
     if len(set(lengths)) == 1:
         _, heads, length, size = query.shape
         batch = [t[0].unflatten(1, (len(lengths), lengths[0])).transpose(0, 1) for t in (query, key, value)]
         out = attend(*batch, dropout_p=dropout, scale=scaling)  # (chunks, heads, chunk, head size)
-        return out.transpose(1, 2).reshape(1, length, heads, size), None
-    starts = cu_seq_lens_q[:-1].tolist()
+        return out.transpose(1, 2).reshape(1, length, heads, size)
+    starts = boundaries[:-1].tolist()
     out = torch.empty_like(query)
     for chunk in sorted(set(lengths)):  # a call a length instead of a call a chunk
         places = [range(s, s + chunk) for s, n in zip(starts, lengths, strict=True) if n == chunk]
@@ -47,7 +54,21 @@ def chunked_attention(
         batch = [t[0].transpose(0, 1)[index].transpose(1, 2) for t in (query, key, value)]
         done = attend(*batch, dropout_p=dropout, scale=scaling)  # (chunks, heads, chunk, head size)
         out[0, :, index.flatten()] = done.transpose(1, 2).flatten(0, 1).transpose(0, 1)
-    return out.transpose(1, 2).contiguous(), None
+    return out.transpose(1, 2).contiguous()
+
+
+@torch.library.custom_op("synesthesia::chunked_attention", mutates_args=())
+def _chunked_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, boundaries: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    """For compiled encoders, which are frozen: no gradient, no dropout."""
+    return _attend(query, key, value, boundaries, scaling, 0.0)
+
+
+@_chunked_attention.register_fake
+def _(query, key, value, boundaries, scaling):
+    _, heads, length, size = query.shape
+    return query.new_empty(1, length, heads, size)
 
 
 AttentionInterface.register(NAME, chunked_attention)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from torch.utils.checkpoint import checkpoint
 
 from synesthesia.models import ModelError
+from synesthesia.models.answer_position import AnswerPosition
 from synesthesia.tables import LETTERS
 
 ALL_LINEAR = "all-linear-of-language-model"
@@ -40,6 +43,8 @@ class LanguageModel:
     lora_targets: str
     model_class: type
     processor_class: type
+    plain_decoder = True  # pre-norm and residual layers, see AnswerPosition
+    stays_on_cpu: tuple[str, ...] = ()  # inputs that only say sizes: on the GPU each look at them would wait for it
 
     def __init__(self, model: torch.nn.Module, processor, device: str) -> None:
         self.model = model.to(device).eval()
@@ -51,8 +56,32 @@ class LanguageModel:
         if any(len(i) != 1 for i in ids):
             raise ModelError(f"the letters A to J are not one token each in this vocabulary: {ids}")
         self.letter_ids = torch.tensor([i[0] for i in ids])
-        self._answer_at: torch.Tensor | None = None
-        model.lm_head.register_forward_pre_hook(self._keep_answer_position)
+        self._decoder = model.get_decoder()
+        self._answer = AnswerPosition(self.decoder(), model.lm_head, self.plain_decoder)
+
+    def decoder(self) -> torch.nn.Module:
+        """The language model without its head."""
+        return self._decoder
+
+    def layers(self) -> list[torch.nn.Module]:
+        """The repeated layers of language model and encoders, in which nearly all of the time goes: for compilation."""
+        return list(self.decoder().layers)
+
+    def compile(self) -> None:
+        """Let each of `layers` be compiled at its first use (a minute or two, once for all layers of a kind)."""
+        for layer in self.layers():
+            layer.compile(dynamic=True)
+
+    def learn(self) -> None:
+        """Make ready for training: the language model in training mode (dropout), frozen encoders as they answer."""
+        self.model.eval()
+        self.decoder().train()
+
+    def recompute(self, again: bool) -> None:
+        """Keep the language model's activations for the backward pass, or compute them again there to save memory."""
+        for layer in self.decoder().layers[:-1]:  # the last one is cut at the answer position, and small
+            layer.gradient_checkpointing = again
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
     @classmethod
     def load(cls, checkpoint: str, precision: str, device: str) -> LanguageModel:
@@ -101,15 +130,21 @@ class LanguageModel:
         return dict(batch)
 
     def answer_logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Logits (clips, vocabulary) at the position where the letter is expected, in float32."""
-        batch = {k: v.to(self.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-        batch = {k: v.to(self.model.dtype) if _is_float(v) else v for k, v in batch.items()}
-        self._answer_at = batch["attention_mask"].sum(1) - 1
-        try:
-            logits = self.model(**batch, use_cache=False).logits
-        finally:
-            self._answer_at = None
+        """Logits (clips, vocabulary) at the position where the letter is expected, in float32; `batch` as collated."""
+        self.prepare(batch)
+        at = (batch["attention_mask"].sum(1) - 1).to(self.device, non_blocking=True)
+        with self._answer.at(at):
+            logits = self.model(**{k: self._move(k, v) for k, v in batch.items()}, use_cache=False).logits
         return logits[:, 0].float()
+
+    def prepare(self, batch: dict[str, torch.Tensor]) -> None:
+        """Called with a batch before it leaves the CPU; for families whose encoders must know its sizes."""
+
+    def _move(self, name: str, value: object) -> object:
+        if not isinstance(value, torch.Tensor) or name in self.stays_on_cpu:
+            return value
+        value = value.to(self.device, non_blocking=True)
+        return value.to(self.model.dtype) if value.is_floating_point() else value
 
     def letters(self, logits: torch.Tensor, options: int = len(LETTERS)) -> torch.Tensor:
         """The letters' logits (clips, options) out of the vocabulary's (clips, vocabulary)."""
@@ -118,14 +153,3 @@ class LanguageModel:
     def said(self, logits: torch.Tensor) -> list[str]:
         """What the model says when free to say any token: greedy, one token, as generation would."""
         return self.tokenizer.batch_decode(logits.argmax(-1)[:, None])
-
-    def _keep_answer_position(self, _module, inputs: tuple) -> tuple | None:
-        """Multiply the head with one position a clip instead of all (the head is the widest layer of all)."""
-        if self._answer_at is None:
-            return None
-        hidden = inputs[0]
-        return (hidden[torch.arange(len(hidden), device=hidden.device), self._answer_at][:, None],)
-
-
-def _is_float(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()

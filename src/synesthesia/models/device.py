@@ -8,15 +8,24 @@ import random
 import numpy as np
 import torch
 
+MOST_WORKERS = 12  # 17 clips a second of ten frames cost about six processors (benchmarks/gpu.py)
+
 
 def pick() -> str:
-    """`cuda` where there is a GPU, else `cpu`; SYNESTHESIA_DEVICE overrides."""
-    return os.environ.get("SYNESTHESIA_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's GPU where there is one, else `cpu`; SYNESTHESIA_DEVICE overrides."""
+    if os.environ.get("SYNESTHESIA_DEVICE"):
+        return os.environ["SYNESTHESIA_DEVICE"]
+    if not torch.cuda.is_available():
+        return "cpu"
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    torch.cuda.set_device(local)
+    return f"cuda:{local}"
 
 
 def loader_workers() -> int:
-    """Processes that prepare batches: all processors but one, four at most."""
-    return min(4, max(1, (os.cpu_count() or 1) - 1))
+    """Processes that prepare batches for this process: its share of the processors but one, `MOST_WORKERS` at most."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // here - 1))
 
 
 def share_processors(workers: int) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 from transformers.video_utils import VideoMetadata
 
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
-from synesthesia.models.patches import embed_patches_by_product
+from synesthesia.models.patches import embed_patches_by_product, place_patches_from_cpu
 
 
 def video_options(processor, percepts: Sequence[Percept]) -> dict:
@@ -55,13 +56,27 @@ class Family(LanguageModel):
     processor_class = Qwen2VLProcessor
     lora_targets = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
+    stays_on_cpu = ("video_grid_thw",)
+
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
-        use_chunked_attention(model.model.visual)
-        embed_patches_by_product(model.model.visual)
+        self._visual = model.model.visual
+        use_chunked_attention(self._visual)
+        embed_patches_by_product(self._visual)
+        place_patches_from_cpu(self._visual)
+        self._positions = model.model.get_rope_index  # by clip and in Python: the loader's work, not the GPU's
+
+    def layers(self) -> list[torch.nn.Module]:
+        return [*super().layers(), *self._visual.blocks]
 
     def content(self) -> list[dict]:
         return [{"type": "video"}]
 
     def media(self, percepts: Sequence[Percept]) -> dict:
         return video_options(self.processor, percepts)
+
+    def collate(self, percepts: Sequence[Percept], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
+        batch = super().collate(percepts, prompts)
+        sizes = {"video_grid_thw": batch["video_grid_thw"], "attention_mask": batch["attention_mask"]}
+        batch["position_ids"], _ = self._positions(batch["input_ids"], batch["mm_token_type_ids"], **sizes)
+        return batch

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from synesthesia import tables, tracking
+from synesthesia import processes, tables, tracking
 from synesthesia.params import Params
 from synesthesia.stages import accuracies, entry
 
@@ -30,7 +30,8 @@ def run(params: Params, item: str) -> None:
 
         family = models.load(model, device.pick())
         ask(params, family, item, model.splits, OUT / item, Path(model.checkpoint), model.batch_clips)
-        session.finish(record(params, item))
+        if processes.is_main():
+            session.finish(record(params, item))
 
 
 def ask(params: Params, family, who: str, splits: Sequence[str], out: Path, weights: Path, batch: int) -> None:
@@ -54,6 +55,8 @@ def ask(params: Params, family, who: str, splits: Sequence[str], out: Path, weig
             key=key,
             title=f"{who} answers {split}",
         )
+        if not processes.is_main():
+            continue
         tables.write(answers, out / f"{split}.parquet", tables.ANSWER)
         shutil.rmtree(answering.PARTIAL / "answers" / key, ignore_errors=True)
 
@@ -66,4 +69,4 @@ def record(params: Params, item: str) -> tracking.Record | None:
 
 
 if __name__ == "__main__":
-    entry.main(run, __doc__, item="model")
+    entry.main(run, __doc__, item="model", several=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from synesthesia import tables, tracking
+from synesthesia import processes, tables, tracking
 from synesthesia.params import Params, Setting
 from synesthesia.stages import entry
 
@@ -35,7 +35,8 @@ def run(params: Params, item: str) -> None:
         student = models.load(model, device.pick())
         device.seed(params.distill.training.seed)
         adapters.attach(student, params.distill.lora)
-        decides = setting, params.distill.lora, params.distill.training, model
+        training = params.distill.training
+        decides = setting, params.distill.lora, training.model_copy(update={"checkpoint_minutes": 1.0}), model
         partial = (
             answering.PARTIAL
             / "distill"
@@ -52,11 +53,14 @@ def run(params: Params, item: str) -> None:
             lessons,
             clips,
             STORE,
-            params.distill.training,
+            training,
             partial=partial,
+            checkpoint_seconds=60 * training.checkpoint_minutes,
             title=f"distil {item}",
             tell=session.metric,
         )
+        if not processes.is_main():
+            return
         out.mkdir(parents=True, exist_ok=True)
         with open(out / "history.csv", "w", newline="") as file:
             writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
@@ -114,4 +118,4 @@ def record(params: Params, item: str) -> tracking.Record | None:
 
 
 if __name__ == "__main__":
-    entry.main(run, __doc__, item="setting")
+    entry.main(run, __doc__, item="setting", several=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from synesthesia import params
+from synesthesia import params, processes
 
 FAILED, INTERRUPTED = 1, 130
 T = TypeVar("T")
@@ -22,12 +22,14 @@ def main(
     item: str | None = None,
     *,
     arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    several: bool = False,
     argv: list[str] | None = None,
 ) -> None:
     """Parse the command line, load the parameters and call `run(params)`, or `run(params, item=...)`.
 
     `doc` is the stage's docstring and becomes its --help; `item` names a positional argument (a model, a setting);
-    `arguments` adds options of the stage's own, which reach `run` by their names. Errors that a person can mend (those
+    `arguments` adds options of the stage's own, which reach `run` by their names; `several` lets it run as one process
+    a GPU. Errors that a person can mend (those
     that the project itself defines, and the system's: a full disk, no permission) end with exit code 1 and their
     sentence, without a traceback.
     """
@@ -44,6 +46,8 @@ def main(
         arguments(parser)
     given = vars(parser.parse_args(argv))
     try:
+        if several and argv is None:
+            processes.spread(f"synesthesia.stages.{name}", sys.argv[1:])
         run(params.load(given.pop("params")), **given)
     except KeyboardInterrupt:
         _end(name, "stopped; what is finished is kept: run the same command again to go on", INTERRUPTED)

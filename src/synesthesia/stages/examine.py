@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from synesthesia import tracking
+from synesthesia import processes, tracking
 from synesthesia.params import Params
 from synesthesia.stages import accuracies, answer, distill, entry
 
@@ -30,7 +30,8 @@ def run(params: Params, item: str) -> None:
 
         family = adapters.load(models.load(model, device.pick()), adapter)
         answer.ask(params, family, item, SPLITS, OUT / item, adapter, model.batch_clips)
-        session.finish(record(params, item))
+        if processes.is_main():
+            session.finish(record(params, item))
 
 
 def record(params: Params, item: str) -> tracking.Record | None:
@@ -44,4 +45,4 @@ def record(params: Params, item: str) -> tracking.Record | None:
 
 
 if __name__ == "__main__":
-    entry.main(run, __doc__, item="setting")
+    entry.main(run, __doc__, item="setting", several=True)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from synesthesia import processes
 from synesthesia.tracking.place import TrackingError
 from synesthesia.tracking.record import Record
 
@@ -17,7 +18,7 @@ PATIENCE = 15  # seconds that a failing stage waits for its run to be closed
 
 
 def _switched_off() -> bool:
-    return os.environ.get("SYNESTHESIA_TRACKING", "").lower() in ("off", "0", "false", "no")
+    return processes.rank() > 0 or os.environ.get("SYNESTHESIA_TRACKING", "").lower() in ("off", "0", "false", "no")
 
 
 class Session:

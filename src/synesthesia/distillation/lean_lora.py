@@ -1,0 +1,32 @@
+"""peft's LoRA layer with less around the two small products.
+
+peft keeps an adapter's weights in float32, which the optimizer needs, and then also computes with them in float32: of a
+bfloat16 model every layer's input is copied to float32, and its output is added in float32 and rounded back. Here the
+small weights are rounded to the model's precision instead, as everywhere in mixed-precision training; gradients reach
+the float32 weights. In float32 the numbers are peft's (tests/distillation/test_adapters.py).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.lora import Linear
+
+
+class LeanLoraLinear(Linear):
+    """y = W x + s B A x, one adapter, nothing merged; otherwise peft's own `forward`."""
+
+    def forward(self, x: torch.Tensor, *arguments: object, **named: object) -> torch.Tensor:
+        name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
+        if name not in self.lora_A or self.disable_adapters or self.merged or self.lora_variant or arguments or named:
+            return super().forward(x, *arguments, **named)
+        down = self.lora_A[name].weight.to(x.dtype)
+        up = (self.lora_B[name].weight * self.scaling[name]).to(x.dtype)
+        return self.base_layer(x) + F.linear(F.linear(self.lora_dropout[name](x), down), up)
+
+
+def use_lean_lora(model: torch.nn.Module) -> None:
+    """Let every plain LoRA layer of `model` compute as `LeanLoraLinear`."""
+    for module in model.modules():
+        if type(module) is Linear and not any(module.use_dora.values()):
+            module.__class__ = LeanLoraLinear
