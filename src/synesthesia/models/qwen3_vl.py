@@ -23,6 +23,7 @@ class Family(LanguageModel):
     condition = "silent_video"
     model_class = Qwen3VLForConditionalGeneration
     processor_class = Qwen3VLProcessor
+    plain_decoder = False  # features of the frames are added between layers, and its mask must be a tensor
     lora_targets = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
     def __init__(self, model, processor, device: str) -> None:

@@ -201,7 +201,7 @@ def _scale_vision(vision: dict, scale: Scale, width: int) -> None:
     if "fullatt_block_indexes" in vision:
         vision["fullatt_block_indexes"] = [scale.layers - 1]
     if "deepstack_visual_indexes" in vision:
-        vision["deepstack_visual_indexes"] = [0]
+        vision["deepstack_visual_indexes"] = [0] if scale.layers > 1 else []  # never behind the last layer
 
 
 def _scale_audio(audio: dict, scale: Scale, width: int) -> None:
