@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +78,7 @@ def _as_they_come(talker: Talker, one, todo: Sequence[int]) -> Iterator[tuple[in
     """(question, answer) as replies come in, `concurrency` under way; the first error is raised after those are in."""
     left, failed = iter(todo), None
     with ThreadPoolExecutor(talker.concurrency) as pool:
-        running: dict[Future, int] = {
-            pool.submit(one, j): j for j, _ in zip(left, range(talker.concurrency), strict=False)
-        }
+        running: dict[Future, int] = {pool.submit(one, j): j for j in islice(left, talker.concurrency)}
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -236,7 +236,7 @@ def letters(tokens: Sequence[dict], options: int) -> tuple[float, ...] | None:
     chances: dict[str, float] = {}
     for token in listed:
         letter, chance = token["token"].strip(), float(token["logprob"])
-        if letter in LETTERS[:options] and letter and not math.isnan(chance):
+        if len(letter) == 1 and letter in LETTERS[:options] and not math.isnan(chance):
             chances[letter] = chances.get(letter, 0.0) + math.exp(min(chance, 0.0))
     if not chances:
         return None
