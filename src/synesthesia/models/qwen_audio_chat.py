@@ -53,7 +53,7 @@ class Family(Talker):
         lacking = [name for name in ("from_list_format", "process_audio") if not hasattr(tokenizer, name)]
         if lacking:
             raise ModelError(
-                f"{model.checkpoint} is no Qwen-Audio-Chat: its tokenizer has no {' and no '.join(lacking)}"
+                f"{model.checkpoint} is no Qwen-Audio-Chat: its tokenizer lacks {' and '.join(lacking)}"
             )
         return cls(loaded, tokenizer, device.pick())
 
