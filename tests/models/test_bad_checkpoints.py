@@ -1,4 +1,4 @@
-"""Checkpoints as people have them: in shards, in the hub's layout, damaged, mixed up. One sentence says what is wrong."""
+"""Checkpoints as people have them: in shards, in the hub's layout, damaged, mixed up; one sentence says which."""
 
 import json
 import shutil

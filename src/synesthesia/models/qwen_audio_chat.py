@@ -52,9 +52,7 @@ class Family(Talker):
             ) from error
         lacking = [name for name in ("from_list_format", "process_audio") if not hasattr(tokenizer, name)]
         if lacking:
-            raise ModelError(
-                f"{model.checkpoint} is no Qwen-Audio-Chat: its tokenizer lacks {' and '.join(lacking)}"
-            )
+            raise ModelError(f"{model.checkpoint} is no Qwen-Audio-Chat: its tokenizer lacks {' and '.join(lacking)}")
         return cls(loaded, tokenizer, device.pick())
 
     def text(self, path: str, prompt: str) -> str:

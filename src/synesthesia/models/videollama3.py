@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
+from synesthesia.models import ModelError
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
 from synesthesia.models.qwen2_vl import raise_pixel_budget, timed_video_options
@@ -31,6 +32,15 @@ class Family(LanguageModel):
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
         use_chunked_attention(model.model.vision_model)
+
+    @classmethod
+    def load(cls, checkpoint: str, precision: str, device: str) -> LanguageModel:
+        try:
+            return super().load(checkpoint, precision, device)
+        except ModelError as error:
+            if "videollama3_qwen2" not in str(error):
+                raise
+            raise ModelError(f"{error}; take a checkpoint in transformers' own layout (on the hub: ...-HF)") from None
 
     def content(self) -> list[dict]:
         return [{"type": "video"}]
