@@ -1,4 +1,4 @@
-"""Tiny random models of the three families and a small store of random clips, for tests.
+"""Tiny random models of all families and a small store of random clips, for tests.
 
 The weights are drawn wider than transformers does, so that logits are of the order of 1 and depend on every token:
 with its own initialisation all answers are nearly equal, and comparing them shows little.
@@ -21,13 +21,21 @@ from PIL import Image
 
 from synesthesia import models, params, tables
 from synesthesia import questions as wording
+from synesthesia.models import random_weights
 from synesthesia.models.base import LanguageModel, Percept
 from synesthesia.store import StoreWriter
 from synesthesia.world import miniatures
 
 ROOT = Path(__file__).parents[1]
-FAMILIES = {"qwen2_audio": "qwen2-audio", "qwen2_vl": "qwen2-vl", "qwen2_5_omni": "qwen2.5-omni"}
-CONDITIONS = {"qwen2_audio": "audio", "qwen2_vl": "silent_video", "qwen2_5_omni": "sounded_video"}
+MINIATURES = {"qwen2_audio": "qwen2-audio", "qwen2_vl": "qwen2-vl", "qwen2_5_omni": "qwen2.5-omni"}
+SCALED = {"qwen2_5_vl": "qwen2.5-vl", "videollama3": "videollama3", "qwen3_vl": "qwen3-vl",
+          "audio_flamingo3": "audio-flamingo-3"}  # fmt: skip
+FAMILIES = {**MINIATURES, **SCALED}
+CONDITIONS = dict.fromkeys(FAMILIES, "silent_video") | {
+    "qwen2_audio": "audio",
+    "audio_flamingo3": "audio",
+    "qwen2_5_omni": "sounded_video",
+}
 OPTIONS = ["cat purring", "dog barking", "police car", "playing drums", "owl hooting",
            "toilet flushing", "sea waves", "lawn mowing", "people whistling", "train horning"]  # fmt: skip
 SIZES = ((4, 56, 84), (2, 84, 84), (6, 84, 112), (4, 56, 84), (2, 112, 84))  # frames, height, width
@@ -54,6 +62,11 @@ def checkpoint(family: str) -> Path:
     """A random model of the family with its processor, in Hugging Face format."""
     name, folder = FAMILIES[family], home() / family
     torch.manual_seed(7)
+    if family in SCALED:
+        scaled = random_weights.build(name, precision="float32", scale=random_weights.Scale(vocabulary=False), seed=7)
+        widen(scaled.model)
+        random_weights.save(scaled, folder)
+        return folder
     model = miniatures.model(name, words())
     widen(model)
     miniatures.save(name, model, words(), folder)

@@ -8,8 +8,6 @@ every so manieth part. Within a part questions are asked in the order of their l
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +22,9 @@ from synesthesia import processes, tables
 from synesthesia import questions as wording
 from synesthesia.models import device
 from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.partial import PARTIAL
 from synesthesia.store import Store
 
-PARTIAL = Path("out/.partial")
 PART_BATCHES = 8
 
 
@@ -107,21 +105,6 @@ def loader(batches: Dataset, indices: Sequence[int]) -> DataLoader:
 
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
-
-
-def fingerprint(*parts: object) -> str:
-    """Short hash of JSON-able values and of files and folders (given as Path) by their content."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Path):
-            for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
-                if file.is_file():
-                    digest.update(str(file.relative_to(part)).encode())
-                    with open(file, "rb") as stream:
-                        digest.update(hashlib.file_digest(stream, "sha256").digest())
-        else:
-            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
-    return digest.hexdigest()[:20]
 
 
 def answer(

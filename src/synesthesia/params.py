@@ -77,7 +77,8 @@ class Model(Block):
     family: str
     checkpoint: str
     condition: Condition
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16"] | None = None  # of weights that are loaded here
+    remote_code: bool = False  # whether code that comes with the checkpoint, or a package for it, may run
     compile: bool = False
     batch_clips: Count
     role: Literal["audio", "visual", "audio-visual"]

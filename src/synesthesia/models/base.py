@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch.utils.checkpoint import checkpoint
 
-from synesthesia.models import ModelError
+from synesthesia.models import ModelError, checkpoints
 from synesthesia.models.answer_position import AnswerPosition
 from synesthesia.tables import LETTERS
 
@@ -113,6 +113,7 @@ class LanguageModel:
             wanted = cls.model_class.config_class.model_type
             if kind not in (wanted, wanted.removesuffix("_thinker")):
                 raise ValueError(f"config.json says model_type {kind!r}, not {wanted!r}")
+            checkpoints.inspect(folder)
             model, info = cls.model_class.from_pretrained(
                 folder,
                 dtype=getattr(torch, precision),
@@ -123,6 +124,9 @@ class LanguageModel:
             if info["missing_keys"]:
                 raise ValueError(f"weights are missing: {sorted(info['missing_keys'])}")
             processor = cls.processor_class.from_pretrained(folder, local_files_only=True)
+            checkpoints.compare_vocabulary(model, processor)
+        except checkpoints.Damaged as error:
+            raise ModelError(f"{checkpoint}: {error}") from None
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"{checkpoint}: cannot be loaded as {cls.model_class.__name__}: {error}") from error
         return cls(model, processor, device)

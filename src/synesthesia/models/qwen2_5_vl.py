@@ -30,7 +30,7 @@ class Family(LanguageModel):
         super().__init__(model, processor, device)
         use_chunked_attention(model.model.visual)
         embed_patches_by_product(model.model.visual)
-        model.model.register_forward_pre_hook(_refuse_videos_without_positions, with_kwargs=True)
+        refuse_videos_without(model.model, "mm_token_type_ids", "second_per_grid_ts")
 
     def content(self) -> list[dict]:
         return [{"type": "video"}]
@@ -39,12 +39,15 @@ class Family(LanguageModel):
         return timed_video_options(self.processor, percepts)
 
 
-def _refuse_videos_without_positions(_module: torch.nn.Module, _inputs: tuple, named: dict) -> None:
-    if named.get("pixel_values_videos") is None:
-        return
-    lacking = [k for k in ("mm_token_type_ids", "second_per_grid_ts") if named.get(k) is None]
-    if lacking:
-        raise ModelError(
-            f"Qwen2.5-VL got a video without {' and '.join(lacking)} and would place its frames wrongly: "
-            "pass on the whole batch that `collate` made"
-        )
+def refuse_videos_without(core: torch.nn.Module, *names: str) -> None:
+    """Let `core`, the model below its head, raise ModelError for a video without these inputs, on every way into it."""
+
+    def check(_module: torch.nn.Module, _inputs: tuple, named: dict) -> None:
+        lacking = [k for k in names if named.get(k) is None]
+        if named.get("pixel_values_videos") is not None and lacking:
+            raise ModelError(
+                f"{type(core).__name__} got a video without {' and '.join(lacking)} and would place its frames "
+                "wrongly: pass on the whole batch that `collate` made"
+            )
+
+    core.register_forward_pre_hook(check, with_kwargs=True)

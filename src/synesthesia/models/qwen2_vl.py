@@ -38,6 +38,16 @@ def timed_video_options(processor, percepts: Sequence[Percept]) -> dict:
     return options
 
 
+def raise_pixel_budget(options: dict, percepts: Sequence[Percept]) -> None:
+    """Where `longest_edge` is a budget for all frames of a clip together: raise it to what curated frames need.
+
+    Their size is the study's choice (`curate.largest_pixels`) and the same for every model that sees.
+    """
+    video = options["videos_kwargs"]
+    needed = max(p.frames.shape[0] * p.frames.shape[1] * p.frames.shape[2] for p in percepts)
+    video["size"] = {**video["size"], "longest_edge": max(video["size"]["longest_edge"], needed)}
+
+
 class Family(LanguageModel):
     """Sees. `mm_token_type_ids` must reach the model, so the processor's whole batch is passed on."""
 

@@ -30,6 +30,8 @@ from transformers import (
     Qwen2Tokenizer,
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
     VideoLlama3ImageProcessor,
     VideoLlama3VideoProcessor,
     WhisperFeatureExtractor,
@@ -47,6 +49,8 @@ NAMES = {
     "qwen2.5-vl": "qwen2_5_vl",
     "videollama3": "videollama3",
     "qwen2.5-omni": "qwen2_5_omni",
+    "qwen3-vl": "qwen3_vl",
+    "audio-flamingo-3": "audio_flamingo3",
 }
 SOUNDS = [
     "dog barking", "cat purring", "police car", "playing drums", "owl hooting", "toilet flushing", "sea waves",
@@ -111,7 +115,8 @@ def tokenizer(name: str, texts: Iterable[str] | None = None, scale: Scale | None
     special = special_tokens(name)
     if scale and scale.vocabulary is False:
         special = {token: len(vocab) + i for i, token in enumerate(special)}
-    vocab |= {f"Ġunused{i}": i for i in range(len(vocab), min(special.values()))} | special
+    taken = set(special.values())
+    vocab |= {f"Ġunused{i}": i for i in range(len(vocab), max(taken)) if i not in taken} | special
     names = OMNI_NAMES if "<|VIDEO|>" in special else {}
     made = Qwen2Tokenizer(
         vocab=vocab, merges=merges, eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens=names
@@ -134,6 +139,7 @@ def processor(name: str, words: Qwen2Tokenizer):
         llama = given["image_processor_type"].startswith("VideoLlama3")
         image = VideoLlama3ImageProcessor if llama else Qwen2VLImageProcessor
         video = VideoLlama3VideoProcessor if llama else Qwen2VLVideoProcessor
+        video = Qwen3VLVideoProcessor if kind is Qwen3VLProcessor else video
         parts |= {
             "image_processor": image(size=dict(size), **seeing),
             "video_processor": video(size=dict(size), **seeing),
@@ -177,6 +183,8 @@ def _scale_text(text: dict, scale: Scale, width: int) -> None:
         "num_key_value_heads": max(1, scale.heads // groups),
         "max_window_layers": scale.layers,
     }
+    if text.get("head_dim"):
+        text["head_dim"] = scale.head
     rope = text.get("rope_parameters") or {}
     if "mrope_section" in rope:
         rope["mrope_section"] = [part * scale.head // head for part in rope["mrope_section"]]
@@ -192,16 +200,18 @@ def _scale_vision(vision: dict, scale: Scale, width: int) -> None:
         vision["intermediate_size"] = 2 * width
     if "fullatt_block_indexes" in vision:
         vision["fullatt_block_indexes"] = [scale.layers - 1]
+    if "deepstack_visual_indexes" in vision:
+        vision["deepstack_visual_indexes"] = [0] if scale.layers > 1 else []  # never behind the last layer
 
 
 def _scale_audio(audio: dict, scale: Scale, width: int) -> None:
-    audio |= {
-        "d_model": width,
-        "encoder_layers": scale.layers,
-        "encoder_attention_heads": scale.heads,
-        "encoder_ffn_dim": 2 * width,
-    }
-    audio.pop("num_hidden_layers", None)
+    for keys, value in (
+        (("d_model", "hidden_size"), width),
+        (("encoder_layers", "num_hidden_layers"), scale.layers),
+        (("encoder_attention_heads", "num_attention_heads"), scale.heads),
+        (("encoder_ffn_dim", "intermediate_size"), 2 * width),
+    ):
+        audio |= {key: value for key in keys if key in audio}
     if "output_dim" in audio:
         audio["output_dim"] = width
 
@@ -231,16 +241,17 @@ def build(
     texts: Sequence[str] | None = None,
 ) -> LanguageModel:
     """A model of the family, ready to answer, with transformers' own random initialisation on `device`."""
+    kind = family(name)
     words = tokenizer(name, texts, scale)
     config = configuration(name, scale, words)
     torch.manual_seed(seed)
     with torch.device(device):
-        model = family(name).model_class._from_config(copy.deepcopy(config), dtype=getattr(torch, precision))
+        model = kind.model_class._from_config(copy.deepcopy(config), dtype=getattr(torch, precision))
     model.generation_config = GenerationConfig(
         **json.loads((FOLDER / name / "generation_config.json").read_text())
         | {"eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id, "bos_token_id": words.pad_token_id}
     )
-    return family(name)(model, processor(name, words), device)
+    return kind(model, processor(name, words), device)
 
 
 def save(model: LanguageModel, folder: str | os.PathLike, shard: str = "5GB") -> None:

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 import torch
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
+from synesthesia.models import ModelError
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
-from synesthesia.models.qwen2_vl import timed_video_options
+from synesthesia.models.qwen2_vl import raise_pixel_budget, timed_video_options
 
 
 class Family(LanguageModel):
     """Sees, frame by frame: the prompt says the second of each frame before its tokens.
 
     Its video processor drops tokens of places where nothing moved since the frame before (the model was trained so),
-    so that clips of one size differ in length. Its `longest_edge` is a budget for all frames of a clip together; it
-    is raised where curated frames need more, since their size is the study's choice.
+    so that clips of one size differ in length.
     """
 
     condition = "silent_video"
@@ -33,15 +33,22 @@ class Family(LanguageModel):
         super().__init__(model, processor, device)
         use_chunked_attention(model.model.vision_model)
 
+    @classmethod
+    def load(cls, checkpoint: str, precision: str, device: str) -> LanguageModel:
+        try:
+            return super().load(checkpoint, precision, device)
+        except ModelError as error:
+            if "videollama3_qwen2" not in str(error):
+                raise
+            raise ModelError(f"{error}; take a checkpoint in transformers' own layout (on the hub: ...-HF)") from None
+
     def content(self) -> list[dict]:
         return [{"type": "video"}]
 
     def media(self, percepts: Sequence[Percept]) -> dict:
         options = timed_video_options(self.processor, percepts)
-        video = options["videos_kwargs"]
-        del video["cap_pixels_per_frame"]  # Qwen's alone
-        needed = max(p.frames.shape[0] * p.frames.shape[1] * p.frames.shape[2] for p in percepts)
-        video["size"] = {**video["size"], "longest_edge": max(video["size"]["longest_edge"], needed)}
+        del options["videos_kwargs"]["cap_pixels_per_frame"]  # Qwen's alone
+        raise_pixel_budget(options, percepts)
         return options
 
     def collate(self, percepts: Sequence[Percept], prompts: Sequence[str]) -> dict[str, torch.Tensor]:

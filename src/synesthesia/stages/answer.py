@@ -10,12 +10,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
 from synesthesia import processes, tables, tracking
-from synesthesia.params import Params
+from synesthesia.params import Model, Params
 from synesthesia.stages import accuracies, entry
+
+if TYPE_CHECKING:
+    from synesthesia.models.base import LanguageModel
+    from synesthesia.models.talker import Talker
 
 OUT = Path("out/answer")
 STORE = Path("out/curate/store")
@@ -25,26 +30,40 @@ def run(params: Params, item: str) -> None:
     """Write out/answer/<model>/<split>.parquet for each split of the model; finished parts survive a kill."""
     model = entry.choose(params.models, item, "model")
     with tracking.session("answer", item) as session:
-        from synesthesia import models
-        from synesthesia.models import device
-
-        family = models.load(model, device.pick())
+        family = respondent(model, item)
         ask(params, family, item, model.splits, OUT / item, Path(model.checkpoint), model.batch_clips)
         if processes.is_main():
             session.finish(record(params, item))
 
 
+def respondent(model: Model, item: str) -> LanguageModel | Talker:
+    """The entry's model, ready to answer; an endpoint is ready without torch."""
+    from synesthesia import models
+
+    if models.talks(model):
+        return models.load_talker(model, item)
+    from synesthesia.models import device
+
+    return models.load(model, device.pick())
+
+
 def ask(params: Params, family, who: str, splits: Sequence[str], out: Path, weights: Path, batch: int) -> None:
     """Answers of respondent `who` to the questions of `splits`, one file a split in the folder `out`."""
-    from synesthesia import answering
+    from synesthesia import partial
+    from synesthesia.models.talker import Talker
+
+    if isinstance(family, Talker):
+        from synesthesia import asking as way
+    else:
+        from synesthesia import answering as way
 
     clips = tables.read("out/curate/clips.parquet", tables.CLIP)
     questions = tables.read("out/ask/questions.parquet", tables.QUESTION)
     decides = who, params.answer.model_dump(), batch, weights, STORE / "shards.json"
     for split in splits:
         asked = questions.filter(pc.equal(questions["split"], split))
-        key = answering.fingerprint(asked.to_pylist(), *decides)
-        answers = answering.answer(
+        key = partial.fingerprint(asked.to_pylist(), *decides)
+        answers = way.answer(
             family,
             asked,
             clips,
@@ -58,7 +77,7 @@ def ask(params: Params, family, who: str, splits: Sequence[str], out: Path, weig
         if not processes.is_main():
             continue
         tables.write(answers, out / f"{split}.parquet", tables.ANSWER)
-        shutil.rmtree(answering.PARTIAL / "answers" / key, ignore_errors=True)
+        shutil.rmtree(partial.PARTIAL / "answers" / key, ignore_errors=True)
 
 
 def record(params: Params, item: str) -> tracking.Record | None:

@@ -1,0 +1,66 @@
+"""Kimi-Audio through its own package (Kimi team 2025, arXiv 2504.18425), github.com/MoonshotAI/Kimi-Audio.
+
+The package `kimia_infer` is installed by the user, runs remote code of the checkpoint, and needs an NVIDIA GPU; hence
+only where the entry says `remote_code: true`. Its interface, as its README has it: `KimiAudio(model_path,
+load_detokenizer)` and `generate(messages, output_type="text")`, which gives (None, text). It hands out no logits: the
+letter is read from the text, and what is no letter is counted as wrong. The real model was not run here; a stand-in of
+the same interface is, in the tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from pathlib import Path
+
+from synesthesia.models import ModelError
+from synesthesia.models.talker import Clip, Reply, Talker, wav
+from synesthesia.params import Model
+
+GREEDY = {
+    "text_temperature": 0.0,
+    "text_top_k": 1,
+    "text_repetition_penalty": 1.0,
+    "audio_temperature": 0.0,
+    "audio_top_k": 1,
+    "audio_repetition_penalty": 1.0,
+    "max_new_tokens": 16,
+}
+
+
+class Family(Talker):
+    """Hears: the sound as one message of the user, the question as the next."""
+
+    condition = "audio"
+
+    def __init__(self, kimi) -> None:
+        self.kimi = kimi
+
+    @classmethod
+    def load(cls, model: Model) -> Family:
+        """Load through the installed package; raise ModelError where it is missing or fails."""
+        if not (Path(model.checkpoint) / "config.json").is_file():  # a name would be downloaded by the package
+            raise ModelError(f"{model.checkpoint}: no model here (config.json is missing)")
+        try:
+            package = importlib.import_module("kimia_infer.api.kimia")
+        except ImportError as error:
+            raise ModelError(
+                f"Kimi-Audio needs its own package, which is not installed here ({error}): see "
+                "github.com/MoonshotAI/Kimi-Audio, or serve it elsewhere and ask it as an endpoint"
+            ) from None
+        try:
+            return cls(package.KimiAudio(model_path=model.checkpoint, load_detokenizer=False))
+        except Exception as error:  # whatever that package raises
+            raise ModelError(f"{model.checkpoint}: kimia_infer failed ({type(error).__name__}: {error})") from error
+
+    def reply(self, clip: Clip, prompt: str, options: int) -> Reply:
+        """What it says, greedily; it gives no log-probabilities."""
+        with tempfile.TemporaryDirectory(prefix="synesthesia-") as folder:
+            path = Path(folder) / "clip.wav"  # the package reads files
+            path.write_bytes(wav(clip.audio))
+            messages = [
+                {"role": "user", "message_type": "audio", "content": str(path)},
+                {"role": "user", "message_type": "text", "content": prompt},
+            ]
+            _, text = self.kimi.generate(messages, **GREEDY, output_type="text")
+        return Reply(text)
