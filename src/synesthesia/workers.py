@@ -49,8 +49,9 @@ class Pool:
     `work` is a function of a module, called as `work(item)` in a worker; results come in the items' order. An item
     that is not done after `seconds` by the clock or on the processor, or whose worker dies twice, gives `Lost` (dying
     is tried again once, since a worker may be killed from outside). A worker may take `memory_bytes` of address space
-    beyond what it starts with; what asks for more gets a MemoryError, or the library's error for it. At most `ahead` items are worked on beyond the one that is waited for, which bounds memory.
-    The modules of `preload` are imported once for all workers.
+    beyond what it starts with; what asks for more gets a MemoryError, or the library's error for it. At most `ahead`
+    items are worked on beyond the one that is waited for, which bounds memory. The modules of `preload` are imported
+    once for all workers.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ silence at the end. Pictures: for k = 0, 1, ... the first frame that is shown at
 millisecond); where the pictures end earlier than the clip, the last one stands in. On the command line this is
 
     ffmpeg -i FILE -t 10 -ac 1 -ar 16000 a.wav
-           -t 10 -vf "select='gte(t+1e-3, selected_n)',scale=W:H" -fps_mode passthrough %02d.jpg
+           -t 10 -vf "select='gte(t+1e-3, selected_n)',scale=W:H:flags=bicubic" -fps_mode passthrough %02d.jpg
 """
 
 from __future__ import annotations

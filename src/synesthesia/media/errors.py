@@ -43,6 +43,8 @@ def refusal(path: Path, error: Exception) -> MediaError:
         return MediaError("too large", "needs more memory than a file may have")
     with open(path, "rb") as file:
         head = file.read(12)
+    if isinstance(error, av.error.ArgumentError):  # not on reading.CONTAINERS
+        return MediaError("not a media file", "no container of sound and pictures")
     begun = head[4:8] in _MP4_BOXES or head[:4] in _RIFF_OR_MATROSKA
     return MediaError("truncated" if begun else "not a media file", f"libav: {said(error)}")
 

@@ -30,7 +30,11 @@ def shown_size(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[int, int]:
 
 
 def upright(frame: av.VideoFrame, size: tuple[int, int], scaler: VideoReformatter) -> np.ndarray:
-    """RGB uint8 (height, width, 3) of `size` (width, height), bicubic, turned and mirrored as its display matrix says."""
+    """RGB uint8 (height, width, 3) of `size` (width, height), bicubic; turned and mirrored as its display matrix says.
+
+    Chroma is taken to lie where the stream says, else on the left (H.264, annex E), when pictures are made smaller;
+    ffmpeg's scale filter needs to be told (`in_h_chr_pos=0:in_v_chr_pos=128`) and then gives the same pixels.
+    """
     matrix = _matrix(frame)
     width, height = size[::-1] if _on_its_side(matrix) else size
     rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC, threads=1)

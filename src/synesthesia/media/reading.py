@@ -2,7 +2,7 @@
 
 What a file can make us do is bounded before a decoder sees it: only containers that hold their own media are opened (a
 playlist would read other files), a picture has at most `LARGEST_PICTURE` pixels, and a stream at most `MOST_PACKETS`
-packets of `MOST_BYTES` in the clip's time. Time, memory and a decoder that crashes are the worker's matter (workers.py).
+packets of `MOST_BYTES` in the clip's time. Time, memory and a decoder that crashes are the worker's (workers.py).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ MOST_CHANNELS = 24  # 22.2, the most that has a layout of its own
 MOST_RATE = 768_000  # Hz
 MOST_PACKETS = 100_000  # ten seconds of 1,000 pictures a second, or of Opus in 2.5 ms packets, have a tenth of it
 MOST_BYTES = 1 << 30  # ten seconds of uncompressed 720p are 0.4 GB
+ROUNDING = 1e-6  # s
 SLACK = 30.0  # s, by how much one stream may lag behind the other in the file
 
 
@@ -50,9 +51,9 @@ def opened(path: Path) -> Iterator[av.container.InputContainer]:
     options = {
         "format_whitelist": ",".join(CONTAINERS),
         "protocol_whitelist": "file",
-        "max_pixels": str(LARGEST_PICTURE),
+        "max_pixels": str(LARGEST_PICTURE),  # libavformat decodes a first picture to learn the stream's properties
     }
-    with av.open(f"file:{path}", container_options=options, metadata_errors="replace") as container:
+    with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
         yield container
 
 
@@ -107,17 +108,18 @@ def _demux(container: av.container.InputContainer, tracks: tuple[Track, Track], 
     by_index = {track.stream.index: track for track in tracks}
     reading = set(by_index)
     sizes = dict.fromkeys(by_index, 0)
+    bases = {index: float(track.stream.time_base) for index, track in by_index.items()}
     for packet in container.demux(*(track.stream for track in tracks)):
         index, size = packet.stream_index, packet.size
         if not size:
             continue
-        track, base = by_index[index], packet.time_base
-        late = float(packet.dts * base) - track.start - seconds if packet.dts is not None else -1.0
+        track, base, dts, stamp = by_index[index], bases[index], packet.dts, packet.pts
+        late = dts * base - track.start - seconds if dts is not None else -1.0
         if index in reading:
             track.packets.append(packet)
-            stamp = packet.dts if packet.pts is None else packet.pts
+            stamp = dts if stamp is None else stamp
             if stamp is not None:
-                track.end = max(track.end, float((stamp + (packet.duration or 0)) * base) - track.start)
+                track.end = max(track.end, (stamp + (packet.duration or 0)) * base - track.start)
             sizes[index] += size
             if len(track.packets) > MOST_PACKETS or sizes[index] > MOST_BYTES:
                 raise MediaError(
@@ -125,7 +127,7 @@ def _demux(container: av.container.InputContainer, tracks: tuple[Track, Track], 
                     f"{track.stream.type} of more than {len(track.packets) - 1} packets, {sizes[index]} bytes, "
                     f"in {seconds:g} s",
                 )
-            if late >= 0:
+            if late >= -ROUNDING:
                 reading.discard(index)
         if not reading or late > SLACK:
             return
