@@ -48,7 +48,9 @@ CORES = (1, 2, 8, 32, 64)
 def command_line(path: Path, size: tuple[int, int], folder: Path, kind: str = "jpg") -> None:
     """One call of ffmpeg with both outputs, one thread. Chroma lies on the left, H.264's default (annex E)."""
     sound = ["-t", "10", "-ac", "1", "-ar", "16000", f"{folder}/sound.wav"]
-    scale = f"scale={size[0]}:{size[1]}:flags=bicubic:in_h_chr_pos=0:in_v_chr_pos=128" + (",format=rgb24" if kind == "png" else "")
+    scale = f"scale={size[0]}:{size[1]}:flags=bicubic:in_h_chr_pos=0:in_v_chr_pos=128" + (
+        ",format=rgb24" if kind == "png" else ""
+    )
     graph = f"select='gte(t+1e-3,selected_n)',{scale}"
     chosen = ["-t", "10", "-vf", graph, "-vsync", "passthrough", "-q:v", "2", f"{folder}/%02d.{kind}"]
     command = ["ffmpeg", "-v", "error", "-y", "-threads", "1", "-filter_threads", "1", "-i", str(path)]

@@ -61,7 +61,8 @@ def test_h264_of_any_settings(tmp_path_factory, options, fps, ending):
     encoder = {"preset": "superfast", "crf": "30", "x264-params": f"threads=1:{x264}"}
     clips.make(path, size=(64, 48), fps=fps, gop=options["keyint"], bframes=options["bframes"], options=encoder)
     decoded, packets = assert_same(path)
-    assert decoded <= packets - fps // 2, "not even the tail was left out"
+    if not (ending == "ts" and options["intra-refresh"]):  # parameter sets everywhere: all of it is decoded
+        assert decoded <= packets - fps // 2, "not even the tail was left out"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,11 @@ def test_kept_is_what_is_wanted_and_what_it_may_refer_to_and_no_more(each, data)
         assert keep[n] == (wanted[n] or (referred and asked_for))
 
 
-@given(st.sampled_from(["h264", "hevc", "vp8", "vp9", "av1", "mpeg4"]), st.binary(max_size=40), st.lists(st.binary(max_size=60)))
+@given(
+    st.sampled_from(["h264", "hevc", "vp8", "vp9", "av1", "mpeg4"]),
+    st.binary(max_size=40),
+    st.lists(st.binary(max_size=60)),
+)
 def test_any_bytes_have_a_role(codec, extradata, packets):
     assert all(isinstance(role, Role) for role in roles(packets, codec, extradata))
 

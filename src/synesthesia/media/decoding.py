@@ -6,6 +6,8 @@ millisecond); where the pictures end earlier than the clip, the last one stands 
 
     ffmpeg -i FILE -t 10 -ac 1 -ar 16000 a.wav
            -t 10 -vf "select='gte(t+1e-3, selected_n)',scale=W:H:flags=bicubic" -fps_mode passthrough %02d.jpg
+
+where the pictures begin within the first second (`select` takes the next frames in place of one that stands long).
 """
 
 from __future__ import annotations
