@@ -3,7 +3,8 @@
 Both take the same clips in turns, one thread each, and give 16 kHz mono sound and the same ten pictures of at most
 `--largest-pixels` as JPEG (checked: the same frames are chosen). The command line is called once a clip, with both
 outputs. Beside them: libavcodec's own rate for all frames without any output, which a program that decodes every frame
-cannot exceed. Processor seconds hold on a busy machine too. The clips are made first, like VGGSound's (benchmarks/tools/lifelike.py), or a folder's are taken.
+cannot exceed. Processor seconds hold on a busy machine too. The clips are made first, like VGGSound's
+(benchmarks/tools/lifelike.py), or a folder's are taken.
 
 examples:
   python benchmarks/decode.py                      makes nine clips of 240 to 720 lines, two minutes in all

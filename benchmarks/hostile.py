@@ -22,12 +22,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import clips
-from mutants import mutants
-from tqdm import tqdm
+from tqdm import tqdm  # noqa: E402
 
-from synesthesia import media, workers
-from synesthesia.stages.curate import FILE_MEMORY, FILE_SECONDS
+import clips  # noqa: E402
+from mutants import mutants  # noqa: E402
+from synesthesia import media, workers  # noqa: E402
+from synesthesia.stages.curate import FILE_MEMORY, FILE_SECONDS  # noqa: E402
 
 
 def attempt(path: str, **settings) -> tuple[str, float]:

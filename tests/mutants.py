@@ -7,19 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 ATOMS = (
-    b"moov",
-    b"mdat",
-    b"trak",
-    b"mdia",
-    b"stbl",
-    b"stsd",
-    b"stts",
-    b"stsc",
-    b"stsz",
-    b"stco",
-    b"avcC",
-    b"elst",
-    b"ctts",
+    *(b"moov", b"mdat", b"trak", b"mdia", b"stbl", b"stsd", b"stts", b"stsc", b"stsz", b"stco"),
+    *(b"avcC", b"elst", b"ctts"),
 )
 SIZES = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\0\1", b"\0\0\0\7")  # fmt: skip
 

@@ -19,14 +19,16 @@ import clips
 from synesthesia import media
 from synesthesia.media import frames, pictures, reading
 
+INSTALLED = shutil.which("ffmpeg") is not None
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg's command line is not installed: apt-get install ffmpeg"),
-]  # fmt: skip
+    pytest.mark.skipif(not INSTALLED, reason="ffmpeg's command line is not installed: apt-get install ffmpeg"),
+]
 
 STEPS, SAMPLES = 2, 4
 TARGETS = [float(k) for k in range(10)]
 X264 = {"preset": "ultrafast", "crf": "28"}
+VP9 = {"video": "libvpx-vp9", "options": {"deadline": "realtime"}}
 
 
 def x264(settings: str) -> dict[str, str]:
@@ -46,7 +48,7 @@ FILES = {
     "twelve seconds.mp4": {"seconds": 12, "fps": 5},
     "mono, 8 kHz.mkv": {"layout": "mono", "rate": 8000, "audio": "flac"},
     "hevc.mp4": {"video": "libx265", "options": {"preset": "ultrafast", "x265-params": "log-level=none:pools=none"}},
-    "vp9.webm": {"video": "libvpx-vp9", "audio": "libopus", "rate": 48000, "options": {"deadline": "realtime"}, "fps": 5},
+    "vp9.webm": {**VP9, "audio": "libopus", "rate": 48000, "fps": 5},
     "mpeg2.ts": {"video": "mpeg2video", "audio": "mp2", "options": {}, "fps": 25, "rate": 32000},
 }  # fmt: skip
 

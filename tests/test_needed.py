@@ -31,6 +31,13 @@ X264 = st.fixed_dictionaries(
 )
 
 
+REALTIME = {"deadline": "realtime", "cpu-used": "8"}
+
+
+def x265(settings: str) -> dict[str, str]:
+    return {"preset": "ultrafast", "x265-params": f"log-level=none:pools=none:{settings}"}
+
+
 def short_way(path) -> tuple[dict[int, np.ndarray], int, int]:
     """The chosen frames' planes by stamp, and how many packets were decoded, of how many."""
     with reading.opened(path) as container:
@@ -69,11 +76,11 @@ def test_h264_of_any_settings(tmp_path_factory, options, fps, ending):
     ("name", "codec", "options", "most"),
     [
         ("b-frames.mp4", "libx264", {"x264-params": "bframes=3:b-adapt=0:keyint=40:threads=1"}, 0.55),
-        ("hevc.mp4", "libx265", {"preset": "ultrafast", "x265-params": "log-level=none:pools=none:keyint=40"}, 0.75),
-        ("open.mkv", "libx265", {"preset": "ultrafast", "x265-params": "log-level=none:pools=none:keyint=25:open-gop=1"}, 0.95),
-        ("layers.mkv", "libx265", {"preset": "ultrafast", "x265-params": "log-level=none:pools=none:temporal-layers=2:b-adapt=0:bframes=3"}, 0.95),
-        ("vp8.webm", "libvpx", {"deadline": "realtime", "cpu-used": "8"}, 0.95),
-        ("vp9.webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "1", "lag-in-frames": "9"}, 0.95),
+        ("hevc.mp4", "libx265", x265("keyint=40"), 0.75),
+        ("open groups.mkv", "libx265", x265("keyint=25:open-gop=1"), 0.95),
+        ("layers.mkv", "libx265", x265("temporal-layers=2:b-adapt=0:bframes=3"), 0.95),
+        ("vp8.webm", "libvpx", REALTIME, 0.95),
+        ("vp9.webm", "libvpx-vp9", {**REALTIME, "auto-alt-ref": "1", "lag-in-frames": "9"}, 0.95),
         ("av1.mp4", "libsvtav1", {"preset": "12", "svtav1-params": "lp=1"}, 0.95),
     ],
 )  # fmt: skip
