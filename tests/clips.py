@@ -17,6 +17,19 @@ PARAMS = {
 }
 
 
+# How a display matrix [[a, b], [c, d]] turns and mirrors: x' = ax + cy, y' = bx + dy.
+TURNS = {
+    "upright": ((1, 0), (0, 1)),
+    "quarter right": ((0, 1), (-1, 0)),
+    "half": ((-1, 0), (0, -1)),
+    "quarter left": ((0, -1), (1, 0)),
+    "mirrored": ((-1, 0), (0, 1)),
+    "upside down": ((1, 0), (0, -1)),
+    "over the diagonal": ((0, 1), (1, 0)),
+    "over the other diagonal": ((0, -1), (-1, 0)),
+}
+
+
 @cache
 def picture(index: int, width: int, height: int) -> np.ndarray:
     """RGB (height, width, 3): bands that drift, a square whose place tells the frame's number, some texture."""
@@ -55,8 +68,9 @@ def make(
     options: dict | None = None,
     container: dict | None = None,
     keep=lambda index: True,
+    first: int = 0,
 ) -> Path:
-    """Write a clip and return its path; `keep` leaves frames out (a variable frame rate)."""
+    """Write a clip and return its path; `keep` leaves frames out (a variable frame rate), `first` is the first one."""
     path = Path(path)
     with av.open(str(path), "w", options=container or {}) as out:
         if video:
@@ -68,8 +82,9 @@ def make(
                 stream.options = {**stream.options, "preset": "superfast", "bf": str(bframes), "b-adapt": "0"}
         if audio:
             sound = out.add_stream(audio, rate=rate, layout=layout)
+        out.start_encoding()
         if video:
-            for index in filter(keep, range(int(seconds * fps))):
+            for index in filter(keep, range(first, int(seconds * fps))):
                 frame = av.VideoFrame.from_ndarray(picture(index, *size), format="rgb24")
                 frame.pts, frame.time_base = index, 1 / Fraction(fps)
                 out.mux(stream.encode(frame))
@@ -83,4 +98,15 @@ def make(
                 frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
                 out.mux(sound.encode(frame))
             out.mux(sound.encode())
+    return path
+
+
+def turn(path: Path, matrix: tuple[tuple[int, int], tuple[int, int]]) -> Path:
+    """Write a display matrix into an MP4's first track, as a camera held otherwise does (ISO/IEC 14496-12, 8.3.2)."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44  # behind version, times, id, duration, layer, group and volume
+    (a, b), (c, d) = matrix
+    rows = [(a, 16), (b, 16), (0, 30), (c, 16), (d, 16), (0, 30), (0, 16), (0, 16), (1, 30)]
+    data[place : place + 36] = b"".join((value << bits).to_bytes(4, "big", signed=True) for value, bits in rows)
+    path.write_bytes(data)
     return path

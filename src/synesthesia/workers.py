@@ -1,14 +1,19 @@
 """Worker processes that may hang or die: each costs no more than the item it was at.
 
 `concurrent.futures` gives up its whole pool when one worker is killed, and cannot stop one that hangs. Media libraries
-do both on hostile files, so here every worker has its own pipe, an address-space limit and a deadline for each item.
+do both on hostile files, so here every worker has its own pipe, and for each item a deadline and a limit of processor
+time; its address space is limited, and it leaves no core file. The processor's limit is the kernel's, so a worker that
+spins ends even where the process that should stop it was killed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import multiprocessing
 import os
 import resource
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,9 +47,11 @@ class Pool:
     """`with Pool(work, 2, seconds=60, memory_bytes=2 << 30) as pool: for result in pool.map(items): ...`
 
     `work` is a function of a module, called as `work(item)` in a worker; results come in the items' order. An item
-    whose worker hangs for `seconds`, or dies twice, gives `Lost` (dying is tried again once, since a worker may be
-    killed from outside). At most `ahead` items are worked on beyond the one that is waited for, which bounds memory.
-    The modules of `preload` are imported once for all workers.
+    that is not done after `seconds` by the clock or on the processor, or whose worker dies twice, gives `Lost` (dying
+    is tried again once, since a worker may be killed from outside). A worker may take `memory_bytes` of address space
+    beyond what it starts with; what asks for more gets a MemoryError, or the library's error for it. At most `ahead`
+    items are worked on beyond the one that is waited for, which bounds memory. The modules of `preload` are imported
+    once for all workers.
     """
 
     def __init__(
@@ -100,10 +107,12 @@ class Pool:
                     worker.item = None
                 except (EOFError, OSError):
                     worker.process.join(1)
-                    died = Lost(f"the worker died (exit code {worker.process.exitcode})")
+                    code = worker.process.exitcode
                     self._replace(place)
-                    if tries:
-                        ready[index] = died
+                    if code == -signal.SIGXCPU:
+                        ready[index] = Lost(f"not done after {self._seconds:g} s of processor time")
+                    elif tries:
+                        ready[index] = Lost(f"the worker died ({_cause(code)})")
                     else:
                         again.append((index, item, tries + 1))
             now = time.monotonic()
@@ -133,7 +142,8 @@ class Pool:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self._work, self._memory_bytes), daemon=True)
+        given = (theirs, self._work, self._seconds, self._memory_bytes)
+        process = self._context.Process(target=_serve, args=given, daemon=True)
         process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -161,16 +171,36 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _serve(pipe: connection.Connection, work: Callable, memory_bytes: int) -> None:
-    try:
-        with open("/proc/self/statm") as file:
-            now = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + memory_bytes, resource.RLIM_INFINITY))
-    except (OSError, ValueError):
-        pass  # no such limit on this system: the deadline still holds
+def _cause(code: int | None) -> str:
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+def _serve(pipe: connection.Connection, work: Callable, seconds: float, memory_bytes: int) -> None:
+    _limit_memory(memory_bytes)
     try:
         pipe.send("ready")
         while True:
-            pipe.send(work(pipe.recv()))
+            item = pipe.recv()
+            _limit_processor(seconds)
+            pipe.send(work(item))
     except (EOFError, OSError, KeyboardInterrupt):
         return
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Limit the address space to `memory_bytes` more than now, and core files to nothing."""
+    with contextlib.suppress(OSError, ValueError):  # no such limit on this system: the deadline still holds
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with open("/proc/self/statm") as file:
+            now = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + memory_bytes, resource.RLIM_INFINITY))
+
+
+def _limit_processor(seconds: float) -> None:
+    """Let this process run for `seconds` more on the processor, rounded up; SIGXCPU ends it then."""
+    with contextlib.suppress(OSError, ValueError):
+        most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), most))

@@ -151,8 +151,8 @@ def _aside(item: Item, error: media.MediaError) -> dict:
 def _fingerprint(items: list[Item], curate: Curate) -> str:
     """Names a chunk by all that its content depends on: files, settings, code and libraries."""
     digest = hashlib.sha256()
-    for module in (media, store):
-        digest.update(Path(module.__file__).read_bytes())
+    for path in (*sorted(Path(media.__file__).parent.glob("*.py")), Path(store.__file__)):
+        digest.update(path.read_bytes())
     digest.update(json.dumps([av.__version__, PIL.__version__, [getattr(curate, key) for key in DECODED]]).encode())
     for item in items:
         try:

@@ -1,0 +1,81 @@
+"""Two thousand damaged copies of a clip, a good one after each: what becomes of them, and what they cost.
+
+Every file is decoded as curate does: in a worker with limits of time, processor time and address space. The kinds of
+damage are those of tests/mutants.py. Ends with an error where a good file was lost.
+
+examples:
+  python benchmarks/hostile.py                 about two minutes on two cores
+  python benchmarks/hostile.py --files 200     a tenth of it
+  python benchmarks/hostile.py --clip MY.mp4   copies of your own clip
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from tqdm import tqdm  # noqa: E402
+
+import clips  # noqa: E402
+from mutants import mutants  # noqa: E402
+from synesthesia import media, workers  # noqa: E402
+from synesthesia.stages.curate import FILE_MEMORY, FILE_SECONDS  # noqa: E402
+
+
+def attempt(path: str, **settings) -> tuple[str, float]:
+    """What becomes of a file, and in how many seconds."""
+    begin = time.perf_counter()
+    try:
+        media.decode(path, **settings)
+        told = "whole"
+    except media.MediaError as error:
+        told = error.reason
+    return told, time.perf_counter() - begin
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=2000, help="damaged copies (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage (default: %(default)s)")
+    parser.add_argument("--clip", type=Path, help="an MP4 (default: one is made, 160 x 120, 10 frames a second)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        good = given.clip or clips.make(folder / "good.mp4", size=(160, 120), fps=10, rate=44100, layout="stereo")
+        kinds, paths = [], []
+        for number, (kind, data) in enumerate(mutants(good.read_bytes(), given.files, given.seed)):
+            path = folder / f"{number}.mp4"
+            path.write_bytes(data)
+            kinds.append(kind)
+            paths += [str(path), str(good)]
+        begin = time.perf_counter()
+        work = partial(attempt, **clips.PARAMS)
+        with workers.Pool(work, workers.processors(), seconds=FILE_SECONDS, memory_bytes=FILE_MEMORY) as pool:
+            answers = list(tqdm(pool.map(paths), total=len(paths), unit="file", desc="hostile"))
+        seconds = time.perf_counter() - begin
+    lost = [answer for answer in answers if isinstance(answer, workers.Lost)]
+    told = [("timed out or crashed", 0.0) if isinstance(a, workers.Lost) else a for a in answers]
+    table = Counter(zip(kinds, (reason for reason, _ in told[::2]), strict=True))
+    reasons = sorted({reason for _, reason in table})
+    print(f"| damage | {' | '.join(reasons)} |\n|---|{'---|' * len(reasons)}")
+    for kind in dict.fromkeys(kinds):
+        print(f"| {kind.replace('_', ' ')} | {' | '.join(str(table[kind, reason]) for reason in reasons)} |")
+    whole = sum(reason == "whole" for reason, _ in told[1::2])
+    print(f"good files kept: {whole} of {given.files}; workers lost: {len(lost)} ({', '.join({a.why for a in lost})})")
+    print(f"{seconds:.0f} s in all, the slowest damaged file {max(took for _, took in told[::2]):.2f} s, ", end="")
+    print(f"the slowest good one {max(took for _, took in told[1::2]):.2f} s")
+    if whole < given.files:
+        sys.exit("bench: good files were lost")
+
+
+if __name__ == "__main__":
+    main()
