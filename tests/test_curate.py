@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import clips
-from synesthesia import params, store, tables
+from synesthesia import chunks, params, store, tables
 from synesthesia.stages import ask, curate, entry
 
 pytestmark = pytest.mark.slow  # real files and figures: seconds each
@@ -150,10 +150,11 @@ def test_finished_chunks_are_not_taken_for_other_settings_or_files(world):
     given = settings()
     curate.run(given, workers=2)
     items = curate.plans.make(given).items[:16]
-    name = curate._fingerprint(items, given.curate)
-    assert name != curate._fingerprint(items, settings(jpeg_quality=50).curate)
+    chosen = {key: getattr(given.curate, key) for key in curate.DECODED}
+    name = chunks.fingerprint(items, chosen)
+    assert name != chunks.fingerprint(items, chosen | {"jpeg_quality": 50})
     os.utime(items[0].path, (1, 1))
-    assert name != curate._fingerprint(items, given.curate)
+    assert name != chunks.fingerprint(items, chosen)
 
 
 def test_a_second_run_at_the_same_time_is_refused(world):
