@@ -51,7 +51,8 @@ def test_a_key_that_occurs_twice_is_named_with_how_often():
 
 
 def test_a_chunked_or_sliced_table_is_checked_as_a_whole_one():
-    whole = pa.concat_tables([questions({}, {"options": ["x", "y", "z"], "answer": 2}), questions({"question_id": "z"})])
+    first = questions({}, {"options": ["x", "y", "z"], "answer": 2})
+    whole = pa.concat_tables([first, questions({"question_id": "z"})])
     assert tables.check(whole, tables.QUESTION, "questions").num_rows == 3
     assert tables.check(whole.slice(1, 2), tables.QUESTION, "questions").num_rows == 2
 

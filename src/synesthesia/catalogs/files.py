@@ -18,7 +18,23 @@ from synesthesia.catalogs.listing import CatalogError, Listed, clip_id, normal
 
 _BOTH_ENDS = re.compile(r"(.+)_(\d{1,9})(?:\.\d+)?_(\d{1,9})(?:\.\d+)?", re.ASCII)
 _PREFERRED = (".mp4", ".mkv", ".webm")
-_BESIDE = frozenset(".json .txt .csv .vtt .srt .description .jpg .jpeg .png .webp .part .ytdl .tmp".split())
+_BESIDE = frozenset(
+    [
+        ".json",
+        ".txt",
+        ".csv",
+        ".vtt",
+        ".srt",
+        ".description",
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".part",
+        ".ytdl",
+        ".tmp",
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ decoded in a process of its own that may die (workers.py), and Ray runs a chunk 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -47,12 +48,13 @@ def run(
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False  # the stage has one
-        context.execution_options.preserve_order = False
         made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             _OneChunk(here / folder, settings, decode), num_cpus=1, concurrency=count
         )
         for row in made.iter_rows():
             chunk = todo[row["number"]]
+            if row["failed"]:
+                raise _error(row)
             if chunks.finished(chunk, folder) is None:
                 raise EngineError(
                     f"{row['host']} says it wrote {chunk.name}.arrow, but it is not in {folder}: every machine must "
@@ -60,12 +62,15 @@ def run(
                 )
             tick(len(chunk.items))
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, OSError | EngineError):
-            raise cause from None
-        raise EngineError(f"Ray gave up: {cause or error}") from error
+        raise EngineError(f"Ray gave up: {getattr(error, 'cause', None) or error}") from error
     finally:
         ray.shutdown()
+
+
+def _error(row: dict) -> Exception:
+    if row["errno"]:
+        return OSError(row["errno"], os.strerror(row["errno"]), f"{row['failed']} on {row['host']}")
+    return EngineError(f"{row['host']}: {row['failed']}")
 
 
 def _placed(item: Item, here: Path) -> Item:
@@ -74,13 +79,21 @@ def _placed(item: Item, here: Path) -> Item:
 
 def _connect() -> None:
     address = os.environ.get("RAY_ADDRESS") or "auto"
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
+        if address != "auto":
+            _knock(address)  # Ray ends the whole process where nobody answers
         ray.init(address=address, log_to_driver=False, logging_level="warning")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise EngineError(
             f"no Ray cluster at {address!r} ({str(error).splitlines()[0]}): start one with `ray start --head`, or set "
-            "RAY_ADDRESS to one that runs"
+            "RAY_ADDRESS to the host:port of one that runs"
         ) from None
+
+
+def _knock(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 class _OneChunk:
@@ -91,12 +104,20 @@ class _OneChunk:
 
     def __call__(self, row: dict) -> dict:
         name, items = json.loads(row["chunk"])
-        chunk, host = Chunk(name, [Item(*item) for item in items]), socket.gethostname()
+        told = {"number": row["number"], "host": socket.gethostname(), "failed": "", "errno": 0}
+        try:
+            self._make(Chunk(name, [Item(*item) for item in items]))
+        except EngineError as error:
+            told["failed"] = str(error)
+        except OSError as error:
+            told |= {"failed": str(error.filename or error), "errno": error.errno or 0}
+        return told
+
+    def _make(self, chunk: Chunk) -> None:
         if chunks.fingerprint(chunk.items, self._settings) != chunk.name:
             raise EngineError(
-                f"{host} would decode other bytes than the machine that started: install the same versions there, and "
-                f"let it see the same files as {chunk.items[0].path}"
+                "would decode other bytes than the machine that started: install the same versions there, and let it "
+                f"see the same files as {chunk.items[0].path}"
             )
         with chunks.pool(self._settings, 1, self._decode) as pool:
             chunks.make(chunk, pool.map(item.path for item in chunk.items), self._folder)
-        return {"number": row["number"], "host": host}

@@ -1,14 +1,15 @@
 """What a shard is, and how one is written: whole or not at all.
 
-A shard is an Arrow IPC file (Feather version 2, not compressed: JPEG is already, and int16 sound at 16 kHz gives little)
-with the columns of `SCHEMA`. Arrow, since it is memory-mapped: reading a clip touches that clip's pages and nothing
-else, at any size of the store, from any number of processes that share the pages; and it is the format that the
-project's tables have already. A shard consists of record batches of `BATCH` clips, so that writing one takes the memory
-of a batch. Sound and frames of each clip have a CRC-32, which is checked whenever they are read.
+A shard is an Arrow IPC file (Feather version 2, not compressed: JPEGs are already) with the columns of `SCHEMA`. Arrow,
+since it is memory-mapped: reading a clip touches that clip's pages and nothing else, at any size of the store, from any
+number of processes that share the pages; and it is the format that the project's tables have already. A shard consists
+of record batches of `BATCH` clips, so that writing one takes the memory of a batch. Sound and frames of each clip have
+a CRC-32, which is checked whenever they are read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -88,10 +89,8 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Drop what was written."""
-        try:
+        with contextlib.suppress(OSError):  # a full disk, once more: what could not be written is dropped anyway
             self._file.close()
-        except OSError:
-            pass  # a full disk, once more: what could not be written is dropped anyway
         self._beside.unlink(missing_ok=True)
 
 
