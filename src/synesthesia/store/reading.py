@@ -35,13 +35,14 @@ class Store:
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self.folder / INDEX} is not an index of a store ({error}): {_AGAIN}") from None
         self._readers: dict[int, pa.ipc.RecordBatchFileReader] = {}
+        self._last: tuple[tuple[int, int] | None, pa.RecordBatch | None] = None, None
         self._places: dict[str, tuple[int, int]] | None = None
 
     def __len__(self) -> int:
         return sum(shard.clips for shard in self.shards)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_readers": {}}
+        return {**self.__dict__, "_readers": {}, "_last": (None, None)}
 
     def place(self, clip_id: str) -> tuple[int, int]:
         """Shard and row of a clip; StoreError where the store does not have it.
@@ -70,7 +71,7 @@ class Store:
         sound = cell.as_buffer()
         if self.checked and zlib.crc32(sound) != crc.as_py():
             raise self._damaged(shard, f"row {row} has sound that is not what was written")
-        return np.frombuffer(sound, "<i2").astype(np.float32) / np.float32(32768)
+        return np.multiply(np.frombuffer(sound, "<i2"), np.float32(2**-15), dtype=np.float32)
 
     def jpegs(self, shard: int, row: int) -> list[bytes]:
         """The clip's frames as they are kept."""
@@ -114,11 +115,15 @@ class Store:
             raise self._damaged(shard, f"row {row} cannot be read ({error})") from None
 
     def _batch(self, shard: int, row: int) -> pa.RecordBatch:
+        which = shard, row // BATCH
+        if self._last[0] == which:  # a clip's sound and frames are asked for one after the other
+            return self._last[1]
         try:
             reader = self._readers.get(shard) or self._open(shard)
             batch = reader.get_batch(row // BATCH)
             if self.checked:
                 batch.validate(full=True)  # a wrong offset would be read as it is, beyond the end of the file
+            self._last = which, batch
             return batch
         except (pa.ArrowException, IndexError, OSError) as error:
             if getattr(error, "errno", None) in (errno.EMFILE, errno.ENOMEM, errno.EACCES):
