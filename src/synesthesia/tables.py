@@ -146,7 +146,9 @@ def _sizes(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     codes = pc.list_flatten(column).combine_chunks().dictionary_encode()
     values = codes.indices.fill_null(len(codes.dictionary)).to_numpy()
     pairs = np.repeat(np.arange(len(sizes)), sizes) * (len(codes.dictionary) + 1) + values
-    return sizes, np.bincount(np.unique(pairs) // (len(codes.dictionary) + 1), minlength=len(sizes))
+    pairs.sort()  # a row's values side by side; np.unique takes three times as long
+    first = pairs[np.diff(pairs, prepend=-1) != 0]
+    return sizes, np.bincount(first // (len(codes.dictionary) + 1), minlength=len(sizes))
 
 
 def _among(table: pa.Table, column: str, allowed: tuple[str, ...], name: str) -> None:
