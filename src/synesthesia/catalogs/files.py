@@ -82,7 +82,7 @@ def find(folder: str | Path, listed: Iterable[Listed], key: str) -> Found:
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
     """The folder that a file is in (relative, "" for the top) and its name, but for hidden ones."""
-    waiting = [""]
+    waiting, followed = [""], {os.path.realpath(folder)}
     while waiting:
         inside = waiting.pop()
         here = os.path.join(folder, inside) if inside else os.fspath(folder)
@@ -92,14 +92,13 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
                     continue
                 if not entry.is_dir():
                     yield inside, entry.name
-                elif not entry.is_symlink() or not _leads_up(entry.path, here):
-                    waiting.append(f"{inside}/{entry.name}" if inside else entry.name)
-
-
-def _leads_up(link: str, here: str) -> bool:
-    """Whether a link leads to the folder that it is in or to one above, where following it would never end."""
-    here, there = os.path.realpath(here), os.path.realpath(link)
-    return here == there or here.startswith(there.rstrip(os.sep) + os.sep)
+                    continue
+                if entry.is_symlink():
+                    target = os.path.realpath(entry.path)
+                    if target in followed:  # once, or links in a circle would never end
+                        continue
+                    followed.add(target)
+                waiting.append(f"{inside}/{entry.name}" if inside else entry.name)
 
 
 def _clip_of(parent: str, name: str, known: set[str], single: dict[str, str | None]) -> str | None:
