@@ -1,8 +1,9 @@
 """curate at VGGSound's real size, but for the decoding: seconds and memory of each step, for 20,000 and 200,000 clips.
 
 The list has the real size (199,176 rows; the test rows are the published ones), the folder as many files; decoding is
-replaced by a clip of 2 KB, so what is left is what the pipeline itself costs. A step whose last column is far above 10
-would not scale. Each size and layout runs in a process of its own.
+replaced by a clip of 2 KB, so what is left is what the pipeline itself costs. The last column is for ten times the
+clips: 10 is linear, and dictionaries that outgrow the processor's cache make it up to 20; quadratic would be 100. Each
+size and layout runs in a process of its own.
 
     python benchmarks/scale.py
     python benchmarks/scale.py --layouts flat folders      `<id>_<start>.mp4` and `<id>/<start>.webm`
@@ -31,7 +32,7 @@ from synesthesia.stages import ask, curate
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-import real_lists
+import real_lists  # noqa: E402
 
 LAYOUTS = {
     "flat": lambda video, start: f"{video}_{start:06d}.mp4",
