@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: study install size check test lint repro again log ui dry bounds compare bench pretrain lock clean help
+.PHONY: study install size check test test-ray lint repro again log ui dry bounds compare bench pretrain lock clean help
 
 study: repro ## the whole study: install, data, every stage that has to run, MLflow (the default)
 	@echo "The report: out/report/index.html    Runs and models: make ui"
@@ -81,6 +81,10 @@ test: install ## the tests: first those that need no torch, then the rest
 	$(PY) -m pytest -n 2 -m "not torch and not slow" $(TESTS) || test $$? -eq 5
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "torch or slow" $(TESTS) || test $$? -eq 5
 
+test-ray: install ## the Ray engine on a local cluster of two machines; installs Ray (200 MB)
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --editable '.[ray]'
+	$(PY) -m pytest tests/test_ray_engine.py
+
 lint: install ## ruff
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -108,4 +112,4 @@ clean: ## remove out/ and caches of tools; data/, mlruns/, .venv and DVC's cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

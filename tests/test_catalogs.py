@@ -1,6 +1,7 @@
 """Lists as they are published: rows, labels, splits, files, and what a wrong list is told."""
 
 import csv
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -191,6 +192,67 @@ def test_files_are_found_in_every_layout_and_extension(tmp_path):
         "h_000004": "h/whatever.dat",
     }
     assert found.unlisted == ["g.mp4", "notes.txt"] and found.surplus == ["a-_b_000010.webm"]
+
+
+def test_downloaders_names_are_understood_and_what_they_leave_beside_is_nobodys(tmp_path):
+    rows = [Listed(video, start, ("dog",), "train") for video, start in [("a_1", 30), ("b", 30), ("b", 70), ("c", 5)]]
+    names = [
+        "a_1_30_40.mp4",
+        "b_30.000_40.000.mkv",
+        "b_70_60.mp4",
+        "b_000070.mp4.part",
+        "b_000070.json",
+        "c/c.info.json",
+    ]
+    names += ["c/c.mp4.part", "c/c.en.vtt", "c/c.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = files.find(tmp_path, rows, "data.audioset_clips")
+    assert found.paths == {"a_1_000030": "a_1_30_40.mp4", "b_000030": "b_30.000_40.000.mkv"}
+    assert sorted(found.unlisted) == sorted(set(names) - set(found.paths.values())) and not found.surplus
+
+
+def test_folders_that_are_links_are_followed_once_and_never_in_circles(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "part").mkdir(parents=True)
+    (elsewhere / "part/a_000001.mp4").touch()
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "train").symlink_to(elsewhere, target_is_directory=True)
+    (elsewhere / "part/up").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "self").symlink_to(folder, target_is_directory=True)
+    for one, other in ("xy", "yx"):
+        (folder / one).mkdir()
+        (folder / one / other).symlink_to(folder / other, target_is_directory=True)
+    (folder / "b_000002.mp4").symlink_to(elsewhere / "part/a_000001.mp4")
+    (folder / "gone").symlink_to(tmp_path / "nothing")
+    found = files.find(folder, [Listed("a", 1, ("dog",), "train"), Listed("b", 2, ("dog",), "train")], "")
+    assert found.paths == {"a_000001": "train/part/a_000001.mp4", "b_000002": "b_000002.mp4"}
+    assert found.unlisted == ["gone"] and not found.surplus
+
+
+@given(
+    st.text("abcXYZ019-_", min_size=1, max_size=11).filter(lambda name: not name.startswith(".")),
+    st.integers(0, 999_999),
+    st.sampled_from(
+        ["{v}_{s:06d}.mp4", "{v}_{s}.webm", "{v}_{s:06d}.MKV", "{v}/{s:06d}.mp4", "{v}/{s}.webm", "{v}.mp4"]
+    ),
+)
+def test_a_listed_clip_is_found_under_every_name_of_its_own(video, start, form):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, form.format(v=video, s=start))
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        row = Listed(video, start, ("dog",), "train")
+        assert files.find(folder, [row], "").paths == {row.clip_id: str(path.relative_to(folder))}
+
+
+@pytest.mark.parametrize("ends", ["10.000", "30.000", "soon"])
+def test_an_audioset_clip_that_starts_at_or_past_its_end_is_named(tmp_path, ends):
+    segments = write(tmp_path / "s.csv", f'a, 30.000, {ends}, "/m/09x0r"\n')
+    with pytest.raises(CatalogError, match=f"line 1: the clip starts at '30.000' and ends at '{ends}'"):
+        audioset.read(segments, LISTS / "audioset_labels.csv")
 
 
 def test_a_missing_folder_is_told_what_to_do(tmp_path):

@@ -1,14 +1,23 @@
 """Shards: what goes in comes out, whole or not at all, and damage is named."""
 
+import errno
 import io
+import os
 import pickle
+import resource
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from synesthesia import store
-from synesthesia.store import Store, StoreError, StoreWriter
+from synesthesia.store import Store, StoreError, StoreWriter, __main__
 
 
 def clip(n: int) -> tuple[str, np.ndarray, list[bytes]]:
@@ -101,7 +110,7 @@ def test_a_cut_or_missing_shard_is_named_when_it_is_read(tmp_path, harm):
 
 def test_a_frame_that_is_no_picture_is_an_error_that_names_the_row(tmp_path):
     with StoreWriter(tmp_path / "store", 4) as writer:
-        writer.add("a", np.zeros(3, np.int16), [b"not a jpeg"])
+        writer.add("a", np.zeros(3, np.int16), [b"not a jpeg"])  # as it was written, so no checksum complains
     with pytest.raises(StoreError, match=r"shard-00000\.arrow: row 0"):
         Store(tmp_path / "store").frames(0, 0)
 
@@ -118,3 +127,114 @@ def test_missing_foreign_and_outside_are_errors(tmp_path):
             Store(tmp_path / "store").audio(*place)
     with pytest.raises(StoreError, match="int16"), StoreWriter(tmp_path / "x", 2) as writer:
         writer.add("a", np.zeros(3), [])
+
+
+def test_a_clip_is_found_by_its_id(tmp_path):
+    places = fill(tmp_path / "store")
+    opened = Store(tmp_path / "store")
+    assert [opened.place(clip(n)[0]) for n in range(40)] == places
+    with pytest.raises(StoreError, match=r"no clip 'nobody_000001' among its 40"):
+        opened.place("nobody_000001")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
+def test_a_clip_of_a_damaged_shard_is_as_it_was_written_or_an_error_that_names_the_shard(tmp_path, place, change):
+    folder = tmp_path / "store"
+    if not folder.exists():
+        fill(folder, 20, 20)
+    path = folder / store.shard_name(0)
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    data[int(place * len(data))] ^= change
+    path.write_bytes(data)
+    try:
+        opened = Store(folder)
+        for n in range(20):
+            name, audio, jpegs = clip(n)
+            try:
+                assert np.array_equal(opened.audio(0, n) * 32768, audio) and opened.jpegs(0, n) == jpegs, name
+            except StoreError as error:
+                assert "shard-00000.arrow" in str(error)
+        with pytest.raises(StoreError, match=r"shard-00000\.arrow"):
+            opened.verify()
+    finally:
+        path.write_bytes(whole)
+
+
+def test_the_command_line_verifies_a_store(tmp_path, capsys):
+    fill(tmp_path / "store")
+    __main__.main([str(tmp_path / "store")])
+    assert "good: 40 clips in 3 shards" in capsys.readouterr().out
+    (tmp_path / "store" / store.shard_name(1)).write_bytes(b"")
+    with pytest.raises(SystemExit, match=r"damaged or missing shard-00001\.arrow"):
+        __main__.main([str(tmp_path / "store")])
+    with pytest.raises(SystemExit, match="is missing"):
+        __main__.main([str(tmp_path / "none")])
+
+
+WRITES = """
+import sys, time, numpy as np
+from synesthesia.store import StoreWriter
+with StoreWriter(sys.argv[1], 2) as writer:
+    for n in range(5):
+        writer.add(f"new{n}", np.zeros(9, np.int16), [b""])
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def writing(folder) -> subprocess.Popen:
+    """Another process in the middle of writing a store."""
+    process = subprocess.Popen([sys.executable, "-c", WRITES, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
+def test_a_second_writer_is_refused_and_a_dead_one_is_no_hindrance(tmp_path):
+    fill(tmp_path / "store", 3)
+    process = writing(tmp_path / "store")
+    with (
+        pytest.raises(StoreError, match=r"another process is writing .*store: wait for it"),
+        StoreWriter(tmp_path / "store", 2),
+    ):
+        pytest.fail("two writers at once")
+    assert process.poll() is None and len(Store(tmp_path / "store")) == 3
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(Store(tmp_path / "store")) == 3  # the old store is whole, nothing of the new one shows
+    fill(tmp_path / "store", 7)
+    assert len(Store(tmp_path / "store")) == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_who_reads_while_stores_are_replaced_sees_whole_ones_or_none(tmp_path):
+    fill(tmp_path / "store", 4, 2)
+    loop = "import sys; sys.path.insert(0, sys.argv[2])\nimport test_store as t, pathlib\n"
+    loop += "for n in range(60): t.fill(pathlib.Path(sys.argv[1]), 4, 2)"
+    command = [sys.executable, "-c", loop, str(tmp_path / "store"), os.path.dirname(__file__)]
+    process = subprocess.Popen(command)
+    seen = 0
+    while process.poll() is None:
+        try:
+            opened = Store(tmp_path / "store")
+        except StoreError as error:
+            assert "is missing" in str(error)
+            time.sleep(0.0005)
+            continue
+        assert [shard.clips for shard in opened.shards] == [2, 2]
+        seen += 1
+    assert process.returncode == 0 and seen > 10
+
+
+def test_a_file_that_may_not_grow_leaves_the_old_store_and_no_half(tmp_path):
+    fill(tmp_path / "store", 3)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            fill(tmp_path / "store", 400, 400)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    assert len(Store(tmp_path / "store")) == 3 and [path.name for path in tmp_path.iterdir()] == ["store"]

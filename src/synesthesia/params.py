@@ -60,6 +60,7 @@ class Curate(Block):
     largest_pixels: Annotated[int, Field(ge=28 * 28)]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     shard_clips: Count
+    engine: Literal["processes", "ray"]
 
 
 class Ask(Block):

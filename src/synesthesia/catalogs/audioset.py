@@ -7,6 +7,7 @@ class_labels_indices.csv    index,mid,display_name       0,/m/09x0r,"Speech"
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from synesthesia.catalogs.listing import CatalogError, Listed, cells, second
@@ -26,6 +27,8 @@ def read(path: str | Path, labels_path: str | Path) -> list[Listed]:
         if not row[0]:
             raise CatalogError(f"{path}, line {line}: the id is empty; {_DIALECT}")
         start = second(path, line, row[1])
+        if not _number(row[2]) > _number(row[1]):
+            raise CatalogError(f"{path}, line {line}: the clip starts at {row[1]!r} and ends at {row[2]!r}; {_DIALECT}")
         mids = [mid.strip() for mid in row[3].split(",") if mid.strip()]
         unknown = [mid for mid in mids if mid not in names]
         if unknown or not mids:
@@ -35,6 +38,13 @@ def read(path: str | Path, labels_path: str | Path) -> list[Listed]:
     if not rows:
         raise CatalogError(f"{path} lists no clip: {_DIALECT}")
     return rows
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def read_names(path: str | Path) -> dict[str, str]:

@@ -8,7 +8,6 @@ names are cleaned by a table (`curate.display_names`) as well. Both rules are pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from synesthesia.catalogs.listing import Listed
 
@@ -20,12 +19,17 @@ def clean(
     labels = {label for row in rows for label in row.labels}
     several = {label for label in labels if "," in label} if drop_several_names else set()
     kept = [row for row in rows if several.isdisjoint(row.labels)]
-    shown = [replace(row, labels=tuple(dict.fromkeys(display_names.get(x, x) for x in row.labels))) for row in kept]
+    renamed = (labels - several) & display_names.keys()
+    shown = [row if renamed.isdisjoint(row.labels) else _renamed(row, display_names) for row in kept]
     counts = {
         "labels_listed": len(labels),
         "labels_with_several_names": len(several),
-        "labels_renamed": len((labels - several) & display_names.keys()),
+        "labels_renamed": len(renamed),
         "labels": len({label for row in shown for label in row.labels}),
         "clips_of_labels_with_several_names": len(rows) - len(kept),
     }
     return shown, counts
+
+
+def _renamed(row: Listed, display_names: Mapping[str, str]) -> Listed:
+    return row._replace(labels=tuple(dict.fromkeys(display_names.get(label, label) for label in row.labels)))

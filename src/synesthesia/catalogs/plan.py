@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from synesthesia.catalogs import audioset, files, labels, splits, vggsound
 from synesthesia.catalogs.listing import CatalogError, Listed, merge
 from synesthesia.params import Params
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """A clip to decode: `file` is its name in reports (relative to the data folder), `path` where it lies."""
 
     clip_id: str
@@ -47,17 +48,21 @@ def make(params: Params) -> Plan:
             f"{data.vggsound_list} has {label_counts['labels']} labels that stay, but a question needs "
             f"{params.ask.options} (ask.options): add labels, or lower ask.options"
         )
+    after_labels = _tally(kept)
     split_of, left_out = splits.vggsound(kept, curate.analysis_clips_a_label, curate.seed)
     kept = [row for row in kept if row.clip_id in split_of]
     pairs = [(label, split_of[row.clip_id]) for row in kept for label in row.labels]
     splits.require_enough({label for label, _ in pairs}, pairs, curate.analysis_clips_a_label, "in the list")
-    parts = Counter(row.part for row in kept)
     plan.counts[vggsound.NAME] = {
         **kept_counts,
         **label_counts,
         "train_clips_of_tested_videos": left_out,
-        "train_clips": parts["train"],
-        "test_clips": parts["test"],
+        "rules": {  # in their order; what is left after each
+            "as_listed": _tally(listed),
+            "one_row_a_clip": _tally(rows),
+            "one_name_a_label": after_labels,
+            "no_tested_video_in_train": _tally(kept),
+        },
     }
     plan.frequencies[vggsound.NAME] = _frequencies([row for row in kept if row.part == "train"])
     _locate(plan, vggsound.NAME, kept, rows, split_of, Path(data.vggsound_clips), "data.vggsound_clips")
@@ -96,6 +101,16 @@ def _merged(plan: Plan, name: str, listed: list[Listed], path: Path) -> tuple[li
     return rows, {"listed": len(listed), "listed_again": repeated, "contradictory": len(wrong), "clips": len(rows)}
 
 
+def _tally(rows: list[Listed]) -> dict[str, int]:
+    """Labels, train clips and test clips of some rows."""
+    parts = Counter(row.part for row in rows)
+    return {
+        "labels": len({label for row in rows for label in row.labels}),
+        "train_clips": parts["train"],
+        "test_clips": parts["test"],
+    }
+
+
 def _frequencies(rows: list[Listed]) -> dict[str, int]:
     return dict(sorted(Counter(label for row in rows for label in row.labels).items()))
 
@@ -113,12 +128,12 @@ def _locate(
             f"does {key} in params.yaml name the right folder?"
         )
     for row in kept:
-        relative = found.paths.get(row.clip_id)
+        clip_id = row.clip_id
+        relative = found.paths.get(clip_id)
         if relative is not None:
             shown = _printable(f"{prefix}/{relative}")
-            path = str(folder / relative)
-            split = split_of[row.clip_id]
-            plan.items.append(Item(row.clip_id, row.video_id, name, row.labels, split, shown, path))
+            path = os.path.join(folder, relative)
+            plan.items.append(Item(clip_id, row.video_id, name, row.labels, split_of[clip_id], shown, path))
     for row in absent:
         plan.aside.append(
             {
@@ -155,4 +170,4 @@ def _shown(path: Path, name: str) -> str:
 
 
 def _printable(name: str) -> str:
-    return name.encode("utf-8", "replace").decode()
+    return name if name.isascii() else name.encode("utf-8", "replace").decode()

@@ -29,11 +29,13 @@ def vggsound(rows: list[Listed], analysis_clips_a_label: int, seed: int) -> tupl
         videos.setdefault(row.video_id, []).append(row)
     taken: Counter = Counter()
     for video_id in sorted(videos, key=lambda video_id: (_hash(seed, video_id), video_id)):
-        needs = Counter(label for row in videos[video_id] for label in row.labels)
+        wanted = [label for row in videos[video_id] for label in row.labels]
+        needs = Counter(wanted) if len(wanted) > 1 else {wanted[0]: 1}
         fits = all(taken[label] + count <= analysis_clips_a_label for label, count in needs.items())
         if fits:
-            taken += needs
-        splits.update({row.clip_id: "analysis" if fits else "finetune" for row in videos[video_id]})
+            taken.update(needs)
+        for row in videos[video_id]:
+            splits[row.clip_id] = "analysis" if fits else "finetune"
     return splits, sum(row.part == "train" for row in rows) - len(train)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from synesthesia import statistics, tables
-from synesthesia.report import paper
+from synesthesia.report import paper, rules, vggsounder
 from synesthesia.report.study import Study
 from synesthesia.statistics import Interval
 
@@ -274,6 +274,8 @@ def everything(study: Study) -> dict[str, pd.DataFrame]:
         "positions": positions(study),
         "letters_and_text": study.letters,
         "damaged": damaged(study),
+        "rules": rules.rules(study),
+        "vggsounder": vggsounder.slices(study),
         "counts": counts(study),
         "plot_accuracy": plot_accuracy(study),
         "plot_gap": plot_gap(by_label),

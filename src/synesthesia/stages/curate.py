@@ -7,44 +7,41 @@
                                out/curate/counts.json       counts before and after each rule
 
 Clips are decoded in chunks of curate.shard_clips, and a chunk becomes a shard. Finished chunks wait in
-out/.partial/curate: a run that was killed goes on behind the last of them, and ends with the same bytes.
+out/.partial/curate: a run that was killed goes on behind the last of them, and ends with the same bytes. With
+curate.engine: ray the chunks are made by a Ray cluster (src/synesthesia/engines/ray.py), to the same bytes again.
 
 Examples:
     python -m synesthesia.stages.curate
     python -m synesthesia.stages.curate --workers 1
     python -m synesthesia.stages.curate --params params/paper.yaml --workers 16
+    RAY_ADDRESS=10.0.0.1:6379 python -m synesthesia.stages.curate       with curate.engine: ray
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
-import av
-import PIL
+import pyarrow as pa
 from tqdm import tqdm
 
-from synesthesia import media, store, tables, tracking, workers
+from synesthesia import chunks, engines, media, store, tables, tracking
 from synesthesia.catalogs import plan as plans
 from synesthesia.catalogs.plan import Item, Plan
 from synesthesia.catalogs.splits import require_enough
+from synesthesia.chunks import Chunk, Summary
 from synesthesia.params import Curate, Params
 from synesthesia.stages import entry
 
 OUT, PARTIAL = Path("out/curate"), Path("out/.partial/curate")
 DECODED = ("rate", "seconds", "shortest_seconds", "frames_per_second", "largest_pixels", "jpeg_quality")
-PRELOAD = ("synesthesia.media", "synesthesia.store", "synesthesia.catalogs.plan")
-FILE_SECONDS, FILE_MEMORY = 60.0, 2 << 30  # a file that needs more is put aside
 
 
 class CurateError(ValueError):
@@ -58,8 +55,8 @@ def run(params: Params, workers: int | None = None) -> None:
         print(f"curate: {note}", file=sys.stderr)
     OUT.mkdir(parents=True, exist_ok=True)
     with tracking.session("curate") as session, _alone(PARTIAL):
-        chunks = _decode(plan.items, params.curate, workers)
-        _write(plan, chunks, params.curate)
+        made = _decode(plan.items, params.curate, workers)
+        _write(plan, made, params.curate)
         shutil.rmtree(PARTIAL)
         session.finish(record(params, None))
 
@@ -78,148 +75,61 @@ def record(params: Params, item: str | None) -> tracking.Record | None:
     )
 
 
-def _decode(items: list[Item], curate: Curate, count: int | None) -> list[dict]:
-    """What became of each chunk of clips, in order: those that `PARTIAL` has already, and the others decoded now."""
-    pieces = [items[start : start + curate.shard_clips] for start in range(0, len(items), curate.shard_clips)]
-    names = [_fingerprint(piece, curate) for piece in pieces]
+def _decode(items: list[Item], curate: Curate, count: int | None, decode: Callable = media.decode) -> list:
+    """Chunks of clips in order, each with its summary: those that `PARTIAL` has already, and the others made now."""
+    settings = {key: getattr(curate, key) for key in DECODED}
+    cut = chunks.cut(items, curate.shard_clips, settings)
+    names = {chunk.name for chunk in cut}
     for path in PARTIAL.iterdir():
         if path.stem not in names or path.suffix == ".tmp":
             _remove(path)
-    chunks = [_finished(name) for name in names]
-    todo = [n for n, chunk in enumerate(chunks) if chunk is None]
-    left = sum(len(pieces[n]) for n in todo)
-    if not todo:
-        return chunks
-    count = min(count or workers.processors(), left)
-    work = partial(_decode_one, **{key: getattr(curate, key) for key in DECODED})
-    with (
-        workers.Pool(work, count, seconds=FILE_SECONDS, memory_bytes=FILE_MEMORY, preload=PRELOAD) as pool,
-        tqdm(total=len(items), initial=len(items) - left, unit="clip", desc="curate") as bar,
-    ):
-        results = pool.map(item.path for n in todo for item in pieces[n])
-        for n in todo:
-            chunks[n] = _fill(names[n], pieces[n], results, bar)
-    return chunks
+    todo = [chunk for chunk in cut if chunks.finished(chunk, PARTIAL) is None]
+    if todo:
+        left = sum(len(chunk.items) for chunk in todo)
+        with tqdm(total=len(items), initial=len(items) - left, unit="clip", desc="curate", smoothing=0.05) as bar:
+            engines.load(curate.engine).run(todo, PARTIAL, settings, count, bar.update, decode)
+    return [(chunk, chunks.finished(chunk, PARTIAL)) for chunk in cut]
 
 
-def _decode_one(path: str, **settings) -> media.Clip | media.MediaError:
-    try:
-        return media.decode(path, **settings)
-    except media.MediaError as error:
-        return error
-    except MemoryError:
-        return media.MediaError("timed out or crashed", f"needs more than {FILE_MEMORY >> 20} MiB")
-
-
-def _fill(name: str, items: list[Item], results: Iterator, bar: tqdm) -> dict:
-    """Write one chunk's good clips as a shard beside its summary; the summary comes last and makes it count."""
-    shard = store.ShardWriter(PARTIAL / f"{name}.arrow")
-    rows, aside = [], []
-    try:
-        for item in items:
-            result = next(results)
-            bar.update()
-            if isinstance(result, media.Clip):
-                rows.append(shard.add(item.clip_id, result.audio, result.jpegs))
-                continue
-            if isinstance(result, workers.Lost):
-                result = media.MediaError("timed out or crashed", result.why)
-            rows.append(None)
-            aside.append(_aside(item, result))
-        info = shard.close()
-    except BaseException:
-        shard.abort()
-        raise
-    chunk = {"name": name, "rows": rows, "aside": aside, "shard": asdict(info)}
-    beside = PARTIAL / f"{name}.tmp"
-    beside.write_text(json.dumps(chunk))
-    os.replace(beside, PARTIAL / f"{name}.json")
-    return chunk
-
-
-def _aside(item: Item, error: media.MediaError) -> dict:
-    return {
-        "file": item.file,
-        "clip_id": item.clip_id,
-        "label": ", ".join(item.labels),
-        "reason": error.reason,
-        "detail": error.detail,
-        "bytes": os.path.getsize(item.path) if os.path.exists(item.path) else None,
-    }
-
-
-def _fingerprint(items: list[Item], curate: Curate) -> str:
-    """Names a chunk by all that its content depends on: files, settings, code and libraries."""
-    digest = hashlib.sha256()
-    for path in (*sorted(Path(media.__file__).parent.glob("*.py")), Path(store.__file__)):
-        digest.update(path.read_bytes())
-    digest.update(json.dumps([av.__version__, PIL.__version__, [getattr(curate, key) for key in DECODED]]).encode())
-    for item in items:
-        try:
-            stat = os.stat(item.path)
-            seen = (stat.st_size, stat.st_mtime_ns)
-        except FileNotFoundError:
-            seen = None
-        digest.update(json.dumps([item.clip_id, item.file, seen]).encode())
-    return digest.hexdigest()[:24]
-
-
-def _finished(name: str) -> dict | None:
-    """A chunk of an earlier run, if it is whole."""
-    try:
-        chunk = json.loads((PARTIAL / f"{name}.json").read_text())
-        whole = (PARTIAL / f"{name}.arrow").stat().st_size == chunk["shard"]["bytes"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
-    return chunk if whole else None
-
-
-def _write(plan: Plan, chunks: list[dict], curate: Curate) -> None:
+def _write(plan: Plan, made: list[tuple[Chunk, Summary]], curate: Curate) -> None:
     """Put the shards in their place, then the tables that point into them."""
-    clips, aside = [], list(plan.aside)
-    items = iter(plan.items)
-    full = [chunk for chunk in chunks if chunk["shard"]["clips"]]
-    numbers = {chunk["name"]: number for number, chunk in enumerate(full)}
-    for chunk in chunks:
-        aside += chunk["aside"]
-        for row in chunk["rows"]:
-            item = next(items)
-            if row is not None:
-                clips.append(_clip(item, numbers[chunk["name"]], row))
-    if not clips:
+    full = [(chunk, summary) for chunk, summary in made if summary.shard.clips]
+    aside = plan.aside + [row for _, summary in made for row in summary.aside]
+    kept = [
+        (item, number, row)
+        for number, (chunk, summary) in enumerate(full)
+        for item, row in zip(chunk.items, summary.rows, strict=True)
+        if row is not None
+    ]
+    if not kept:
         reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(row["reason"] for row in aside).most_common(5))
         raise CurateError(f"not one of {len(plan.items)} files is a usable clip ({reasons}): look at the files")
-    pairs = [(label, row["split"]) for row in clips if row["dataset"] == "vggsound" for label in row["labels"]]
+    pairs = [(label, item.split) for item, _, _ in kept if item.dataset == "vggsound" for label in item.labels]
     require_enough(plan.frequencies["vggsound"], pairs, curate.analysis_clips_a_label, "that are usable")
-    shards = [(PARTIAL / f"{c['name']}.arrow", store.ShardInfo(**c["shard"])) for c in full]
+    shards = [(PARTIAL / f"{chunk.name}.arrow", summary.shard) for chunk, summary in full]
     prepared = PARTIAL / "store"
     store.publish(prepared, OUT / "store", store.gather(shards, prepared))
     aside.sort(key=lambda row: (row["file"], row["clip_id"] or ""))
-    tables.write(tables.from_rows(clips, tables.CLIP, "clips"), OUT / "clips.parquet", tables.CLIP)
+    tables.write(_clips(kept), OUT / "clips.parquet", tables.CLIP)
     tables.write(tables.from_rows(aside, tables.DAMAGED, "damaged"), OUT / "damaged.parquet", tables.DAMAGED)
     _json(plan.frequencies, OUT / "labels.json")
-    _json(_counts(plan, clips, aside, len(full)), OUT / "counts.json")
+    _json(_counts(plan, Counter(item.split for item, _, _ in kept), aside, len(full)), OUT / "counts.json")
 
 
-def _clip(item: Item, shard: int, row: int) -> dict:
-    return {
-        "clip_id": item.clip_id,
-        "video_id": item.video_id,
-        "dataset": item.dataset,
-        "labels": list(item.labels),
-        "split": item.split,
-        "shard": shard,
-        "row": row,
-    }
+def _clips(kept: list[tuple[Item, int, int]]) -> pa.Table:
+    columns = {name: [getattr(item, name) for item, _, _ in kept] for name in ("clip_id", "video_id", "dataset")}
+    columns |= {"labels": [list(item.labels) for item, _, _ in kept], "split": [item.split for item, _, _ in kept]}
+    columns |= {"shard": [shard for _, shard, _ in kept], "row": [row for _, _, row in kept]}
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in tables.CLIP})
 
 
-def _counts(plan: Plan, clips: list[dict], aside: list[dict], shards: int) -> dict:
-    files, usable = Counter(item.split for item in plan.items), Counter(row["split"] for row in clips)
+def _counts(plan: Plan, usable: Counter, aside: list[dict], shards: int) -> dict:
+    files = Counter(item.split for item in plan.items)
     return {
         **plan.counts,
         "splits": {s: {"files": files[s], "usable": usable[s]} for s in tables.SPLITS if files[s]},
         "put_aside": dict(sorted(Counter(row["reason"] for row in aside).items())),
-        "clips": len(clips),
+        "clips": usable.total(),
         "shards": shards,
     }
 
