@@ -93,7 +93,9 @@ def mark_of(participants: Iterable[str], name: str) -> bool:
     """Whether judgements are simulated: True for all, False for none; JudgementError where both kinds are mixed."""
     made = {participant.startswith(SIMULATED) for participant in participants}
     if len(made) > 1:
-        raise JudgementError(f"{name}: simulated and real participants are mixed; simulated ones belong in no real study")
+        raise JudgementError(
+            f"{name}: simulated and real participants are mixed; simulated ones belong in no real study"
+        )
     return made == {True}
 
 

@@ -37,9 +37,7 @@ def collect(params: Params, item: str) -> None:
     block, who = params.collect, params.collect.respondents[item]
     questions = tables.read(QUESTIONS, tables.QUESTION)
     judged = judgements.read(who.file, questions, who.condition)
-    given = judgements.answers(
-        judged, questions, item, seed=block.seed, several=block.several, careless=block.careless
-    )
+    given = judgements.answers(judged, questions, item, seed=block.seed, several=block.several, careless=block.careless)
     for folder in (OUT / item, ANSWERS / item):  # an older file may have judged splits that this one does not
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
