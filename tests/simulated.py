@@ -1,4 +1,4 @@
-"""Simulated judgements for tests, each participant marked as such: never an answer of a person, never in a real study."""
+"""Simulated judgements for tests, each participant marked as such: no person's answers, never in a real study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from synesthesia.judgements import SIMULATED
 from synesthesia.tables import CONDITIONS
 
-HEADER = "question_id,participant,condition,choice,seconds,replays,focus_lost,load_failures,order,careless".split(",")
+COLUMNS = "question_id,participant,condition,choice,seconds,replays,focus_lost,load_failures,order,careless"
 
 
 def judge(
@@ -37,5 +37,5 @@ def judge(
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
+        file.write(COLUMNS + "\n")
         writer.writerows(rows)

@@ -44,7 +44,7 @@ def _scatter(axis, labels: pd.DataFrame, names: tuple[str, str], told: str) -> N
     for regime, colour in COLOURS.items():
         mine = (labels["regime"] == regime).to_numpy()
         axis.scatter((labels["models_gap"] + dots[0])[mine], (labels["compared_gap"] + dots[1])[mine], s=32,
-                     color=colour, edgecolors=INK, linewidths=0.5, label=f"{regime} ({mine.sum()})", zorder=2)  # fmt: skip
+                     color=colour, edgecolors=INK, linewidths=0.5, label=f"{regime} ({mine.sum()})")  # fmt: skip
     axis.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel=f"{names[0]}: visual minus audio",
              ylabel=f"{names[1]}: visual minus audio")  # fmt: skip
     axis.set_title(told, fontsize=9)
@@ -77,7 +77,7 @@ def _boxes(axis, times: list[dict]) -> None:
                          medianprops={"color": INK})  # fmt: skip
     for box, one in zip(drawn["boxes"], times, strict=True):
         box.set(facecolor=paler(HUES[one["sense"]], 2), edgecolor=HUES[one["sense"]], hatch="////")
-    axis.set_xticks(range(1, len(times) + 1), [short(t["title"], 10, 3) for t in times], fontsize=8)
+    axis.set_xticks(range(1, len(times) + 1), [short(t["title"], 9, 4) for t in times], fontsize=8)
     axis.tick_params(axis="x", length=0)
     axis.set_ylim(bottom=0)
     axis.set_ylabel("Seconds to answer")

@@ -131,7 +131,7 @@ def _opposite(study: Study, person: Respondent) -> str | None:
 
 
 def people(study: Study) -> pd.DataFrame:
-    """Everybody's accuracy on the labels that humans judged, the paper's beside; humans against the model of their sense.
+    """Everybody's accuracy on the labels that humans judged, the paper's beside; humans against their sense's model.
 
     Models: on all clips of these labels in the judged split; others: on what they judged. `difference` is human minus
     model on the questions that both answered, by video; `p` McNemar's.
@@ -205,18 +205,20 @@ def told(study: Study, tables: dict[str, pd.DataFrame]) -> list[str]:
     """Where the labels come from, and what counts, in sentences for the page."""
     split, wanted, collect = judged_split(study), judged_labels(study), study.params.collect
     plan = getattr(study.params, "study", None)  # the browser study's own block
-    chosen = (
-        f"{len(wanted)} labels were judged, on {split} clips. The browser study takes its labels by the models' performance "
-        f"alone, without any knowledge of the humans': up to {getattr(plan, 'labels_a_regime', 10)} where both models of "
-        f"the gap are on a par (at most {100 * figures.ON_A_PAR:.0f} points apart), and those where one leads most, in "
-        "their accuracy on the analysis clips."
-    )
+    number = getattr(plan, "labels_a_regime", study.params.report.labels_a_regime)
     if getattr(plan, "labels", None):
-        chosen = f"{len(wanted)} labels were judged, on {split} clips; study.labels names them."
+        chosen = f"{len(wanted)} labels were judged, on {split} clips: those of study.labels. If the gap chose them: "
+    else:
+        par = f"{100 * figures.ON_A_PAR:.0f} points"
+        chosen = (
+            f"{len(wanted)} labels were judged, on {split} clips. The browser study takes its labels by the models' "
+            f"performance alone, without any knowledge of the humans': up to {number} where both models of the gap are "
+            f"on a par (at most {par} apart), and as many each where one of them leads most, on the analysis clips. "
+        )
     warning = (
-        "Labels with an extreme gap were in part picked for their luck: measured again, the models' gap on them shrinks "
-        "(regression to the mean), and a range so widened makes a correlation higher than over labels taken at random. "
-        "The gap on test clips, which chose nothing, stands beside for that reason."
+        "Labels with an extreme gap were in part picked for their luck: measured again, the models' gap on them "
+        "shrinks (regression to the mean), and a range so widened makes a correlation higher than over labels taken at "
+        "random. The gap on test clips, which chose nothing, stands beside for that reason."
     )
     several = {
         "draw": "A clip judged more than once counts once: one of its judgements, drawn at random.",
@@ -225,9 +227,10 @@ def told(study: Study, tables: dict[str, pd.DataFrame]) -> list[str]:
     frame = tables["judgements"]
     lost = int(frame["careless_judgements"].sum()) if len(frame) else 0
     names = {x for f in study.judgements.values() for x in f["participant"][f["careless"].astype(bool)]}
-    many = f"{lost} judgements of {len(names)} participants called careless by the study's stated rules"
+    people = "participant" if len(names) == 1 else "participants"
+    many = f"{lost} judgements of {len(names)} {people} called careless by the study's stated rules"
     rule = f"{many} are left out." if collect.careless == "leave_out" else f"{many} are kept in (collect.careless)."
-    return [chosen, warning, f"{several} {rule}"]
+    return [chosen + warning, f"{several} {rule}"]
 
 
 def everything(study: Study) -> dict[str, pd.DataFrame]:

@@ -27,7 +27,7 @@ def build(study: Study, found: list[Headline], made: dict[str, pd.DataFrame]) ->
     for row in made["before_after"].to_dict("records"):
         metrics["gain"].setdefault(row["setting"], {})[row["split"]] = float(row["difference"])
     for headline in found:
-        if headline.interval and headline.key not in ("gain", "switch"):
+        if headline.interval and headline.key not in ("gain", "switch", "human_gap_correlation"):
             _put(metrics, headline.key, headline.interval.estimate)
     frame, part = switch_part(study)
     if frame is not None:

@@ -112,25 +112,35 @@ def human_layout() -> dict[str, list[tuple[str, Cell, bool]]]:
     return {
         "humans": [("Respondent", text("title"), False), ("Labels", text("labels"), True),
                    ("Answers", text("answers"), True), ("Accuracy %", share("accuracy"), True),
-                   ("Paper", share("paper_accuracy"), True), ("To model, points", share("difference", words.points), True),
-                   ("p", p_value("p"), True), ("Model", text("against"), False)],
+                   ("Paper", share("paper_accuracy"), True),
+                   ("To model, points", share("difference", words.points), True), ("p", p_value("p"), True),
+                   ("Model", text("against"), False)],
         "judgements": [("Respondent", text("title"), False), ("Participants", text("participants"), True),
-                       ("Judgements", text("judgements"), True), ("Careless participants", text("careless_participants"), True),
-                       ("No choice", text("no_choice"), True), ("Median seconds", share("seconds", words.seconds), True),
-                       ("Quartiles", lambda row: words.between(row["seconds_quarter"], row["seconds_three_quarters"], words.seconds) or words.NOTHING, True),
-                       ("Judged more than once", text("judged_often"), True), ("Fleiss' kappa", share("kappa", words.signed), True)],
+                       ("Judgements", text("judgements"), True),
+                       ("Careless participants", text("careless_participants"), True),
+                       ("No choice", text("no_choice"), True),
+                       ("Median seconds", share("seconds", words.seconds), True),
+                       ("Quartiles", _quartiles, True), ("Judged more than once", text("judged_often"), True),
+                       ("Fleiss' kappa", share("kappa", words.signed), True)],
         "human_counts": [("What", text("what"), False), ("Labels", lambda row: f"{row['count']} of {row['of']}", True),
                          ("Ties", text("ties"), True), ("%", share("share"), True),
                          ("Paper", lambda row: f"{row['paper_count']:.0f} of {row['paper_of']:.0f}", True)],
         "human_correlations": [("The models' gap on", lambda row: row["models_gap_on"] + " clips", False),
-                               ("Correlation", lambda row: row["kind"].capitalize(), False), ("Labels", text("labels"), True),
-                               ("", share("correlation", words.signed), True)],
+                               ("Kind", lambda row: row["kind"].capitalize(), False),
+                               ("Labels", text("labels"), True),
+                               ("Correlation", share("correlation", words.signed), True)],
         "human_labels": [("Label", text("label"), False), ("Models", text("regime"), False),
-                         ("Ears %", share("compared_audio"), True), ("Eyes %", share("compared_visual"), True),
-                         ("Gap", share("compared_gap", words.points), True), ("Clips", text("compared_audio_clips"), True),
+                         ("Ears %", share("compared_audio"), True),
+                         ("Eyes %", share("compared_visual"), True),
+                         ("Gap", share("compared_gap", words.points), True),
+                         ("Clips", text("compared_audio_clips"), True),
                          ("Models' gap", share("models_gap", words.points), True),
                          ("On test", share("models_gap_test", words.points), True), ("Agrees", text("agrees"), False)],
     }  # fmt: skip
+
+
+def _quartiles(row: dict) -> str:
+    return words.between(row["seconds_quarter"], row["seconds_three_quarters"], words.seconds) or words.NOTHING
 
 
 def _answers(row: dict) -> str:

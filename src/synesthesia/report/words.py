@@ -46,6 +46,8 @@ def between(low: float | None, high: float | None, form=percent) -> str:
 
 def interval(value: Interval, kind: str) -> tuple[str, str]:
     """The estimate with its unit, and its bracket: ("+20.7 points", "[18.0, 23.1]")."""
+    if kind == "correlation":
+        return signed(value.estimate), between(value.low, value.high, signed) or "too few data for an interval"
     form = points if kind == "points" else percent
     text = f"{form(value.estimate)} points" if kind == "points" else f"{form(value.estimate)} %"
     return text, between(value.low, value.high, form) or "too few data for an interval"
