@@ -20,7 +20,7 @@ def judge(
     """Write the browser study's CSV: each question `times` times in each condition, dealt to participants in turn.
 
     `questions` as tables.QUESTION; `knows` [condition][label]: probability of a right answer. Participant 0 is
-    careless and answers anything; every 40th answer is none.
+    careless and answers anything; every 37th answer is none.
     """
     random, rows, people = np.random.default_rng(seed), [], max(4, len(questions) * times * 3 // 45 + 1)
     people = max(people, times * 3)
@@ -30,7 +30,7 @@ def judge(
                 who = (number * 7 + condition_number * times + time) % people
                 right = random.random() < (knows[condition][question["options"][question["answer"]]] if who else 0.1)
                 wrong = (question["answer"] + random.integers(1, len(question["options"]))) % len(question["options"])
-                choice = "" if len(rows) % 40 == 39 else question["answer"] if right else wrong
+                choice = "" if len(rows) % 37 == 36 else question["answer"] if right else wrong
                 seconds = np.round(random.lognormal(1.6 + 0.2 * condition_number, 0.5), 3)
                 rows.append([question["question_id"], f"{SIMULATED}-{who:03d}", condition, choice, seconds,
                              random.integers(3), 0, 0, len(rows) % 45, str(who == 0).lower()])  # fmt: skip
