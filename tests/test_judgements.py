@@ -214,6 +214,14 @@ def test_the_majority_needs_more_votes_and_ties_are_drawn():
     assert {a[2]["choice"] for a in found} == {None}
 
 
+def test_a_file_named_simulated_marks_all_its_participants(tmp_path):
+    path = tmp_path / "simulated-judgements.csv"
+    path.write_text(STUDY + "q0,ab12,audio,1,1,0,0,0,1,false\nq1,simulated-7,audio,1,1,0,0,0,2,false\n")
+    judged = judgements.read(path, QUESTIONS, "audio")
+    assert judged["participant"].to_pylist() == ["simulated-ab12", "simulated-7"]
+    assert judgements.mark_of(judged["participant"].to_pylist(), "x")
+
+
 def test_simulated_participants_are_told_apart():
     assert judgements.mark_of(["simulated-001", "simulated-002"], "x")
     assert not judgements.mark_of(["a1b2"], "x")

@@ -41,7 +41,7 @@ from synesthesia.questions import parse_letter
 from synesthesia.tables import CONDITIONS, LETTERS
 
 COLUMNS = (*tables.JUDGEMENT.names,)
-SIMULATED = "simulated"  # participants so named were made by a program; `mark_of` tells
+SIMULATED = "simulated"  # participants (or a whole file) so named were made by a program; `mark_of` tells
 SHOWN = 10  # how many offenders of a kind an error names
 
 
@@ -82,6 +82,8 @@ def read(path: str | os.PathLike, questions: pa.Table, condition: str) -> pa.Tab
             f"{path}: {len(twice)} questions were judged twice by the same participant in the same condition: "
             f"{_some(twice)}" + ("" if "participant" in header else ". Several people need a column `participant`")
         )
+    if path.name.startswith(SIMULATED):
+        judged = [{**j, "participant": f"{SIMULATED}-{j['participant'].removeprefix(SIMULATED + '-')}"} for j in judged]
     mark_of((j["participant"] for j in judged), str(path))
     mine = sorted(
         (j for j in judged if j["condition"] == condition), key=lambda j: (j["question_id"], j["participant"])
