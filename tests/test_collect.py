@@ -7,7 +7,7 @@ import pytest
 from simulated import judge
 from study import Maker, parameters
 from synesthesia import judgements, tables
-from synesthesia.stages import collect, entry
+from synesthesia.stages import collect, entry, gap
 
 
 @pytest.fixture
@@ -60,6 +60,21 @@ def test_what_goes_to_mlflow_are_accuracy_and_rule(maker):
     kept = tables.read("out/collect/human-ears-and-eyes/judgements.parquet", tables.JUDGEMENT)
     assert kept.num_rows == 2 * len(asked)
     assert sum(kept["careless"].to_pylist()) > 0
+
+
+def test_a_file_can_take_a_models_place_in_the_gap(maker):
+    maker.write()
+    expected = tables.read("out/gap/gap.parquet", tables.GAP)
+    model = maker.params.gap.audio
+    rows = tables.read(f"out/answer/{model}/analysis.parquet", tables.ANSWER).to_pylist()
+    said = ["" if row["choice"] is None else str(row["choice"]) for row in rows]
+    lines = [f"{row['question_id']},{choice}" for row, choice in zip(rows, said, strict=True)]
+    write(maker, "question_id,choice\n" + "\n".join(reversed(lines)))
+    collect.run(maker.params, "human-ears")
+    (maker.out / "gap/gap.parquet").unlink()
+    sides = maker.params.gap.model_copy(update={"audio": "human-ears"})
+    gap.run(maker.params.model_copy(update={"gap": sides}))
+    assert tables.read("out/gap/gap.parquet", tables.GAP).equals(expected)
 
 
 def test_an_unusable_file_changes_nothing_that_is_there(maker):
