@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: study install size check test lint repro humans again log ui dry bounds compare bench pretrain lock clean help
+.PHONY: study install size check test lint repro again log ui dry bounds compare bench pretrain lock clean help
 
 study: repro ## the whole study: install, data, every stage that has to run, MLflow (the default)
 	@echo "The report: out/report/index.html    Runs and models: make ui"
@@ -60,6 +60,7 @@ data: | check ## the embedded world's clips and lists, where data/ is missing
 repro: check data
 	$(DVC) repro
 
+.PHONY: humans
 humans: check data ## the browser study's finished trials into the study: humans stand beside the models
 	$(PY) -m synesthesia.study export
 	$(DVC) repro
