@@ -60,6 +60,11 @@ data: | check ## the embedded world's clips and lists, where data/ is missing
 repro: check data
 	$(DVC) repro
 
+.PHONY: humans
+humans: check data ## the browser study's finished trials into the study: humans stand beside the models
+	$(PY) -m synesthesia.study export
+	$(DVC) repro
+
 # What a rerun must not do: change an out. dvc.lock holds every out's hash.
 again: check data ## every stage once more, by force; fails where any out changes
 	@mkdir -p out && cp dvc.lock out/.dvc.lock.before

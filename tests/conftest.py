@@ -1,6 +1,6 @@
 """Order and tiers. The first tier (`-m "not torch and not slow"`) does not even import the others' files.
 
-Files of slow tests start first, so that two workers end together.
+Torch alone takes seconds. Files of slow tests start first, so that two workers end together.
 """
 
 import re

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
+from statsmodels.stats.inter_rater import fleiss_kappa
 from statsmodels.stats.multitest import multipletests
 
 from synesthesia import statistics
@@ -194,3 +195,133 @@ def test_reliability_counts_every_clip_once_and_certainty_belongs_to_the_last_bi
     found = statistics.reliability([0.0, 0.04, 0.5, 1.0, 0.95], [False, True, True, True, False])
     assert [(positive, total) for _, positive, total in found] == [(1, 2), (1, 1), (1, 2)]
     assert found[0][0] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+def test_correlations_equal_scipys_with_ties(kind):
+    random = np.random.default_rng(8)
+    x = random.integers(-8, 9, 30) / 16
+    y = np.round(0.6 * x + random.normal(0, 0.2, 30), 1)
+    expected = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}[kind](x, y)
+    found = statistics.correlation(x, y, kind, **HOW)
+    assert found.estimate == pytest.approx(expected.statistic)
+    assert found.low < found.estimate < found.high
+
+    def of_rows(a, b, axis=-1):
+        sides = (stats.rankdata(side, axis=axis) if kind == "spearman" else side for side in (a, b))
+        return stats.pearsonr(*sides, axis=axis).statistic
+
+    slow = stats.bootstrap((x, y), of_rows, paired=True, vectorized=True, n_resamples=1500, method="percentile", rng=3)
+    many = statistics.correlation(x, y, kind, **HOW | {"samples": 4000})
+    assert (many.low, many.high) == pytest.approx(tuple(slow.confidence_interval), abs=0.05)
+
+
+def test_a_correlation_of_few_or_constant_labels_is_none():
+    assert statistics.correlation([0, 1], [0, 1], "pearson", **HOW) is None
+    assert statistics.correlation([1, 1, 1], [0, 1, 2], "spearman", **HOW) is None
+    with pytest.raises(ValueError, match="needs pairs"):
+        statistics.correlation([0, 1, 2], [0, 1], "pearson", **HOW)
+    with pytest.raises(ValueError, match="not one of pearson, spearman"):
+        statistics.correlation([0, 1, 2], [0, 1, 3], "kendall", **HOW)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=3, max_size=12))
+def test_a_correlation_is_symmetric_bounded_and_turns_with_a_sign(rows):
+    x, y = (np.array(column, float) for column in zip(*rows, strict=True))
+    for kind in ("pearson", "spearman"):
+        found = statistics.correlation(x, y, kind, **HOW)
+        if found is None:
+            assert np.ptp(x) == 0 or np.ptp(y) == 0
+            continue
+        assert -1 <= found.estimate <= 1
+        assert found.estimate == pytest.approx(statistics.correlation(y, x, kind, **HOW).estimate)
+        turned = statistics.correlation(-x, y, kind, **HOW)
+        assert turned.estimate == pytest.approx(-found.estimate)
+
+
+def ratings(items=60, raters=4, agreeing=0.6, seed=3):
+    random = np.random.default_rng(seed)
+    own = random.integers(0, 10, (items, 1))
+    chosen = np.where(random.random((items, raters)) < agreeing, own, random.integers(0, 10, (items, raters)))
+    return np.stack([(chosen == category).sum(axis=1) for category in range(10)], axis=1)
+
+
+def test_fleiss_kappa_equals_statsmodels():
+    counts = ratings()
+    found = statistics.fleiss(counts, np.arange(len(counts)), **HOW)
+    assert found.estimate == pytest.approx(fleiss_kappa(counts))
+    assert found.low < found.estimate < found.high
+
+
+def test_fleiss_kappa_equals_the_worked_example_of_1971():
+    counts = np.array(
+        [
+            [0, 0, 0, 6, 0],
+            [0, 3, 0, 0, 3],
+            [0, 1, 4, 0, 1],
+            [0, 0, 0, 0, 6],
+            [0, 3, 0, 3, 0],
+            [2, 0, 4, 0, 0],
+            [0, 0, 4, 0, 2],
+            [2, 0, 3, 1, 0],
+            [2, 0, 0, 4, 0],
+            [0, 0, 0, 0, 6],
+            [1, 0, 0, 5, 0],
+            [1, 1, 0, 4, 0],
+            [0, 3, 3, 0, 0],
+            [1, 0, 0, 5, 0],
+            [0, 2, 0, 3, 1],
+            [0, 0, 5, 0, 1],
+            [3, 0, 0, 1, 2],
+            [5, 1, 0, 0, 0],
+            [0, 2, 0, 4, 0],
+            [1, 0, 2, 0, 3],
+            [0, 0, 0, 0, 6],
+            [0, 1, 0, 5, 0],
+            [0, 2, 0, 1, 3],
+            [2, 0, 0, 4, 0],
+            [1, 0, 0, 4, 1],
+            [0, 5, 0, 1, 0],
+            [4, 0, 0, 0, 2],
+            [0, 2, 0, 4, 0],
+            [1, 0, 5, 0, 0],
+            [0, 0, 0, 0, 6],
+        ]
+    )  # shares: 1, 0, 1/2
+    assert statistics.fleiss(counts, np.arange(30), **HOW).estimate == pytest.approx(0.430, abs=5e-4)
+
+
+def test_kappa_leaves_out_clips_rated_once_and_weighs_unequal_ones_alike():
+    counts = np.array([[2, 0], [0, 3], [1, 1], [1, 0]])
+    agreed, chance = (1 + 1 + 0) / 3, 0.5**2 + 0.5**2  # its mean share is (1 + 0 + 1/2) / 3
+    found = statistics.fleiss(counts, np.arange(4), **HOW)
+    assert found.estimate == pytest.approx((agreed - chance) / (1 - chance))
+    assert statistics.fleiss(np.array([[1, 0], [0, 1]]), np.arange(2), **HOW) is None
+    assert statistics.fleiss(np.array([[2, 0], [3, 0]]), np.arange(2), **HOW) is None
+
+
+def test_raters_who_all_agree_have_kappa_one_and_those_who_guess_none():
+    assert statistics.fleiss(ratings(agreeing=1), np.arange(60), **HOW).estimate == pytest.approx(1)
+    assert statistics.fleiss(ratings(400, agreeing=0), np.arange(400), **HOW).estimate == pytest.approx(0, abs=0.03)
+
+
+def test_quantiles_equal_numpys_and_are_resampled_by_participant():
+    random = np.random.default_rng(4)
+    speed = np.repeat(random.lognormal(1, 0.5, 30), 15)
+    values, people = speed * random.lognormal(0, 0.2, 450), np.repeat(np.arange(30), 15)
+    shares = (0.25, 0.5, 0.75)
+    found = statistics.quantiles(values, people, shares, **HOW)
+    expected = np.quantile(values, shares, method="inverted_cdf")
+    assert [f.estimate for f in found] == pytest.approx(expected.tolist())
+    slow = [np.median(np.concatenate([values[people == p] for p in random.integers(30, size=30)])) for _ in range(1500)]
+    assert (found[1].low, found[1].high) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), rel=0.08)
+    alone = statistics.quantiles(values, np.arange(450), shares, **HOW)
+    assert alone[1].high - alone[1].low < found[1].high - found[1].low, "answers of one person are not independent"
+
+
+def test_the_quantiles_of_one_participant_have_no_bounds_and_of_nothing_are_refused():
+    (found,) = statistics.quantiles([3.0, 1.0, 2.0], ["p"] * 3, (0.5,), **HOW)
+    assert (found.estimate, found.bounded) == (2.0, False)
+    with pytest.raises(ValueError, match="values and a cluster each"):
+        statistics.quantiles([], [], (0.5,), **HOW)

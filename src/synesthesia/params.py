@@ -92,6 +92,24 @@ class Answer(Block):
     read: Literal["letter_logits", "text"]
 
 
+class Elsewhere(Block):
+    """A respondent who answered elsewhere: its CSV (`synesthesia.judgements`) and through which sense it answered."""
+
+    title: str
+    file: str
+    condition: Condition
+    human: bool
+
+
+class Collect(Block):
+    """Answers out of files, and how several judgements of one question become one answer."""
+
+    seed: Seed
+    several: Literal["draw", "majority"]
+    careless: Literal["leave_out", "keep"]
+    respondents: dict[str, Elsewhere]
+
+
 class Gap(Block):
     """Which two respondents make the gap (section 3.2)."""
 
@@ -185,6 +203,7 @@ class Report(Block):
     bootstrap_samples: Annotated[int, Field(ge=100)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     labels_a_regime: Count
+    compare: Gap | None  # whose gap stands beside that of `gap`, on the labels that both have answered
     bounds: dict[str, float]
 
 
@@ -197,36 +216,55 @@ class Params(Block):
     ask: Ask
     models: Annotated[dict[str, Model], Field(min_length=1)]
     answer: Answer
+    collect: Collect
     gap: Gap
     switch: Switch
     route: Route
     distill: Distill
     report: Report
 
+    def respondent(self, name: str) -> Model | Elsewhere:
+        """The entry of a respondent who is no distilled student; KeyError where there is none."""
+        return self.models[name] if name in self.models else self.collect.respondents[name]
+
     @model_validator(mode="after")
     def _names_meet(self):
-        for block, names in (("models", self.models), ("distill.settings", self.distill.settings)):
+        blocks = {
+            "models": self.models,
+            "collect.respondents": self.collect.respondents,
+            "distill.settings": self.distill.settings,
+        }
+        taken: dict[str, str] = {}
+        for block, names in blocks.items():
             for name in names:
+                if name in taken:
+                    raise ValueError(f"{block}: {name!r} is the name of one of {taken[name]}; choose another")
+                taken[name] = block
                 if not re.fullmatch(r"[\w-]+", name, re.ASCII):
                     raise ValueError(f"{block}: {name!r} is no name: use letters, digits, - and _ (DVC splits at dots)")
 
-        def known(key: str, name: str) -> None:
-            if name not in self.models:
-                hint = difflib.get_close_matches(name, self.models, 1)
+        everybody = {**self.models, **self.collect.respondents}
+
+        def known(key: str, name: str, names: dict = everybody) -> None:
+            if name not in names:
+                hint = difflib.get_close_matches(name, names, 1)
                 raise ValueError(
                     f"{key}: no model {name!r} under `models`" + (f"; did you mean {hint[0]!r}?" if hint else "")
                 )
 
+        if self.report.compare:
+            known("report.compare.audio", self.report.compare.audio)
+            known("report.compare.visual", self.report.compare.visual)
         for sense in ("audio", "visual"):
             name = getattr(self.gap, sense)
             known(f"gap.{sense}", name)
-            for split in ("finetune", "analysis"):
+            for split in ("finetune", "analysis") if name in self.models else ():
                 if split not in self.models[name].splits:
                     raise ValueError(f"models.{name}.splits: needs {split}, since gap.{sense} is this model")
         for key, setting in self.distill.settings.items():
             for side in ("teacher", "student"):
                 name = getattr(setting, side)
-                known(f"distill.settings.{key}.{side}", name)
+                known(f"distill.settings.{key}.{side}", name, self.models if side == "student" else everybody)
                 if name not in (self.gap.audio, self.gap.visual):
                     raise ValueError(
                         f"distill.settings.{key}.{side}: {name!r} must be gap.audio or gap.visual, "

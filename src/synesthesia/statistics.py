@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 from statsmodels.stats.contingency_tables import mcnemar as _mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
@@ -80,6 +81,11 @@ def bootstrap(
     draws = np.random.default_rng(seed).multinomial(number, count / number, size=samples)
     totals = draws @ kinds
     values = statistic(totals[:, :-1] / totals[:, -1:])
+    return _percentile(estimate, values, confidence)
+
+
+def _percentile(estimate: float, values: np.ndarray, confidence: float) -> Interval:
+    """Percentile interval out of resampled values; an undefined one counts as lower and higher than all others."""
     undefined = ~np.isfinite(values)
     tail = (1 - confidence) / 2
     low = np.quantile(np.where(undefined, -np.inf, values), tail, method="lower")
@@ -175,3 +181,86 @@ def reliability(probability: np.ndarray, target: np.ndarray, bins: int = 10) -> 
         for b in range(bins)
         if (which == b).any()
     ]
+
+
+def correlation(
+    x: np.ndarray, y: np.ndarray, kind: str, *, samples: int, seed: int, confidence: float = 0.95
+) -> Interval | None:
+    """Pearson's or Spearman's (`kind`) correlation of x and y [n], [-1, 1], resampling the n pairs (labels).
+
+    None below three pairs, or where x or y is constant. Percentile bootstrap over pairs (Efron & Tibshirani 1993,
+    section 13.3); a resample in which x or y is constant is undefined, as in `bootstrap`. Deterministic in `seed`.
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"correlation needs pairs, got {x.shape} and {y.shape}")
+    estimate = float(_correlations(x[None], y[None], kind)[0]) if len(x) > 2 else math.nan
+    if not math.isfinite(estimate):
+        return None
+    draws = np.random.default_rng(seed).integers(len(x), size=(samples, len(x)))
+    return _percentile(estimate, _correlations(x[draws], y[draws], kind), confidence)
+
+
+def _correlations(x: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
+    """Correlation of each row [samples, n]; nan where one side is constant."""
+    if kind == "spearman":
+        x, y = rankdata(x, axis=1), rankdata(y, axis=1)
+    elif kind != "pearson":
+        raise ValueError(f"correlation {kind!r} is not one of pearson, spearman")
+    constant = (np.ptp(x, axis=1) == 0) | (np.ptp(y, axis=1) == 0)
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    length = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    return np.clip(np.where(constant, np.nan, (x * y).sum(axis=1) / np.where(constant, 1, length)), -1, 1)
+
+
+def fleiss(counts: np.ndarray, clusters: np.ndarray, **how) -> Interval | None:
+    """Fleiss' kappa of raters who agree on more than chance, <= 1, resampling clusters (videos); `how` as `bootstrap`.
+
+    `counts` [items, categories] says how many raters put the item into each category; items of fewer than two raters
+    are left out. With equally many raters an item it is Fleiss' (1971, Psychological Bulletin 76:378), which
+    statsmodels computes as well; where their number differs, every item weighs alike (Gwet 2014, Handbook of
+    Inter-Rater Reliability). None where nothing was rated twice, or all ratings are of one category.
+    """
+    counts = np.asarray(counts, float)
+    raters = counts.sum(axis=1)
+    twice = raters >= 2
+    if not twice.any() or (counts[twice].sum(axis=0) > 0).sum() < 2:
+        return None
+    counts, raters = counts[twice], raters[twice]
+    agreed = (counts * (counts - 1)).sum(axis=1) / (raters * (raters - 1))
+
+    def kappa(means: np.ndarray) -> np.ndarray:
+        chance = (means[..., 1:] ** 2).sum(axis=-1)
+        return np.where(chance < 1 - 1e-12, (means[..., 0] - chance) / np.maximum(1 - chance, 1e-12), np.nan)
+
+    return bootstrap(np.column_stack([agreed, counts / raters[:, None]]), np.asarray(clusters)[twice], kappa, **how)
+
+
+def quantiles(values: np.ndarray, clusters: np.ndarray, shares: tuple[float, ...], **how) -> list[Interval]:
+    """Quantiles of `values` [n] (the least value that at least the share reaches), resampling clusters (participants).
+
+    `how` as `bootstrap`. Fewer than two clusters bound nothing. Deterministic in the seed and, but for ties, in the
+    order of rows. Raises ValueError for no values.
+    """
+    values = np.asarray(values, float)
+    if not len(values) or len(values) != len(clusters):
+        raise ValueError(f"quantiles need values and a cluster each, got {len(values)} and {len(clusters)}")
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    _, which = np.unique(np.asarray(clusters)[order], return_inverse=True)
+    number = int(which.max()) + 1
+
+    def reach(weights: np.ndarray) -> np.ndarray:
+        running = np.cumsum(weights[..., which], axis=-1)
+        needed = np.multiply.outer(running[..., -1], shares)
+        return values[(running[..., None, :] < needed[..., None] - 1e-9).sum(axis=-1)]
+
+    estimates = reach(np.ones(number))
+    if number < 2:
+        return [Interval(float(e), -math.inf, math.inf) for e in estimates]
+    random, found, step = np.random.default_rng(how["seed"]), [], max(1, 2_000_000 // len(values))
+    for start in range(0, how["samples"], step):  # a few million weights at once
+        size = min(step, how["samples"] - start)
+        found.append(reach(random.multinomial(number, np.full(number, 1 / number), size=size)))
+    columns = np.concatenate(found).T
+    return [_percentile(float(e), c, how["confidence"]) for e, c in zip(estimates, columns, strict=True)]

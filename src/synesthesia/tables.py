@@ -1,4 +1,4 @@
-"""The tables that every stage speaks: clips, questions, answers, and the two that the study derives from them.
+"""The tables that every stage speaks: clips, questions, answers, judgements, and the two that the study derives.
 
 A table is a `pyarrow.Table` with one of the schemas below, kept as Parquet. Reading and writing check the schema
 and the rules that a schema cannot say, so that a wrong table stops where it is made and not three stages later.
@@ -58,6 +58,22 @@ ANSWER = pa.schema(
         pa.field("letter_logits", pa.list_(pa.float32())),  # one an option, where there are any
         pa.field("text", pa.string()),  # what the respondent said when free to say anything
         pa.field("seconds", pa.float32()),  # response time, for humans
+    ]
+)
+JUDGEMENT = pa.schema(  # what somebody answered elsewhere, before there is one ANSWER a question; see judgements.py
+    [
+        pa.field("question_id", pa.string(), nullable=False),
+        pa.field("participant", pa.string(), nullable=False),  # a random id; empty where the file is one respondent's
+        pa.field("condition", pa.string(), nullable=False),
+        pa.field("choice", pa.int8()),  # index of the option; null: none was chosen, or the text names none
+        pa.field("letter_logits", pa.list_(pa.float32())),
+        pa.field("text", pa.string()),
+        pa.field("seconds", pa.float32()),  # response time
+        pa.field("replays", pa.int32()),
+        pa.field("focus_lost", pa.int32()),
+        pa.field("load_failures", pa.int32()),
+        pa.field("order", pa.int32()),  # place in the participant's session
+        pa.field("careless", pa.bool_(), nullable=False),  # by the browser study's stated rules, whole participants
     ]
 )
 GAP = pa.schema(
@@ -125,6 +141,9 @@ def check(table: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
             _fail(name, f"question {row['question_id']}: {what}")
     elif schema is ANSWER:
         _unique(table, ["question_id", "respondent", "condition"], name)
+        _among(table, "condition", CONDITIONS, name)
+    elif schema is JUDGEMENT:
+        _unique(table, ["question_id", "participant", "condition"], name)
         _among(table, "condition", CONDITIONS, name)
     return table
 

@@ -8,6 +8,7 @@ import yaml
 from synesthesia import params
 
 ROOT = Path(__file__).parents[2]
+EARS = {"title": "Ears", "file": "x.csv", "condition": "audio", "human": True}
 PRESETS = [ROOT / "params/embedded.yaml", ROOT / "params/paper.yaml"]
 
 
@@ -28,7 +29,7 @@ def test_a_preset_is_valid_and_names_its_own_size(path):
     assert params.load(path).size == path.stem
 
 
-def shape(values, free=("models", "settings", "display_names", "bounds")):
+def shape(values, free=("models", "respondents", "settings", "display_names", "bounds")):
     """Keys, without the names that a study chooses itself and with the keys below them."""
     if not isinstance(values, dict):
         return None
@@ -89,6 +90,12 @@ def test_the_paper_preset_has_the_papers_values():
         ("models/qwen2-vl/condition", "smell", "models.qwen2-vl.condition: "),
         ("data/audioset_list", None, "audioset_list, audioset_labels and audioset_clips belong together"),
         ("size", "huge", "size: "),
+        ("collect/several", "mean", "collect.several: "),
+        ("collect/respondents/human-ears/fil", "x.csv", "collect.respondents.human-ears.fil: unknown key"),
+        ("collect/respondents/qwen2-vl", EARS, "'qwen2-vl' is the name of one of models; choose another"),
+        ("collect/respondents/a.b", EARS, "collect.respondents: 'a.b' is no name"),
+        ("report/compare/audio", "human-eers", "report.compare.audio: no model 'human-eers'"),
+        ("distill/settings/visual-to-audio/student", "human-ears", "student: no model 'human-ears' under `models`"),
     ],
 )
 def test_a_wrong_value_is_named_in_full(values, key, value, said):
@@ -96,6 +103,16 @@ def test_a_wrong_value_is_named_in_full(values, key, value, said):
     with pytest.raises(params.ParamsError) as error:
         params.parse(values)
     assert said in str(error.value)
+
+
+def test_somebodys_file_may_be_a_side_of_the_gap_and_a_teacher(values):
+    put(values, "collect/respondents/ears", EARS)
+    put(values, "gap/audio", "ears")
+    values["distill"]["settings"] = {"x": values["distill"]["settings"]["visual-to-audio"] | {"teacher": "ears"}}
+    values["distill"]["settings"]["x"]["student"] = "qwen2-vl"
+    read = params.parse(values)
+    assert read.respondent("ears").title == "Ears"
+    assert read.respondent("qwen2-vl").family == "qwen2_vl"
 
 
 def test_a_missing_key_is_named(values):

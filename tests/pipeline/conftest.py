@@ -107,6 +107,9 @@ def ran_once(tmp_path_factory) -> Path:
     for path in [model["checkpoint"] for model in params["models"].values()] + [params["switch"]["checkpoint"]]:
         (folder / path).mkdir(parents=True, exist_ok=True)
         (folder / path / "weights").write_text(path)
+    for path in {entry["file"] for entry in params["collect"]["respondents"].values()}:
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(path)
     (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
     call_dvc("repro", "--quiet", cwd=folder)
     return folder

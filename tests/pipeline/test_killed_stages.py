@@ -98,7 +98,8 @@ def test_stages_killed_at_random_and_run_again_ends_with_the_outs_of_one_never_k
 
 
 def test_counts_of_the_small_world_add_up(small):
-    whole(small, "synesthesia.stages.curate")
+    if not (small / "out/curate/counts.json").exists():  # the test above leaves what a whole run wrote
+        whole(small, "synesthesia.stages.curate")
     counts = json.loads((small / "out/curate/counts.json").read_text())
     for split in counts["splits"].values():
         assert 0 < split["usable"] <= split["files"]

@@ -15,6 +15,7 @@ TO_AUDIO = tuple(
 )
 TO_VISUAL = ("audio-to-visual", "audio-to-visual-ground-truth")
 SETTINGS = TO_AUDIO + TO_VISUAL
+HUMANS = ("human-ears", "human-eyes", "human-ears-and-eyes")
 
 
 def each(stage, items):
@@ -40,6 +41,10 @@ CHANGES = [
         "bfloat16",
         {"answer@qwen2-vl", "report"} | each("distill", TO_VISUAL) | each("examine", TO_VISUAL),
     ),
+    ("collect/several", "majority", each("collect", HUMANS) | {"report"}),
+    ("collect/respondents/human-eyes/condition", "sounded_video", {"collect@human-eyes", "report"}),
+    ("collect/respondents/human-ears/file", "other.csv", {"collect@human-ears", "report"}),
+    ("report/compare/audio", "qwen2-audio", {"report"}),
     ("gap/audio", "qwen2-5-omni", {"gap", "report"}),
     ("switch/epochs", 13, {"switch"}),
     ("switch/learning_rate", 0.002, {"switch"}),
@@ -67,7 +72,15 @@ def test_a_parameter_marks_exactly_the_stages_that_read_it(scratch, key, value, 
 def test_the_graph_has_every_model_and_setting(scratch):
     names = set(scratch.unchanged)
     single = {"curate", "ask", "gap", "switch", "route", "report"}
-    assert names == single | each("answer", MODELS) | each("distill", SETTINGS) | each("examine", SETTINGS)
+    answered = each("answer", MODELS) | each("collect", HUMANS)
+    assert names == single | answered | each("distill", SETTINGS) | each("examine", SETTINGS)
+
+
+def test_a_study_without_answers_from_files_has_no_such_stage(scratch):
+    scratch.change("collect/respondents", {})
+    scratch.change("report/compare", None)
+    sizes.main(["check"])
+    assert set(scratch.unchanged) - set(scratch.stages()) == each("collect", HUMANS)
 
 
 def test_a_typo_stops_the_check_with_the_keys_full_name(scratch):
@@ -91,13 +104,17 @@ def test_dvc_itself_reruns_exactly_the_marked_stages(ran):
         assert set(ran.status()) == expected
         Path("params.yaml").write_bytes(text)
 
+    Path("humans/judgements.csv").write_text("a human more")
+    assert set(ran.status()) == each("collect", HUMANS)
+    Path("humans/judgements.csv").write_text("humans/judgements.csv")
+
     ran.change("route/mode", "true_gap")
     assert "Running stage 'route'" in (said := ran.dvc("repro"))
     assert said.count("Running stage") == 2, "equal outs must not run what follows; the report reads the mode itself"
     assert ran.status() == {}
 
     Path("src/synesthesia/questions.py").write_text("changed")
-    modified = dict.fromkeys(("ask", "report"), "src/synesthesia/questions.py modified")
+    modified = dict.fromkeys(("ask", *each("collect", HUMANS), "report"), "src/synesthesia/questions.py modified")
     assert set(ran.status()) == set(modified)
     assert log.outdated() == modified
 

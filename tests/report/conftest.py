@@ -7,19 +7,28 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from simulated import judge
 from study import Maker, parameters
+from synesthesia.stages import collect
 
 
 @pytest.fixture(scope="session")
 def maker(tmp_path_factory):
-    """A study of 9 labels with humans, one awkward label and known accuracies, on disk."""
+    """A study of 9 labels with simulated humans, one awkward label and known accuracies, on disk."""
     made = Maker(tmp_path_factory.mktemp("study") / "out", parameters(), labels=9, clips=8, unseen=3)
     odd = "<b>rock & roll</b> $5"
     made.labels[0], was = odd, made.labels[0]
     for knows in made.knows.values():
         knows[odd] = knows.pop(was)
     made.write()
-    made.answers("answer/human-ears", "analysis", "human-17", "audio", made.knows["audio"])
+    senses = {"audio": "audio", "silent_video": "visual", "sounded_video": "audio-visual"}
+    knows = {condition: made.knows[sense] for condition, sense in senses.items()}
+    asked = made.questions[made.questions["split"] == "analysis"]
+    judge(asked, made.out.parent / "humans/judgements.csv", knows, times=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made.out.parent)
+        for name in made.params.collect.respondents:
+            collect.collect(made.params, name)
     return made
 
 

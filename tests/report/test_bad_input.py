@@ -98,11 +98,29 @@ def test_answers_of_somebody_else_are_not_taken_for_the_models(maker, loaded):
     assert any("'impostor'" in note for note in study.notes)
 
 
-def test_several_humans_on_one_question_all_count(maker, loaded):
+def test_humans_who_judged_some_clips_only_are_no_note_but_a_file_that_lacks_answers_is(maker, loaded):
     path = loaded / "answer/human-ears/analysis.parquet"
-    spoil(path, lambda f: pd.concat([f.assign(respondent=name) for name in ("human-17", "human-18")]))
-    table = tabulate.table1(studies.load(maker.params, loaded)).set_index("respondent")
-    assert table.loc["human-audio", "analysis_answers"] == 2 * 72
+    spoil(path, lambda f: f.iloc[:30])
+    assert not any("human-ears" in note for note in studies.load(maker.params, loaded).notes)
+    people = maker.params.collect.respondents
+    other = {**people, "human-ears": people["human-ears"].model_copy(update={"human": False})}
+    collect = maker.params.collect.model_copy(update={"respondents": other})
+    study = studies.load(maker.params.model_copy(update={"collect": collect}), loaded)
+    assert any("human-ears/analysis.parquet: only 30 of 72" in note for note in study.notes)
+    assert tabulate.table1(study).set_index("respondent").loc["human-ears", "role"] == "from a file"
+
+
+def test_without_humans_the_report_does_not_speak_of_them(tmp_path, monkeypatch):
+    maker = Maker(tmp_path / "out", parameters(), labels=3, clips=4, unseen=1)
+    maker.write()
+    for name in maker.params.collect.respondents:  # as the stage leaves them where the CSV has a header only
+        (maker.out / "answer" / name).mkdir(parents=True)
+    page, metrics = told(maker, monkeypatch)
+    assert not [word for word in ("Human", "human", "SIMULATED") if word in page]
+    assert not (maker.out / "report/tables/humans.csv").exists()
+    assert not (maker.out / "report/figures/humans.svg").exists()
+    assert "humans" not in metrics
+    assert not [key for key in metrics["accuracy"] if key.startswith("human")]
 
 
 def test_predictions_without_a_column_are_left_out_with_its_name(maker, loaded):

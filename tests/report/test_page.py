@@ -6,7 +6,7 @@ import re
 import pytest
 
 from synesthesia import figures
-from synesthesia.report import drawings, headline, page, tabulate, words
+from synesthesia.report import drawings, headline, humans, page, tabulate, words
 from synesthesia.statistics import Interval
 
 pytestmark = pytest.mark.slow  # real files and figures: seconds each
@@ -70,9 +70,10 @@ def test_nothing_reads_nan_or_none_and_no_time_or_path_stands_in_it(text, maker)
 def test_the_synthetic_size_and_a_control_are_announced(study, text):
     assert "Synthetic study" in text
     assert "Control run" not in text
-    tables = tabulate.everything(study)
+    tables = tabulate.everything(study) | humans.everything(study)
     pictures = [
-        {"name": n, "says": "", "svg": b""} for n in ("figure1", "gap", "switch", "table2", "figure3", "positions")
+        {"name": n, "says": "", "svg": b""}
+        for n in ("figure1", "humans", "gap", "switch", "table2", "figure3", "positions")
     ]
     route = study.params.route.model_copy(update={"mode": "random"})
     study.params, kept = study.params.model_copy(update={"size": "paper", "route": route}), study.params
@@ -105,7 +106,7 @@ def test_every_table_and_figure_is_written(reported):
     }
     stems = {path.stem for path in (reported / "figures").glob("*.svg")}
     assert stems == {path.stem for path in (reported / "figures").glob("*.png")}
-    assert {"figure1", "figure3", "gap", "switch", "table2", "positions"} == stems
+    assert {"figure1", "figure3", "gap", "switch", "table2", "positions", "humans"} == stems
 
 
 def test_a_second_report_has_the_same_bytes(reported, maker, monkeypatch):
@@ -129,7 +130,7 @@ def test_a_second_report_has_the_same_bytes(reported, maker, monkeypatch):
 
 def test_figures_of_labels_show_humans_and_truly_unseen_labels(study):
     accuracy, people = drawings.label_accuracy(study)
-    assert [p["title"] for p in people if p["human"]] == ["Human ears"]
+    assert [p["title"] for p in people if p["human"]] == ["Human ears", "Human eyes", "Human ears and eyes"]
     assert len(accuracy) == 9
     labels = tabulate.labels(study)
     labels.loc[labels["label"] == "strange thing 1", "label"] = "label 03 playing loudly"

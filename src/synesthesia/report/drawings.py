@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from synesthesia import figures
-from synesthesia.report import diagnostics
+from synesthesia.report import diagnostics, human_drawings, humans, words
 from synesthesia.report.study import Study
 
 
@@ -22,10 +22,13 @@ class Drawing:
 
 
 def label_accuracy(study: Study) -> tuple[pd.DataFrame, list[dict]]:
-    """Analysis accuracy [labels, titles] of the originals and humans, and who they are, as `figures.figure1` wants."""
-    columns, people = {}, []
+    """Accuracy [labels, titles] of all but the distilled, and who they are, as `figures.figure1` wants.
+
+    On the analysis clips, or on the test clips where humans judged only those.
+    """
+    columns, people, split = {}, [], humans.judged_split(study) if humans.present(study) else "analysis"
     for person in study.respondents:
-        answers = study.of(person.key, "analysis")
+        answers = study.of(person.key, split)
         if person.kind == "setting" or answers.empty:
             continue
         columns[person.title] = answers.groupby("label")["correct"].mean()
@@ -42,7 +45,9 @@ def draw(study: Study, tables: dict[str, pd.DataFrame]) -> list[Drawing]:
     empty = labels.empty
     seen = labels if empty else labels[labels["set"] == "analysis"].reset_index(drop=True)
     accuracy, people = label_accuracy(study)
-    rows = figures.regimes(seen, number) if len(seen) else {}
+    judged = humans.judged_labels(study) if humans.present(study) else None
+    shown = seen if judged is None or seen.empty else seen[seen["label"].isin(judged)]
+    rows = figures.regimes(shown, number) if len(shown) else {}
     told = {"before": f"{study.title(audio)} before", "after": "after distillation", "teacher": study.title(visual)}
     heard, strange = _figure3(labels, seen)
     titles = {p.key: p.setting.title + f" ({study.title(p.setting.student)})" if p.setting else p.title
@@ -50,9 +55,10 @@ def draw(study: Study, tables: dict[str, pd.DataFrame]) -> list[Drawing]:
     predictions = study.switch if study.switch is not None else pd.DataFrame()
     table1 = tables["table1"]
     originals = table1[table1["role"] == "original"] if len(table1) else table1
-    return [
+    drawn = [
         Drawing("figure1", figures.figure1(accuracy, people, rows),
                 "Bars of each respondent's accuracy for labels on a par, better heard and better seen."),
+        *_humans(study, tables),
         Drawing("gap", figures.gap(seen, number), "Each label's audio against visual accuracy, and the switch."),
         Drawing("switch", diagnostics.switch(predictions, study.history, confidence),
                 "ROC curve, reliability and training history of the switch."),
@@ -63,6 +69,34 @@ def draw(study: Study, tables: dict[str, pd.DataFrame]) -> list[Drawing]:
         Drawing("positions", diagnostics.positions(tables["positions"], titles),
                 "How often each letter is chosen, and the accuracy by the true option's position."),
     ]  # fmt: skip
+    if study.simulated:
+        for drawing in drawn:
+            figures.stamp(drawing.figure, "SIMULATED")
+    return drawn
+
+
+def _humans(study: Study, tables: dict[str, pd.DataFrame]) -> list[Drawing]:
+    """The figure of humans beside models; none where nobody has judged."""
+    if "human_labels" not in tables:
+        return []
+    times = []
+    for person in study.respondents:
+        frame = study.judgements.get(person.key)
+        if frame is not None and person.kind == "human":
+            seconds = frame["seconds"][~(frame["careless"] & (study.params.collect.careless == "leave_out"))].dropna()
+            times += (
+                [{"title": person.title, "sense": person.sense, "seconds": seconds.to_numpy()}] if len(seconds) else []
+            )
+    found = tables["human_correlations"]
+    told = "Too few labels for a correlation"
+    if len(found) and pd.notna(found.iloc[0]["correlation"]):
+        row = found.iloc[0]
+        told = f"Pearson {words.signed(row['correlation'])} " + words.between(
+            row["correlation_low"], row["correlation_high"], words.signed
+        )
+    names = "Models", "Humans" if any(p.kind == "human" for p in study.respondents) else "Compared"
+    figure = human_drawings.gaps(tables["human_labels"], times, names, told)
+    return [Drawing("humans", figure, "The models' gap against the humans' gap, label by label, and response times.")]
 
 
 def _figure3(labels: pd.DataFrame, seen: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from synesthesia import statistics
-from synesthesia.report import paper
+from synesthesia.report import humans, paper
 from synesthesia.report.study import Study
 from synesthesia.report.tabulate import how, switch_figures
 from synesthesia.statistics import Interval
@@ -21,7 +21,7 @@ class Headline:
     key: str
     title: str
     meaning: str
-    kind: str  # percent, or points
+    kind: str  # percent, points, or correlation
     interval: Interval | None = None
     why_not: str = ""
     published: float | None = None  # per cent or points, as printed in the paper
@@ -94,4 +94,14 @@ def headlines(study: Study) -> list[Headline]:
     meaning = "the gain on labels that were in no training question"
     published = round(facts["unseen_after"] - facts["unseen_before"], 1)
     add("unseen.gain", "Unseen labels", meaning, "points", measured, published)
+    correlations = humans.correlations(study, humans.labels(study)) if humans.present(study) else ()
+    if len(correlations):
+        row = correlations.iloc[0]  # Pearson's, on the gap that chose the labels
+        ends = (row[f"correlation{end}"] for end in ("", "_low", "_high"))
+        interval = Interval(*map(float, ends)) if np.isfinite(row["correlation"]) else None
+        meaning = (
+            f"correlation of the humans' gap with the models' over {row['labels']} labels chosen for the models' gap"
+        )
+        measured = interval, "" if interval else "too few labels were judged by both senses"
+        add("human_gap_correlation", "Humans and models", meaning, "correlation", measured)
     return found

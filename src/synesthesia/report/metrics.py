@@ -7,23 +7,27 @@ import math
 import pandas as pd
 
 from synesthesia import tables
+from synesthesia.report import humans
 from synesthesia.report.headline import Headline, switch_part
 from synesthesia.report.study import Study
 from synesthesia.report.tabulate import switch_figures
 
 
-def build(study: Study, found: list[Headline], before_after: pd.DataFrame) -> dict:
-    """All metrics; a figure that cannot be had is left out, so no nan is ever compared. Shares are in [0, 1]."""
+def build(study: Study, found: list[Headline], made: dict[str, pd.DataFrame]) -> dict:
+    """All metrics; a figure that cannot be had is left out, so no nan is ever compared. Shares are in [0, 1].
+
+    `made`: the tables of `tabulate.everything` and, where somebody has judged, of `humans.everything`.
+    """
     metrics: dict = {"accuracy": {}, "gain": {}, "unparseable": {}}
     for person in study.respondents:
         mine = {s: answers for s in tables.SPLITS if len(answers := study.of(person.key, s))}
         metrics["accuracy"][person.key] = {s: float(answers["correct"].mean()) for s, answers in mine.items()}
         metrics["unparseable"][person.key] = sum(float(a["choice"].isna().sum()) for a in mine.values())
     metrics["unparseable"]["all"] = sum(metrics["unparseable"].values())
-    for row in before_after.to_dict("records"):
+    for row in made["before_after"].to_dict("records"):
         metrics["gain"].setdefault(row["setting"], {})[row["split"]] = float(row["difference"])
     for headline in found:
-        if headline.interval and headline.key not in ("gain", "switch"):
+        if headline.interval and headline.key not in ("gain", "switch", "human_gap_correlation"):
             _put(metrics, headline.key, headline.interval.estimate)
     frame, part = switch_part(study)
     if frame is not None:
@@ -40,6 +44,7 @@ def build(study: Study, found: list[Headline], before_after: pd.DataFrame) -> di
     if pair is not None:
         _put(metrics, "unseen.before", float(pair[audio].mean()))
         _put(metrics, "unseen.after", float(pair[default].mean()))
+    metrics["humans"] = humans.metrics(made)
     both = study.letters[study.letters["answers"] > 0]
     if len(both):
         total = float(both["answers"].sum())

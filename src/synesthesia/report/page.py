@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from synesthesia.report import words
+from synesthesia.report import humans, words
 from synesthesia.report.headline import Headline
 from synesthesia.report.study import Study
 
@@ -102,12 +102,49 @@ def grids(tables: dict[str, pd.DataFrame], study: Study) -> dict[str, Grid]:
                              ("Text names another letter", text("another_letter"), True),
                              ("Text names none", text("no_letter"), True)],
     }  # fmt: skip
+    layout |= human_layout() if "humans" in tables else {}
     made = {name: grid(tables[name], columns) for name, columns in layout.items() if name != "labels"}
     for kind in ("analysis", "unseen"):
         frame = tables["labels"]
         frame = frame[frame["set"] == kind] if len(frame) else frame
         made[f"labels_{kind}"] = grid(frame, layout["labels"])
     return made
+
+
+def human_layout() -> dict[str, list[tuple[str, Cell, bool]]]:
+    """Columns of the tables of `humans.everything`."""
+    return {
+        "humans": [("Respondent", text("title"), False), ("Labels", text("labels"), True),
+                   ("Answers", text("answers"), True), ("Accuracy %", share("accuracy"), True),
+                   ("Paper", share("paper_accuracy"), True),
+                   ("To model, points", share("difference", words.points), True), ("p", p_value("p"), True),
+                   ("Model", text("against"), False)],
+        "judgements": [("Respondent", text("title"), False), ("Participants", text("participants"), True),
+                       ("Judgements", text("judgements"), True),
+                       ("Careless participants", text("careless_participants"), True),
+                       ("No choice", text("no_choice"), True),
+                       ("Median seconds", share("seconds", words.seconds), True),
+                       ("Quartiles", _quartiles, True), ("Judged more than once", text("judged_often"), True),
+                       ("Fleiss' kappa", share("kappa", words.signed), True)],
+        "human_counts": [("What", text("what"), False), ("Labels", lambda row: f"{row['count']} of {row['of']}", True),
+                         ("Ties", text("ties"), True), ("%", share("share"), True),
+                         ("Paper", lambda row: f"{row['paper_count']:.0f} of {row['paper_of']:.0f}", True)],
+        "human_correlations": [("The models' gap on", lambda row: row["models_gap_on"] + " clips", False),
+                               ("Kind", lambda row: row["kind"].capitalize(), False),
+                               ("Labels", text("labels"), True),
+                               ("Correlation", share("correlation", words.signed), True)],
+        "human_labels": [("Label", text("label"), False), ("Models", text("regime"), False),
+                         ("Ears %", share("compared_audio"), True),
+                         ("Eyes %", share("compared_visual"), True),
+                         ("Gap", share("compared_gap", words.points), True),
+                         ("Clips", text("compared_audio_clips"), True),
+                         ("Models' gap", share("models_gap", words.points), True),
+                         ("On test", share("models_gap_test", words.points), True), ("Agrees", text("agrees"), False)],
+    }  # fmt: skip
+
+
+def _quartiles(row: dict) -> str:
+    return words.between(row["seconds_quarter"], row["seconds_three_quarters"], words.seconds) or words.NOTHING
 
 
 def _answers(row: dict) -> str:
@@ -175,6 +212,8 @@ def render(study: Study, tables: dict[str, pd.DataFrame], found: list[Headline],
         samples=words.number(study.params.report.bootstrap_samples),
         cards=cards(found),
         notes=study.notes,
+        simulated=study.simulated,
+        judged=humans.told(study, tables) if "humans" in tables else None,
         told=sentences(study, tables),
         grids=grids(tables, study),
         images=images,

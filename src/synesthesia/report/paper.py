@@ -31,11 +31,19 @@ def model(family: str) -> dict[str, float]:
     return {}
 
 
+def figure1(family: str, condition: str) -> float | None:
+    """The paper's accuracy [0, 1] over the 30 labels of Figure 1; family "human" for people; None where it has none."""
+    for row in _rows("figure1.csv"):
+        if (row["family"], row["condition"]) == (family, condition):
+            return round(float(row["accuracy"]) / 100, 6)
+    return None
+
+
 def setting(setting: Setting, params: Params) -> dict[str, float]:
     """The paper's accuracies of a distilled student (Tables 1 and 2); empty where it did not try this."""
     wanted = {
         "student_family": params.models[setting.student].family,
-        "teacher_family": params.models[setting.teacher].family,
+        "teacher_family": getattr(params.respondent(setting.teacher), "family", ""),
         "labels": setting.labels,
         "kl": str(setting.kl).lower(),
     }

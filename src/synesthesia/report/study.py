@@ -15,11 +15,11 @@ import pandas as pd
 import pyarrow as pa
 
 from synesthesia import statistics, tables
+from synesthesia.judgements import mark_of
 from synesthesia.params import Params, Setting
 from synesthesia.questions import parse_letter
 
 OUT = Path("out")
-HUMANS = {"audio": "Human ears", "silent_video": "Human eyes", "sounded_video": "Human ears and eyes"}
 NOBODY = pd.DataFrame(columns=["question_id", "choice", "correct", "label", "video_id", "answer"]).astype(
     {"correct": bool}
 )
@@ -28,7 +28,7 @@ SENSES = {"audio": "audio", "silent_video": "visual", "sounded_video": "audio-vi
 
 @dataclass(frozen=True)
 class Respondent:
-    """Somebody who answered: `kind` is model, setting (a distilled student) or human (all of one condition)."""
+    """Somebody who answered: `kind` is model, setting (a distilled student), human or file (not here either)."""
 
     key: str
     title: str
@@ -44,7 +44,8 @@ class Study:
     `questions`: one row a question, index question_id: clip_id, video_id, split, label (the true option), answer,
     options. `answers`: by (respondent, split), one row an answer: question_id, choice (nan: unparseable), correct,
     and the question's label, video_id and answer. `letters`: per respondent (answers with logits and text, of which
-    the text names another letter, of which it names none).
+    the text names another letter, of which it names none). `judgements`: of each respondent who answered elsewhere, as
+    tables.JUDGEMENT, with label, video_id, split, answer and correct.
     """
 
     params: Params
@@ -58,7 +59,13 @@ class Study:
     history: pd.DataFrame | None
     damaged: pd.DataFrame | None
     counts: dict
+    judgements: dict[str, pd.DataFrame] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether judgements of participants whom a program made up are among those reported."""
+        return any(mark_of(frame["participant"], key) for key, frame in self.judgements.items())
 
     def of(self, respondent: str, split: str) -> pd.DataFrame:
         """The answers of one respondent on one split; empty where there are none."""
@@ -110,25 +117,30 @@ class _Reader:
             self.notes.append(f"Left out: {error}.")
             return None
 
-    def answers(self, path: Path, split: str, key: str | None, condition: str | None) -> pd.DataFrame | None:
-        """Answers of one file; `key` and `condition` None: of anybody (humans), keyed by their condition."""
+    def answers(self, path: Path, split: str, key: str, condition: str, whole: bool) -> pd.DataFrame | None:
+        """Answers of one file; `whole`: somebody of whom an answer to every question of the split is expected."""
         frame = self.table(path, tables.ANSWER)
         if frame is None:
             return None
-        if key is None:
-            frame["respondent"] = "human-" + frame["condition"]
-        else:
-            strangers = sorted(set(frame["respondent"]) - {key})
-            if strangers:
-                self.notes.append(f"{path}: {len(strangers)} other respondents ({strangers[0]!r}, ...) are left out.")
-            frame = frame[(frame["respondent"] == key) & (frame["condition"] == condition)]
+        strangers = sorted(set(frame["respondent"]) - {key})
+        if strangers:
+            self.notes.append(f"{path}: {len(strangers)} other respondents ({strangers[0]!r}, ...) are left out.")
+        frame = frame[(frame["respondent"] == key) & (frame["condition"] == condition)]
         asked = self.questions.index[self.questions["split"] == split]
         known = frame["question_id"].isin(asked)
         if not known.all():
             self.notes.append(f"{path}: {int((~known).sum())} answers to questions not in {split} are left out.")
         frame = frame[known]
-        if key is not None and len(frame) < len(asked):
+        if whole and len(frame) < len(asked):
             self.notes.append(f"{path}: only {len(frame)} of {len(asked)} questions of {split} are answered.")
+        return self._judged(frame)
+
+    def judgements(self, path: Path) -> pd.DataFrame | None:
+        """Judgements of one respondent who answered elsewhere; those about other questions are left out."""
+        frame = self.table(path, tables.JUDGEMENT)
+        return None if frame is None else self._judged(frame[frame["question_id"].isin(self.questions.index)])
+
+    def _judged(self, frame: pd.DataFrame) -> pd.DataFrame:
         frame = frame.join(self.questions[["split", "label", "video_id", "answer", "options"]], on="question_id")
         return frame.assign(correct=statistics.right(frame["choice"], frame["answer"]))
 
@@ -147,18 +159,23 @@ def _letters(frame: pd.DataFrame, respondent: str) -> dict:
 
 
 def _who(params: Params, out: Path) -> list[tuple[Respondent, Path, str | None, tuple[str, ...]]]:
-    """Respondents in the order of Table 1 (a model, its students by any setting), each with its folder."""
+    """Respondents in the order of Table 1 (a model, its students, those from files), each with folder and splits."""
     people = []
     for name, model in params.models.items():
         person = Respondent(name, model.title, model.role, "model")
         people.append((person, out / "answer" / name, model.condition, tuple(model.splits)))
         for key, setting in params.distill.settings.items():
             if setting.student == name:
-                teacher = params.models[setting.teacher].title
+                teacher = params.respondent(setting.teacher).title
                 title = f"{model.title} distilled from {teacher}: {setting.title}"
                 person = Respondent(key, title, model.role, "setting", setting)
                 splits = ("analysis", "test", "unseen") if "unseen" in model.splits else ("analysis", "test")
                 people.append((person, out / "examine" / key, model.condition, splits))
+    for name, given in params.collect.respondents.items():
+        person = Respondent(name, given.title, SENSES[given.condition], "human" if given.human else "file")
+        folder = out / "answer" / name
+        splits = tuple(split for split in tables.SPLITS if (folder / f"{split}.parquet").exists())
+        people.append((person, folder, given.condition, splits))
     return people
 
 
@@ -175,30 +192,27 @@ def load(params: Params, out: Path = OUT) -> Study:
     reader = _Reader(questions)
     respondents, answers, letters = [], [], []
     have = set(questions["split"])
+    judged = {}
     for person, folder, condition, splits in _who(params, out):
+        whole = person.kind != "human"
         mine = [
             frame
             for split in splits
             if split in have
-            and (frame := reader.answers(folder / f"{split}.parquet", split, person.key, condition)) is not None
+            and (frame := reader.answers(folder / f"{split}.parquet", split, person.key, condition, whole)) is not None
         ]
         if mine:
             respondents.append(person)
             letters.append(_letters(pd.concat(mine), person.key))
             answers += mine
-    people = [
-        frame
-        for path in sorted((out / "answer").glob("human-*/*.parquet"))
-        if (frame := reader.answers(path, path.stem, None, None)) is not None
-    ]
-    for condition, title in HUMANS.items():
-        if any((frame["condition"] == condition).any() for frame in people):
-            respondents.append(Respondent(f"human-{condition}", title, SENSES[condition], "human"))
+        if mine and person.kind in ("human", "file"):
+            frame = reader.judgements(out / "collect" / person.key / "judgements.parquet")
+            judged |= {} if frame is None else {person.key: frame}
     for split in ("analysis", "test", "unseen"):
         if split not in have:
             reader.notes.append(f"No question belongs to the {split} split, so nothing is said about it.")
     frames: dict[tuple[str, str], list[pd.DataFrame]] = {}
-    for frame in answers + people:
+    for frame in answers:
         for key, part in frame.groupby(["respondent", "split"]):
             frames.setdefault(key, []).append(part[NOBODY.columns].astype({"choice": float}))
     columns = ["respondent", "answers", "another_letter", "no_letter"]
@@ -214,6 +228,7 @@ def load(params: Params, out: Path = OUT) -> Study:
         history=_history(out / "switch/history.csv"),
         damaged=reader.table(out / "curate/damaged.parquet", tables.DAMAGED),
         counts=_counts(out / "curate/counts.json", reader),
+        judgements=judged,
         notes=reader.notes,
     )
 

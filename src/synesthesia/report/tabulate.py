@@ -30,11 +30,15 @@ def spread(interval: Interval | None, name: str = "") -> dict[str, float]:
 
 def accuracy(study: Study, respondent: str, split: str) -> dict:
     """`<split>_accuracy` with its Wilson interval, the number of answers, and how many of them are unparseable."""
-    answers = study.of(respondent, split)
+    return accuracy_of(study, study.of(respondent, split), f"{split}_")
+
+
+def accuracy_of(study: Study, answers: pd.DataFrame, prefix: str) -> dict:
+    """The same cells of any answers (columns correct and choice)."""
     correct, total = int(answers["correct"].sum()), len(answers)
     interval = statistics.wilson(correct, total, study.params.report.confidence) if total else None
-    cells = spread(interval, f"{split}_accuracy")
-    return cells | {f"{split}_answers": total, f"{split}_unparseable": int(answers["choice"].isna().sum())}
+    cells = spread(interval, f"{prefix}accuracy")
+    return cells | {f"{prefix}answers": total, f"{prefix}unparseable": int(answers["choice"].isna().sum())}
 
 
 def change(study: Study, split: str, before: str, after: str) -> dict | None:
@@ -69,7 +73,9 @@ def table1(study: Study) -> pd.DataFrame:
             published = paper.setting(person.setting, study.params)
         title = person.title.rsplit(": ", 1)[0] if person.kind == "setting" else person.title
         row = {"respondent": person.key, "title": title, "sense": person.sense}
-        row["role"] = {"model": "original", "setting": "distilled", "human": "human"}[person.kind]
+        row["role"] = {"model": "original", "setting": "distilled", "human": "human", "file": "from a file"}[
+            person.kind
+        ]
         for split in SPLITS:
             row |= accuracy(study, person.key, split)
             if split != "unseen":

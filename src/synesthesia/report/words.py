@@ -26,6 +26,19 @@ def points(value: float | None) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
+def signed(value: float | None) -> str:
+    """0.6789 -> "+0.68", for correlations."""
+    if _absent(value):
+        return NOTHING
+    text = f"{value:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+
+
+def seconds(value: float | None) -> str:
+    """6.432 -> "6.4"."""
+    return NOTHING if _absent(value) else f"{value:.1f}"
+
+
 def between(low: float | None, high: float | None, form=percent) -> str:
     """The bracket of an interval, or nothing where it has no bounds."""
     return "" if _absent(low) or _absent(high) else f"[{form(low)}, {form(high)}]"
@@ -33,6 +46,8 @@ def between(low: float | None, high: float | None, form=percent) -> str:
 
 def interval(value: Interval, kind: str) -> tuple[str, str]:
     """The estimate with its unit, and its bracket: ("+20.7 points", "[18.0, 23.1]")."""
+    if kind == "correlation":
+        return signed(value.estimate), between(value.low, value.high, signed) or "too few data for an interval"
     form = points if kind == "points" else percent
     text = f"{form(value.estimate)} points" if kind == "points" else f"{form(value.estimate)} %"
     return text, between(value.low, value.high, form) or "too few data for an interval"

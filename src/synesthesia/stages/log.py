@@ -22,9 +22,11 @@ from synesthesia import tracking
 
 
 def items(params: parameters.Params, stage: str) -> list[str | None]:
-    """What a stage runs over: models, settings, or once."""
+    """What a stage runs over: models, respondents from files, settings, or once."""
     if stage == "answer":
         return list(params.models)
+    if stage == "collect":
+        return list(params.collect.respondents)
     if stage in ("distill", "examine"):
         return list(params.distill.settings)
     return [None]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from synesthesia import figures, tracking
 from synesthesia.params import Params
-from synesthesia.report import drawings, headline, metrics, page, study, tabulate
+from synesthesia.report import drawings, headline, humans, metrics, page, study, tabulate
 from synesthesia.stages import entry
 
 OUT = Path("out/report")
@@ -40,9 +40,9 @@ def record(params: Params, item: str | None) -> tracking.Record | None:
 def write(params: Params) -> None:
     """The work itself."""
     whole = study.load(params)
-    tables = tabulate.everything(whole)
+    tables = tabulate.everything(whole) | humans.everything(whole)
     found = headline.headlines(whole)
-    numbers = metrics.build(whole, found, tables["before_after"])
+    numbers = metrics.build(whole, found, tables)
     files: dict[str, bytes] = {}
     pictures = []
     for drawing in drawings.draw(whole, tables):
