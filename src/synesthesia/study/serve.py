@@ -24,7 +24,9 @@ class ServeError(ValueError):
     """The study cannot be served; the message says why and what to do."""
 
 
-def prepare(given: params.Params, url: str, folder: Path, out: Path = Path("out"), simulated: bool = False) -> database.Database:
+def prepare(
+    given: params.Params, url: str, folder: Path, out: Path = Path("out"), simulated: bool = False
+) -> database.Database:
     """Make or check the plan and make missing stimuli; the database is left open. Raises the errors of each part."""
     consent.load(given.study)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +95,7 @@ def _announce(settings: Settings, host: str, port: int, generated: bool) -> None
     print(f"The study: {row.about}")
     print(f"  participants   http://{shown}:{port}/")
     print(f"  researcher     http://{shown}:{port}/admin")
-    print(f"  password       {os.environ[PASSWORD]} (made for this start)" if generated else f"  password       that of {PASSWORD}")
+    print("  password       " + (f"{os.environ[PASSWORD]} (made for this start)" if generated else f"that of {PASSWORD}"))
     if row.simulated:
         print("  SIMULATED: this database is for simulated participants")
     study = params.load(settings.params).study

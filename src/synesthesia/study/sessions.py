@@ -85,7 +85,7 @@ class Sessions:
                 mine = connection.scalar(select(PARTICIPANT.c.id).where(PARTICIPANT.c.session == session))
                 if mine:
                     return mine
-                state = connection.scalar(select(STUDY.c.state))
+                state = connection.scalar(select(STUDY.c.state).with_for_update())  # one joins at a time
                 if state != "open":
                     raise Refused(state)
                 if external is not None and connection.scalar(
@@ -111,7 +111,7 @@ class Sessions:
 
     def _take_seat(self, connection) -> list:
         free = select(SEAT.c.number).where(~SEAT.c.taken).order_by(SEAT.c.number).limit(1)
-        number = connection.scalar(free.with_for_update(skip_locked=True))
+        number = connection.scalar(free)
         if number is None:
             return []
         connection.execute(update(SEAT).where(SEAT.c.number == number).values(taken=True))
@@ -122,9 +122,7 @@ class Sessions:
 
     def _take_left_over(self, connection) -> list:
         """Free trials that others left, up to a session's length: no clip twice, labels as even as they allow."""
-        free = connection.execute(
-            select(TRIAL).where(~TRIAL.c.taken).order_by(TRIAL.c.id).with_for_update(skip_locked=True)
-        ).all()
+        free = connection.execute(select(TRIAL).where(~TRIAL.c.taken).order_by(TRIAL.c.id)).all()
         block = self.study.trials // 3
         random = np.random.default_rng(secrets.randbits(64))
         chosen, clips, labels, conditions = [], set(), Counter(), Counter()

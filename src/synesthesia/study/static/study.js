@@ -18,7 +18,7 @@ function where(step) {
   if (step?.block === undefined) {
     text.textContent = step ? "Before we begin" : "";
     bar.value = 0;
-    if (step?.kind === "comments") { text.textContent = "Nearly done"; bar.value = 1; }
+    if (step?.kind === "comments") { text.textContent = "Nearly done"; bar.max = 1; bar.value = 1; }
     if (step?.kind === "practice") text.textContent = "Practice";
     return;
   }
