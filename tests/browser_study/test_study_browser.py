@@ -150,7 +150,7 @@ def test_a_whole_session_by_keyboard_with_a_reload_in_the_middle(served, chromiu
     page.tab.wait_for_selector(".cards")
     assert page.tab.inner_text(".comments dd") == "I listened <b>closely</b>."
     with page.tab.expect_download() as download:
-        page.tab.click("text=Download judgements.csv")
+        page.tab.click("text=Download CSV")
     lines = open(download.value.path()).read().splitlines()
     assert len(lines) == 7
     context.close()
