@@ -179,6 +179,12 @@ class Database:
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
+    def forget(self) -> None:
+        """Take what was deleted out of SQLite's write-ahead log as well, unless somebody reads just now."""
+        if self.sqlite:
+            with self._turn, self.engine.connect() as connection:
+                connection.connection.dbapi_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
@@ -209,9 +215,10 @@ def _engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection, _) -> None:
-    """WAL: readers never wait. FULL: an answer that was acknowledged outlives a power cut."""
+    """WAL: readers never wait. FULL: an answer that was acknowledged outlives a power cut. Deleted is overwritten."""
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+    wait = f"busy_timeout={BUSY_SECONDS * 1000}"
+    for pragma in (wait, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

@@ -320,7 +320,9 @@ class Sessions:
             gone = connection.execute(delete(PARTICIPANT).where(PARTICIPANT.c.id == participant)).rowcount
             if gone:
                 connection.execute(update(STUDY).values(withdrawn=STUDY.c.withdrawn + 1))
-            return bool(gone)
+        if gone:
+            self.database.forget()
+        return bool(gone)
 
     def set_state(self, state: str) -> None:
         """Open, pause (nobody new; those under way go on) or close (nobody answers any more)."""
