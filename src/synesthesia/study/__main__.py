@@ -80,13 +80,14 @@ def _serving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="server processes (default: %(default)s)")
     parser.add_argument("--https", action="store_true", help="participants come through TLS: cookies are sent over it alone")
+    parser.add_argument("--simulated", action="store_true", help="for simulated participants, in a database of their own")
     parser.set_defaults(run=_serve)
 
 
 def _serve(options: argparse.Namespace) -> None:
     given = params.load(options.params)
     serve.require_free(options.host, options.port)
-    serve.prepare(given, options.database, options.folder).close()
+    serve.prepare(given, options.database, options.folder, simulated=options.simulated).close()
     settings = Settings(os.path.abspath(options.params), options.database, str(options.folder), options.https)
     serve.serve(settings, options.host, options.port, options.workers)
 
