@@ -64,6 +64,7 @@ def test_after_withdrawing_the_files_hold_nothing_of_the_participant(site, joine
     assert b"something only I" not in raw
 
 
+@pytest.mark.slow
 def test_a_server_writes_no_address_anywhere(served):
     server = served()
     with RealPerson(server.base, "/?participant=me") as person:

@@ -237,6 +237,7 @@ def test_the_headphone_test_is_tried_twice_and_then_ends_or_goes_on_as_the_param
             assert connection.scalar(select(func.count()).select_from(TRIAL).where(TRIAL.c.taken)) == taken
 
 
+@pytest.mark.slow
 def test_a_killed_server_goes_on_with_every_answer_that_it_confirmed(served):
     server = served(workers=2)
     opened = database.Database(f"sqlite:///{server.folder}/humans/study.sqlite")

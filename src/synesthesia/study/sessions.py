@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from synesthesia.params import Study
@@ -25,6 +25,25 @@ from synesthesia.study.database import PARTICIPANT, QUESTION, SEAT, STEP, STUDY,
 from synesthesia.tables import CONDITIONS
 
 HEADPHONE_TRIES = 2
+
+# The statements of every answer, built once: building them costs more than running them.
+_ME, _NUMBER = bindparam("me"), bindparam("at")
+_MINE = (STEP.c.participant == _ME) & (STEP.c.number == _NUMBER)
+_OPEN = STEP.c.answered_at.is_(None) & STEP.c.released.is_(False)
+_FIRST_OPEN = select(func.min(STEP.c.number)).where(STEP.c.participant == _ME, _OPEN).scalar_subquery()
+_CURRENT = (
+    select(PARTICIPANT.c.state.label("own_state"), STUDY.c.state.label("study_state"), STEP)
+    .select_from(
+        PARTICIPANT.join(STUDY, STUDY.c.id == 1).outerjoin(
+            STEP, (STEP.c.participant == PARTICIPANT.c.id) & (STEP.c.number == _FIRST_OPEN)
+        )
+    )
+    .where(PARTICIPANT.c.id == _ME)
+)
+_STEP = select(STEP).where(_MINE)
+_SEEN = update(PARTICIPANT).where(PARTICIPANT.c.id == _ME).values(seen_at=bindparam("now"))
+_CHOICE = ("key", "choice", "seconds", "replays", "focus_lost", "load_failures", "answered_at")
+_FILL_CHOICE = update(STEP).where(_MINE, _OPEN).values({name: bindparam(f"new_{name}") for name in _CHOICE})
 COMMENT_LENGTH = 2000
 
 
@@ -190,17 +209,7 @@ class Sessions:
 
     @staticmethod
     def _current(connection, participant: str) -> Now:
-        first = (
-            select(func.min(STEP.c.number))
-            .where(STEP.c.participant == participant, STEP.c.answered_at.is_(None), STEP.c.released.is_(False))
-            .scalar_subquery()
-        )
-        step = (STEP.c.participant == PARTICIPANT.c.id) & (STEP.c.number == first)
-        found = connection.execute(
-            select(PARTICIPANT.c.state.label("own_state"), STUDY.c.state.label("study_state"), STEP)
-            .select_from(PARTICIPANT.join(STUDY, STUDY.c.id == 1).outerjoin(STEP, step))
-            .where(PARTICIPANT.c.id == participant)
-        ).one_or_none()
+        found = connection.execute(_CURRENT, {"me": participant}).one_or_none()
         if found is None:
             return Now("none", None)
         if found.own_state != "active":
@@ -227,11 +236,13 @@ class Sessions:
         Raises BadAnswer where the step does not allow the answer.
         """
         with self.database.write() as connection:
-            mine = (STEP.c.participant == participant) & (STEP.c.number == answer.number)
-            step = connection.execute(select(STEP).where(mine)).one_or_none()
-            if step is None:
-                raise BadAnswer(f"there is no step {answer.number}")
+            mine = {"me": participant, "at": answer.number}
+            step = connection.execute(_STEP, mine).one_or_none()
             now = self._current(connection, participant)
+            if step is None:
+                if now.state == "none":
+                    return "stale", None, now
+                raise BadAnswer(f"there is no step {answer.number}")
             if step.key == answer.key:
                 return "again" if step.answered_at is None and not step.released else "repeated", step, now
             if now.step is None or now.step.number != answer.number:
@@ -243,11 +254,15 @@ class Sessions:
                 values = {"replays": (step.replays or 0) + 1}
             elif not values.get("released"):
                 values["answered_at"] = seconds
-            connection.execute(update(PARTICIPANT).where(PARTICIPANT.c.id == participant).values(seen_at=seconds))
-            still_empty = mine & STEP.c.answered_at.is_(None) & STEP.c.released.is_(False)
-            done = connection.execute(update(STEP).where(still_empty).values(values | {"key": answer.key}))
-            if done.rowcount != 1:
-                return "stale", step, self._current(connection, participant)
+            values["key"] = answer.key
+            connection.execute(_SEEN, {"me": participant, "now": seconds})
+            if set(values) == set(_CHOICE):
+                done = connection.execute(_FILL_CHOICE, mine | {f"new_{name}": value for name, value in values.items()})
+            else:
+                done = connection.execute(update(STEP).where(_MINE, _OPEN).values(values), mine)
+            if done.rowcount != 1:  # somebody was quicker: another tab, or this very answer over a lost connection
+                key = connection.execute(_STEP, mine).one().key
+                return "repeated" if key == answer.key else "stale", step, self._current(connection, participant)
             if values.get("released"):
                 connection.execute(update(TRIAL).where(TRIAL.c.id == step.trial).values(taken=False))
             elif step.kind == "headphones" and status == "saved" and self.study.headphones == "require":

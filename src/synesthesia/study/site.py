@@ -46,6 +46,7 @@ class Site:
         self.row = database.open_study(self.database)
         self.questions = database.questions(self.database)
         self.sessions = Sessions(self.database, self.study, self.questions)
+        self._known: dict[bytes, str] = {}
         self.layout = lru_cache(4096)(self.sessions.layout)
         self.signer, self.names = Signer(self.secret), Names(self.secret)
         self.consent = consent.load(self.study)
@@ -57,6 +58,15 @@ class Site:
             "logins": Limiter(5, 60),
             "all logins": Limiter(30, 60),
         }
+
+    def who(self, session: bytes) -> str | None:
+        """The participant of a browser's session; remembered, since it never becomes another one."""
+        known = self._known.get(session)
+        if known is None and (known := self.sessions.of(session)) is not None:
+            if len(self._known) > 20_000:
+                self._known.clear()
+            self._known[session] = known
+        return known
 
     @cached_property
     def minutes(self) -> int:

@@ -177,11 +177,14 @@ def _pages(app: FastAPI, site: Site) -> None:
         return PlainTextResponse("ok")
 
     @app.get("/stimuli/{name}")
-    def stimulus(name: str) -> Response:
+    def stimulus(name: str, request: Request) -> Response:
         if not stimuli.NAME.fullmatch(name) or not (path := site.stimuli / name).is_file():
             raise HTTPException(404, "no such stimulus")
         kind = "audio/wav" if name.endswith(".wav") else "video/mp4"
-        return FileResponse(path, media_type=kind, headers={"Cache-Control": "private, max-age=86400, immutable"})
+        headers = {"Cache-Control": "private, max-age=86400, immutable"}
+        if "range" in request.headers:
+            return FileResponse(path, media_type=kind, headers=headers)
+        return Response(path.read_bytes(), media_type=kind, headers=headers)  # the page asks for all: one read, no chunks
 
 
 def _consent(site: Site, session: str) -> str:
@@ -207,7 +210,7 @@ def _interface(app: FastAPI, site: Site) -> None:
             raise Denied(401, "no session")
         if not site.limits["requests"].allows(read[0]):
             raise Denied(429, "too many", {"Retry-After": "5"})
-        participant = site.sessions.of(_hash(read[0]))
+        participant = site.who(_hash(read[0]))
         if participant is None:
             return JSONResponse({"state": "none"})
         return JSONResponse(view(site, participant, site.sessions.current(participant)))
@@ -215,12 +218,12 @@ def _interface(app: FastAPI, site: Site) -> None:
     @app.post("/api/answer")
     def answer(request: Request, body: Sent) -> Response:
         session, _ = _changing(site, request)
-        participant = site.sessions.of(_hash(session))
+        participant = site.who(_hash(session))
         if participant is None:
             raise Denied(409, "none")
         status, step, then = site.sessions.answer(participant, body.answer())
         reply = view(site, participant, then) | {"status": status}
-        if step.kind == "practice" and status in ("saved", "repeated") and not body.unplayable:
+        if step is not None and step.kind == "practice" and status in ("saved", "repeated") and not body.unplayable:
             reply["feedback"] = {"answer": site.questions[step.question_id].answer}
         return JSONResponse(reply)
 
