@@ -93,8 +93,10 @@ def run(name: str, url: str, folder: Path, given: params.Params, workers: int, o
     p50, p95, p99 = (1000 * np.quantile(outcome.seconds["answer"], q) for q in (0.5, 0.95, 0.99))
     stimulus = 1000 * np.quantile(outcome.seconds["stimulus"], 0.95)
     joined = 1000 * np.quantile(outcome.seconds["join"], 0.95)
-    print(f"{name:24s} {outcome.finished:4d} {len(outcome.seconds['answer']) / wall:9.1f} {p50:8.1f} {p95:8.1f} {p99:8.1f} "
-          f"{stimulus:12.1f} {joined:9.1f} {len(rows):8d} {lost:5d} {double:6d} {outcome.repeated:7d}", flush=True)  # fmt: skip
+    rate = len(outcome.seconds["answer"]) / wall
+    print(f"{name:24s} {outcome.finished:4d} {rate:9.1f} {p50:8.1f} {p95:8.1f} {p99:8.1f} "
+          f"{stimulus:12.1f} {joined:9.1f} {len(rows):8d} {lost:5d} {double:6d} {outcome.repeated:7d}",
+          flush=True)  # fmt: skip
     if p95 > 1000 * AIM:
         print(f"  above the aim of {1000 * AIM:.0f} ms")
     return not lost and not double and outcome.finished == options.participants
@@ -116,7 +118,9 @@ def main() -> None:
     """Measure and print; exit code 1 where an answer was lost or counted twice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--participants", type=int, default=200, help="at once (default: %(default)s)")
-    parser.add_argument("--think", type=float, default=6.0, help="seconds between clip and answer (default: %(default)s)")
+    parser.add_argument(
+        "--think", type=float, default=6.0, help="seconds between clip and answer (default: %(default)s)"
+    )
     parser.add_argument("--trials", type=int, default=9, help="a participant, of 3 blocks (default: %(default)s)")
     parser.add_argument("--postgresql", metavar="URL", help="an empty database to use; default: a server of its own")
     options = parser.parse_args()
@@ -138,13 +142,15 @@ def main() -> None:
             places.append(("PostgreSQL", lambda n: _new(server, f"simulated{n}")))
         else:
             print("PostgreSQL is left out: its programs are not installed (Debian: apt-get install postgresql)")
-        print(f"{options.participants} simulated participants, {options.think:g} s to think, {os.cpu_count()} processors; "
-              "times in ms")  # fmt: skip
+        asked = f"{options.participants} simulated participants, {options.think:g} s to think"
+        print(f"{asked}, {os.cpu_count()} processors; times in ms")
         print(f"{'':24s} {'done':>4s} {'answers/s':>9s} {'p50':>8s} {'p95':>8s} {'p99':>8s} {'stimulus p95':>12s} "
               f"{'join p95':>9s} {'trials':>8s} {'lost':>5s} {'double':>6s} {'retries':>7s}")  # fmt: skip
         for name, url in places:
             for workers in (1,) if options.postgresql and name == "PostgreSQL" else (1, 2):
-                good &= run(f"{name}, {workers} process{'es' * (workers > 1)}", url(workers), folder, given, workers, options)
+                good &= run(
+                    f"{name}, {workers} process{'es' * (workers > 1)}", url(workers), folder, given, workers, options
+                )
     sys.exit(0 if good else 1)
 
 

@@ -36,7 +36,9 @@ def make(out: Path, labels: int = 12, clips: int = 4, seconds: float = 3.0) -> P
             for index in range(clips + 2):
                 split = "analysis" if index < clips else "finetune"
                 clip_id = f"{split}{number:02d}{index:02d}_000010"
-                shard, row = writer.add(clip_id, sound(number, seconds, random), pictures(number, index, round(seconds)))
+                shard, row = writer.add(
+                    clip_id, sound(number, seconds, random), pictures(number, index, round(seconds))
+                )
                 rows.append({"clip_id": clip_id, "video_id": clip_id[:-7], "dataset": "vggsound", "split": split,
                              "labels": [label(number)], "shard": shard, "row": row})  # fmt: skip
                 others = [label(n) for n in random.permutation(labels) if n != number][:9]

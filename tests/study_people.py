@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import socket
@@ -30,6 +31,11 @@ class Person:
 
     def post(self, path: str, body: dict, **headers):
         return self.http.post(path, json=body, headers={"X-Study-Token": self.token} | headers)
+
+    def id(self, site) -> str:
+        """The participant's id in the study's database."""
+        sealed = site.signer.unseal(self.http.cookies["study_session"], "session", 3600)
+        return site.sessions.of(hashlib.sha256(sealed.partition("|")[0].encode()).digest())
 
     def join(self):
         return self.post("/api/join", {"agreed": True})
@@ -100,7 +106,9 @@ class Server:
     def start(self) -> None:
         environment = os.environ | {"SYNESTHESIA_ADMIN_PASSWORD": PASSWORD}
         self.log = open(self.folder / f"log-{self.port}", "a")  # noqa: SIM115 - closed by stop
-        self.process = subprocess.Popen(self.command, cwd=self.folder, env=environment, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(
+            self.command, cwd=self.folder, env=environment, stdout=self.log, stderr=self.log
+        )
         for _ in range(600):
             try:
                 urllib.request.urlopen(f"{self.base}/health", timeout=5).close()

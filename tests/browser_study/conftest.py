@@ -7,12 +7,13 @@ import os
 import shutil
 from pathlib import Path
 
-import little_study
 import pytest
-from study_people import PASSWORD, Person, Server
 
+import little_study
+from study_people import PASSWORD, Person, Server
 from synesthesia.study import serve, web
 from synesthesia.study.site import Settings, Site
+
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory) -> Path:
@@ -80,7 +81,9 @@ def served(prepared, tmp_path):
         folder = tmp_path / f"served{len(servers)}"
         folder.mkdir()
         for name in ("out", "humans"):
-            os.symlink(prepared / name, folder / name) if name == "out" else shutil.copytree(prepared / name, folder / name)
+            os.symlink(prepared / name, folder / name) if name == "out" else shutil.copytree(
+                prepared / name, folder / name
+            )
         (folder / "params.yaml").write_text(yaml.safe_dump(little_study.parameters(**study).model_dump()))
         for old in folder.glob("humans/study.sqlite*"):
             old.unlink()

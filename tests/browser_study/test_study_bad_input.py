@@ -4,11 +4,11 @@ import shutil
 import socket
 import sys
 
-import little_study
 import pytest
 import yaml
 from sqlalchemy import func, select
 
+import little_study
 from synesthesia.study import __main__ as command
 from synesthesia.study import database, export, materials, serve
 from synesthesia.study.database import STEP
@@ -46,7 +46,9 @@ def test_without_curated_clips_it_says_to_run_make(folder, capsys):
 
 def test_without_a_gap_table_labels_cannot_be_chosen(folder, capsys):
     (folder / "out/gap/gap.parquet").unlink()
-    assert "labels are chosen by the models' gap, but" in ends(capsys, "plan", "--database", "sqlite:///humans/b.sqlite")
+    assert "labels are chosen by the models' gap, but" in ends(
+        capsys, "plan", "--database", "sqlite:///humans/b.sqlite"
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,9 @@ def test_a_database_of_another_study_is_refused_and_left_alone(folder, capsys):
 
 def test_simulated_and_real_answers_never_share_a_database(folder):
     with pytest.raises(database.DatabaseError, match="never share a database"):
-        serve.prepare(little_study.parameters(), "sqlite:///humans/study.sqlite", folder / "humans", folder / "out", True)
+        serve.prepare(
+            little_study.parameters(), "sqlite:///humans/study.sqlite", folder / "humans", folder / "out", True
+        )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,9 @@ def test_a_database_that_cannot_be_used_is_said_so(folder, capsys, url, said):
 
 
 def test_export_of_nothing_says_how_to_begin(folder, capsys):
-    assert "holds no study: `make study` makes one" in ends(capsys, "export", "--database", "sqlite:///humans/new.sqlite")
+    assert "holds no study: `make study` makes one" in ends(
+        capsys, "export", "--database", "sqlite:///humans/new.sqlite"
+    )
 
 
 def test_a_damaged_shard_is_named(folder, capsys):

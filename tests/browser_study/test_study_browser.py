@@ -1,23 +1,26 @@
-"""The study in Debian's Chromium: a whole session by keyboard, reloads, what is heard and seen, phone and wide screens."""
+"""The study in Debian's Chromium: a session by keyboard, reloads, what is heard and seen, phone and wide screens."""
 
 import io
 import json
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import select
-from study_people import PASSWORD
 
+from study_people import PASSWORD
 from synesthesia.study import database, sessions, tones
 from synesthesia.study.database import STEP
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update",
          "--autoplay-policy=no-user-gesture-required"]  # fmt: skip
@@ -151,8 +154,7 @@ def test_a_whole_session_by_keyboard_with_a_reload_in_the_middle(served, chromiu
     assert page.tab.inner_text(".comments dd") == "I listened <b>closely</b>."
     with page.tab.expect_download() as download:
         page.tab.click("text=Download CSV")
-    lines = open(download.value.path()).read().splitlines()
-    assert len(lines) == 7
+    assert len(Path(download.value.path()).read_text().splitlines()) == 7
     context.close()
 
 
@@ -191,8 +193,9 @@ def _same_picture(page, server, row):
     page.tab.evaluate("() => { const v = document.querySelector('video'); v.pause(); v.currentTime = 0.5; }")
     page.tab.wait_for_function("() => !document.querySelector('video').seeking")
     data = page.tab.evaluate(
-        "() => { const v = document.querySelector('video'), c = document.createElement('canvas'); c.width = v.videoWidth;"
-        " c.height = v.videoHeight; c.getContext('2d').drawImage(v, 0, 0); return c.toDataURL('image/png'); }"
+        "() => { const v = document.querySelector('video'), c = document.createElement('canvas');"
+        " c.width = v.videoWidth; c.height = v.videoHeight; c.getContext('2d').drawImage(v, 0, 0);"
+        " return c.toDataURL('image/png'); }"
     )
     drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB"), float)
     asked = database.questions(page.database)[row.question_id]
@@ -233,7 +236,9 @@ def test_a_dropped_network_and_two_tabs_lose_and_double_nothing(served, chromium
     page.tab.bring_to_front()
     page.tab.wait_for_selector(OPTION)
     lost = []
-    page.tab.route("**/api/answer", lambda route: (lost.append(route.fetch()), route.abort()) if not lost else route.continue_())
+    page.tab.route(
+        "**/api/answer", lambda route: (lost.append(route.fetch()), route.abort()) if not lost else route.continue_()
+    )
     was = page.step()
     page.tab.keyboard.press("D")  # the server saves it, and the reply is lost on the way
     page.next(was)
@@ -254,7 +259,9 @@ def test_a_clip_that_does_not_load_is_tried_again_and_counted(served, chromium):
     page.begin()
     page.until("block")
     tries = []
-    page.tab.route("**/stimuli/*", lambda route: tries.append(1) or (route.abort() if len(tries) <= 2 else route.continue_()))
+    page.tab.route(
+        "**/stimuli/*", lambda route: tries.append(1) or (route.abort() if len(tries) <= 2 else route.continue_())
+    )
     page.press()
     page.tab.wait_for_selector(OPTION)
     page.press()
@@ -275,7 +282,8 @@ def test_a_trial_fits_the_screen_and_has_names_for_screen_readers(served, chromi
     last = page.tab.locator("[data-options] button").last.bounding_box()
     assert last["y"] + last["height"] <= size[1]
     assert page.tab.evaluate("document.documentElement.scrollWidth") <= size[0]
-    assert all(b["height"] >= 40 for b in map(lambda b: b.bounding_box(), page.tab.locator("[data-options] button").all()))
+    boxes = [button.bounding_box() for button in page.tab.locator("[data-options] button").all()]
+    assert all(box["height"] >= 40 for box in boxes)
     names = [button.inner_text().replace("\n", " ") for button in page.tab.locator("[data-options] button").all()]
     tree = page.tab.locator("body").aria_snapshot()
     assert all(name.split(" ", 1)[1] in tree for name in names)

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from study_people import Person
 
+from study_people import Person
 from synesthesia import tables
 from synesthesia.study import database, export, web
 

@@ -6,14 +6,14 @@ import re
 
 import pytest
 from sqlalchemy import func, select
-from study_people import PASSWORD, Person
 
+from study_people import PASSWORD, Person
 from synesthesia.study import security, web
 from synesthesia.study.database import PARTICIPANT
 
 
-@pytest.mark.parametrize("password", ["", "short", "password1234", "Synesthesia2026", "admin-admin-admin", "changeme-123456",
-                                      "aaaaaaaaaaaaaaaa", "123456789012345"])  # fmt: skip
+@pytest.mark.parametrize("password", ["", "short", "password1234", "Synesthesia2026", "admin-admin-admin",
+                                      "changeme-123456", "aaaaaaaaaaaaaaaa", "123456789012345"])  # fmt: skip
 def test_short_and_well_known_passwords_are_refused(password):
     with pytest.raises(security.SecurityError, match="SYNESTHESIA_ADMIN_PASSWORD"):
         security.check_password(password)
@@ -84,7 +84,7 @@ def test_figures_are_those_of_the_answers(site, joined, researcher):
         person.go()
     for _ in range(3):
         people[2].answer(people[2].go("trial")["step"])
-    site.sessions.withdraw(site.sessions.of(web._hash(web._read(site, _cookies(people[3]))[0])))
+    site.sessions.withdraw(people[3].id(site))
     found = progress.overview(site)
     assert (found.judged, found.trials, found.withdrawn, found.under_way) == (15, 144, 1, 3)
     assert found.states == {"finished": 2, "active": 1}
@@ -99,13 +99,6 @@ def test_figures_are_those_of_the_answers(site, joined, researcher):
         assert interval == statistics.wilson(sum(truth[r.question_id] == 3 for r in mine), len(mine))
     assert "same letter" not in found.people[0].careless
     assert "15 <small>of 144</small>" in researcher.get("/admin").text
-
-
-def _cookies(person):
-    class Request:
-        cookies = dict(person.http.cookies)
-
-    return Request
 
 
 def test_a_participant_is_deleted_on_request(site, joined, researcher):

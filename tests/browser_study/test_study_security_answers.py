@@ -2,8 +2,8 @@
 
 import pytest
 from sqlalchemy import func, select
-from study_people import Person
 
+from study_people import Person
 from synesthesia.study.database import STEP
 
 
@@ -72,7 +72,8 @@ def test_what_the_page_gets_tells_neither_the_answer_nor_the_label_nor_the_clip(
             break
         step = now["step"]
         assert set(step) <= {"number", "kind", "condition", "block", "blocks", "in_block", "total", "place",
-                             "place_in_block", "question", "replays", "stimulus", "instructed", "stimuli", "again"}  # fmt: skip
+                             "place_in_block", "question", "replays", "stimulus", "instructed", "stimuli",
+                             "again"}  # fmt: skip
         assert "analysis" not in str(step) and "finetune" not in str(step)
         person.pass_sound(step) if step["kind"] == "sound" else person.answer(step)
     assert now["state"] == "finished"

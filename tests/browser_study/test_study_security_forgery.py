@@ -2,8 +2,8 @@
 
 import pytest
 from fastapi.testclient import TestClient
-from study_people import Person
 
+from study_people import Person
 from synesthesia.study import web
 from synesthesia.study.security import Signer, same_origin
 
@@ -28,7 +28,9 @@ def test_the_token_of_another_session_is_no_good(joined, person):
     assert person.http.post("/api/withdraw", json={}, headers={"X-Study-Token": other.token}).status_code == 403
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://testserver.evil.example", "http://evil/testserver"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://testserver.evil.example", "http://evil/testserver"]
+)
 def test_a_request_that_another_page_made_is_refused(person, origin):
     assert person.post("/api/withdraw", {}, Origin=origin).status_code == 403
     assert person.now()["state"] == "active"

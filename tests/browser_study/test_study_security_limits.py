@@ -2,8 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from study_people import PASSWORD, Person
 
+from study_people import PASSWORD, Person
 from synesthesia.study import web
 from synesthesia.study.security import Limiter
 

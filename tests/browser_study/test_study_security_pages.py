@@ -1,8 +1,8 @@
 """Headers on every answer, and text of other people's making escaped on every page."""
 
 import pytest
-from study_people import PASSWORD, Person
 
+from study_people import PASSWORD, Person
 from synesthesia.study import consent, web
 
 
@@ -38,13 +38,15 @@ def test_a_comment_is_shown_to_the_researcher_as_text(site, joined):
 
 
 def test_labels_with_markup_stay_text(joined):
-    """The little study's labels are written `<i>label</i> 00 & co`: they go to the page as JSON and become text there."""
+    """The little study's labels are written `<i>label</i> 00 & co`: they are JSON, and become text on the page."""
     step = joined().go("trial")["step"]
     assert any("<i>" in option for option in step["question"]["options"])
     from synesthesia.study.site import STATIC
 
     assert "innerHTML" not in (STATIC / "screens.js").read_text()
-    assert (STATIC / "player.js").read_text().count("innerHTML = EAR") == (STATIC / "player.js").read_text().count("innerHTML")
+    assert (STATIC / "player.js").read_text().count("innerHTML = EAR") == (STATIC / "player.js").read_text().count(
+        "innerHTML"
+    )
 
 
 def test_the_consent_text_is_markdown_without_raw_html(tmp_path, make_site):
@@ -58,7 +60,11 @@ def test_the_consent_text_is_markdown_without_raw_html(tmp_path, make_site):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("Nothing.", "must say {retention}"), ("{retention}", "must say {contact}"), ("{retention} {contact} {age}", "{age} is not known")],
+    [
+        ("Nothing.", "must say {retention}"),
+        ("{retention}", "must say {contact}"),
+        ("{retention} {contact} {age}", "{age} is not known"),
+    ],
 )
 def test_a_consent_text_that_lacks_something_is_refused_by_name(tmp_path, text, said):
     import little_study

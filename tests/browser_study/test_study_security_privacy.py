@@ -4,8 +4,8 @@ import re
 
 import pytest
 from sqlalchemy import inspect
-from study_people import Person, RealPerson
 
+from study_people import Person, RealPerson
 from synesthesia.study import database, security
 
 

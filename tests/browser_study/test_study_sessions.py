@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 from sqlalchemy import func, select, update
-from study_people import Person, RealPerson
 
+from study_people import Person, RealPerson
 from synesthesia.study import database, sessions, tones, web
 from synesthesia.study.database import PARTICIPANT, STEP, STUDY, TRIAL
 
@@ -99,22 +99,17 @@ def test_a_double_click_from_many_threads_is_one_answer(make_site, either_url):
     person = Person(web.create(site))
     person.join()
     step, replies = person.go("trial")["step"], []
-    participant = site.sessions.of(web._hash(web._read(site, _request(person))[0]))
+    participant = person.id(site)
     answers = [sessions.Answer(step["number"], f"{n:08x}", choice=n, seconds=1.0) for n in range(8)]
-    threads = [threading.Thread(target=lambda a=a: replies.append(site.sessions.answer(participant, a)[0])) for a in answers]
+    threads = [
+        threading.Thread(target=lambda a=a: replies.append(site.sessions.answer(participant, a)[0])) for a in answers
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
     assert Counter(replies) == {"saved": 1, "stale": 7}
     assert len(finished(site)) == 1
-
-
-def _request(person):
-    class Request:
-        cookies = dict(person.http.cookies)
-
-    return Request
 
 
 def test_a_crowd_that_joins_at_once_shares_no_trial_and_the_late_find_it_full(make_site, either_url):

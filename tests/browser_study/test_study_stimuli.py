@@ -7,8 +7,8 @@ import shutil
 import av
 import numpy as np
 import pytest
-from little_study import RATE
 
+from little_study import RATE
 from synesthesia.store import Store, StoreError
 from synesthesia.study import stimuli
 from synesthesia.tables import CONDITIONS

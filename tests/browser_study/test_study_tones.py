@@ -53,7 +53,7 @@ def test_the_pitch_is_in_the_interval_that_is_right_and_the_others_are_the_same_
 
 def test_each_interval_is_right_twice_and_guessing_passes_once_in_729():
     assert sorted(tones.TARGETS) == [0, 0, 1, 1, 2, 2]
-    assert (1 / 3) ** tones.PASS == pytest.approx(1 / 729)
+    assert pytest.approx(1 / 729) == (1 / 3) ** tones.PASS
 
 
 @pytest.mark.parametrize("count", [3, 4, 5])

@@ -76,11 +76,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serving(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine alone)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine alone)"
+    )
     parser.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="server processes (default: %(default)s)")
-    parser.add_argument("--https", action="store_true", help="participants come through TLS: cookies are sent over it alone")
-    parser.add_argument("--simulated", action="store_true", help="for simulated participants, in a database of their own")
+    parser.add_argument(
+        "--https", action="store_true", help="participants come through TLS: cookies are sent over it alone"
+    )
+    parser.add_argument(
+        "--simulated", action="store_true", help="for simulated participants, in a database of their own"
+    )
     parser.set_defaults(run=_serve)
 
 

@@ -41,7 +41,9 @@ def add(app: FastAPI, site: Site) -> None:
         fields = await form(request)
         origin = same_origin(request.headers.get("origin"), request.headers.get("host"))
         if not origin or not site.signer.genuine(fields.get("token"), f"admin {session}"):
-            return _message(site, "Not done", "This form has expired or came from another page. Go back, reload, again.", 403)
+            return _message(
+                site, "Not done", "This form has expired or came from another page. Go back, reload, again.", 403
+            )
         return fields
 
     def set_cookie(response: Response, session: str) -> Response:

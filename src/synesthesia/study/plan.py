@@ -67,7 +67,7 @@ def make(clips: Mapping[str, Sequence[str]], *, judgements: int, trials: int, se
     if per_label < most:
         raise PlanError(
             f"study.trials: {trials} a participant over {len(labels)} labels meet each label up to {most} times, but a "
-            f"label has only {per_label} clips and nobody may meet a clip twice: lower study.trials, or take more labels"
+            f"label has only {per_label} clips and nobody may meet a clip twice: lower study.trials, or add labels"
         )
     random = np.random.default_rng([seed, 0x5EED])
     for _ in range(TRIES):
@@ -76,7 +76,7 @@ def make(clips: Mapping[str, Sequence[str]], *, judgements: int, trials: int, se
         if chosen is not None:
             return _in_order(dealt, chosen, random)
     raise PlanError(
-        f"{len(labels)} labels of {per_label} clips, {judgements} judgements and {trials} trials a participant: no plan "
+        f"{len(labels)} labels of {per_label} clips, {judgements} judgements, {trials} trials a participant: no plan "
         f"was found in {TRIES} tries in which nobody meets a clip twice: lower study.trials, or take more clips a label"
     )
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for a test or a benchmark: made in a temporary folder, gone afterwards; no network, a socket alone."""
+"""A PostgreSQL server for a test or a benchmark: in a temporary folder, on a socket, gone afterwards."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def load_secret(path: Path) -> bytes:
     except FileExistsError:
         secret = path.read_bytes().strip()
         if len(secret) < SECRET_BYTES:
-            raise SecurityError(f"{path} is too short for a secret: put the old file back, or remove it to have a new one "
+            raise SecurityError(f"{path} is too short for a secret: put the old one back, or remove it to have one "
                                 "made (running sessions then end, and stimuli are made again)") from None  # fmt: skip
         return secret
     with os.fdopen(handle, "wb") as file:
@@ -70,8 +70,8 @@ def check_password(password: str) -> str:
     for word in COMMON:
         bare = bare.replace(word, "")
     if len(password) < SHORTEST_PASSWORD:
-        raise SecurityError(f"SYNESTHESIA_ADMIN_PASSWORD has {len(password)} characters, at least {SHORTEST_PASSWORD} are "
-                            "needed; leave it unset to have one made and printed")  # fmt: skip
+        raise SecurityError(f"SYNESTHESIA_ADMIN_PASSWORD has {len(password)} characters, {SHORTEST_PASSWORD} "
+                            "are needed; leave it unset to have one made and printed")  # fmt: skip
     if len(set(bare.strip("0123456789!?.-_ "))) < 4:
         raise SecurityError("SYNESTHESIA_ADMIN_PASSWORD is one that everybody tries first: choose another, or leave it "
                             "unset to have one made and printed")  # fmt: skip
@@ -113,7 +113,7 @@ class Signer:
         return hmac.compare_digest((token or "").encode(), self.token(session).encode())
 
     def keyed(self, purpose: str, value: str) -> bytes:
-        """HMAC-SHA256, 32 bytes: the same value always gives the same, and nobody without the secret can tell from what."""
+        """HMAC-SHA256, 32 bytes: the same for the same value, and without the secret nobody can tell of what."""
         return hmac.new(self._secret, f"{purpose}\0{value}".encode(), hashlib.sha256).digest()
 
 

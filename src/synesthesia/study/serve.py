@@ -40,7 +40,9 @@ def prepare(
             kind = "simulated participants" if row.simulated else "a real study"
             raise database.DatabaseError(f"{url} holds {kind}: simulated and real answers never share a database")
         names, questions = stimuli.Names(secret), database.questions(opened).values()
-        stimuli.make(folder / "stimuli", names, Store(out / "curate/store"), questions, given.study.sound, given.study.seed)
+        stimuli.make(
+            folder / "stimuli", names, Store(out / "curate/store"), questions, given.study.sound, given.study.seed
+        )
     except BaseException:
         opened.close()
         raise
@@ -84,7 +86,8 @@ def serve(settings: Settings, host: str, port: int, workers: int, announce: bool
     if announce:
         _announce(settings, host, port, generated)
     uvicorn.run("synesthesia.study.serve:app", factory=True, host=host, port=port, workers=workers, access_log=False,
-                log_level="warning", server_header=False, timeout_keep_alive=65, timeout_graceful_shutdown=10)  # fmt: skip
+                log_level="warning", server_header=False, timeout_keep_alive=65,
+                timeout_graceful_shutdown=10)  # fmt: skip
 
 
 def _announce(settings: Settings, host: str, port: int, generated: bool) -> None:
@@ -95,13 +98,17 @@ def _announce(settings: Settings, host: str, port: int, generated: bool) -> None
     print(f"The study: {row.about}")
     print(f"  participants   http://{shown}:{port}/")
     print(f"  researcher     http://{shown}:{port}/admin")
-    print("  password       " + (f"{os.environ[PASSWORD]} (made for this start)" if generated else f"that of {PASSWORD}"))
+    print(
+        "  password       " + (f"{os.environ[PASSWORD]} (made for this start)" if generated else f"that of {PASSWORD}")
+    )
     if row.simulated:
         print("  SIMULATED: this database is for simulated participants")
     study = params.load(settings.params).study
     if not consent.load(study).ready:
         print(f"  before you invite anybody: say in study.contact who you are ({settings.params})")
     if host not in LOOPBACK and not settings.https:
-        print("  open to the network without TLS: put a reverse proxy in front and add --https, see docs/human-study.md")
+        print(
+            "  open to the network without TLS: put a reverse proxy in front and add --https, see docs/human-study.md"
+        )
     print("Stop with Ctrl+C; start again with the same command, and everybody goes on where they were.")
     sys.stdout.flush()

@@ -290,7 +290,9 @@ class Sessions:
             return {"said": json.dumps(said)}
         if answer.unplayable:
             return {"released": True, "load_failures": answer.load_failures} if step.kind == "trial" else {}
-        options = json.loads(step.detail)["options"] if step.kind == "check" else self.questions[step.question_id].options
+        options = (
+            json.loads(step.detail)["options"] if step.kind == "check" else self.questions[step.question_id].options
+        )
         if answer.choice is None or not 0 <= answer.choice < len(options):
             raise BadAnswer(f"choice must be one of 0 to {len(options) - 1}")
         if answer.replays > self.study.replays:
@@ -374,5 +376,3 @@ def failed_checks(connection) -> Counter:
         )
     ).all()
     return Counter(r.participant for r in rows if r.choice != json.loads(r.detail)["answer"])
-
-

@@ -120,7 +120,10 @@ def _answer(step: dict, chance: random.Random) -> dict:
     if step["kind"] == "check":
         return {"choice": "ABCDEFGHIJ".index(step["instructed"][0]), "seconds": 3.0}
     if step["kind"] in ("trial", "practice"):
-        return {"choice": chance.randrange(len(step["question"]["options"])), "seconds": round(chance.uniform(2, 12), 3)}
+        return {
+            "choice": chance.randrange(len(step["question"]["options"])),
+            "seconds": round(chance.uniform(2, 12), 3),
+        }
     return {"comment": "simulated"} if step["kind"] == "comments" else {}
 
 

@@ -72,7 +72,9 @@ def make(folder: Path, names: Names, store: Store, questions: Iterable[Asked], s
     folder.mkdir(parents=True, exist_ok=True)
     there = {entry.name for entry in os.scandir(folder)}
     made = _own_sounds(folder, names, there, sound, seed)
-    todo = [(q, missing) for q in questions if (missing := [c for c in _wanted(q) if names.of(q.clip_id, c) not in there])]
+    todo = [
+        (q, missing) for q in questions if (missing := [c for c in _wanted(q) if names.of(q.clip_id, c) not in there])
+    ]
     if not todo:
         return made
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # libx264 works outside the interpreter's lock
@@ -130,7 +132,12 @@ def video(frames: np.ndarray, samples: np.ndarray | None = None, sound: str = "f
         stream = out.add_stream("libx264", rate=1, options=X264)
         stream.width, stream.height, stream.pix_fmt, stream.time_base = width, height, "yuv420p", Fraction(1, 1)
         context = stream.codec_context
-        context.color_range, context.colorspace, context.color_primaries, context.color_trc = LIMITED, BT709, BT709, BT709
+        context.color_range, context.colorspace, context.color_primaries, context.color_trc = (
+            LIMITED,
+            BT709,
+            BT709,
+            BT709,
+        )
         context.thread_count = 1
         track = None
         if samples is not None:
@@ -174,4 +181,3 @@ def _write(path: Path, data: bytes) -> None:
         raise
     finally:
         beside.unlink(missing_ok=True)
-

@@ -1,9 +1,9 @@
 """The participant's side: consent, one page that shows the current step, and a small JSON interface behind it.
 
-The page asks `GET /api/now` what to show and sends `POST /api/answer`; the reply to an answer is what to show next, so a
-trial is one request, one stimulus and one short transaction. An answer carries a key of the browser's making: sent again
-after a lost reply it is recognised, and counted once. A database that cannot write just now (a full disk) is 503, and the
-page keeps the answer and tries again.
+The page asks `GET /api/now` what to show and sends `POST /api/answer`; the reply to an answer is what to show next, so
+a trial is one request, one stimulus and one short transaction. An answer carries a key of the browser's making: sent
+again after a lost reply it is recognised, and counted once. A database that cannot write just now (a full disk) is
+503, and the page keeps the answer and tries again.
 """
 
 from __future__ import annotations
@@ -184,7 +184,9 @@ def _pages(app: FastAPI, site: Site) -> None:
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
         if "range" in request.headers:
             return FileResponse(path, media_type=kind, headers=headers)
-        return Response(path.read_bytes(), media_type=kind, headers=headers)  # the page asks for all: one read, no chunks
+        return Response(
+            path.read_bytes(), media_type=kind, headers=headers
+        )  # the page asks for all: one read, no chunks
 
 
 def _consent(site: Site, session: str) -> str:
