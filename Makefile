@@ -8,21 +8,23 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 DVC    := $(PY) -m dvc
 PORT   ?= 5000
+STUDY_PORT ?= 8000
 BASE   ?= origin/main
 READY  := $(VENV)/.ready
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.DEFAULT_GOAL := study
+.DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: study install size check test test-ray lint repro again log ui dry bounds compare bench pretrain lock clean help
+.PHONY: all study humans install size check test test-ray lint repro again log ui dry bounds compare bench bench-gpu rehearse \
+        pretrain lock clean help
 
-study: repro ## the whole study: install, data, every stage that has to run, MLflow (the default)
+all: repro ## the whole study: install, data, every stage that has to run, MLflow (the default)
 	@echo "The report: out/report/index.html    Runs and models: make ui"
 
 install: $(READY) ## .venv with the locked packages and this one
@@ -74,6 +76,9 @@ again: check data ## every stage once more, by force; fails where any out change
 
 log: install ## enter into MLflow what is under out/ and not there yet
 	@$(PY) -m synesthesia.stages.log
+
+study: install ## the browser study for humans on 127.0.0.1 (STUDY_PORT=8000), see docs/human-study.md
+	@$(PY) -m synesthesia.study serve --port $(STUDY_PORT)
 
 ui: install ## MLflow's pages on 127.0.0.1 (PORT=5000)
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port $(PORT)

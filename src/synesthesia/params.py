@@ -207,6 +207,52 @@ class Report(Block):
     bounds: dict[str, float]
 
 
+class Careless(Block):
+    """When a participant counts as careless: any one of the rules is enough. The paper states none."""
+
+    failed_checks: Count
+    fast_seconds: Positive
+    fast_share: Share
+    same_letter_in_a_row: Annotated[int, Field(ge=2)]
+
+
+class Study(Block):
+    """The browser study for humans (section 3.2; what the paper leaves open is said in params.yaml)."""
+
+    seed: Seed
+    split: Literal["analysis", "test"]
+    labels: Annotated[list[str], Field(min_length=1)] | None
+    labels_a_regime: Count
+    clips_a_label: Count | None
+    judgements: Count
+    trials: Annotated[int, Field(ge=3, le=300)]
+    practice: Annotated[int, Field(ge=0, le=12)]
+    attention_checks: Annotated[int, Field(ge=0, le=6)]
+    replays: Annotated[int, Field(ge=0, le=20)]
+    headphones: Literal["off", "ask", "require"]
+    sound: Literal["flac", "aac"]
+    late_after_hours: Positive
+    consent: str
+    contact: str
+    retention: str
+    completion_code: str | None
+    completion_link: str | None
+    requests_a_minute: Count
+    joins_an_hour: Count
+    careless: Careless
+    slow_median_seconds: Positive
+
+    @model_validator(mode="after")
+    def _three_equal_blocks(self):
+        if self.trials % 3:
+            raise ValueError(f"trials: {self.trials} cannot be three blocks of equal length, one a condition")
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels: one of them is named twice")
+        if self.completion_link is not None and not self.completion_link.startswith("https://"):
+            raise ValueError("completion_link: must begin with https://")
+        return self
+
+
 class Params(Block):
     """All of `params.yaml`."""
 
@@ -222,6 +268,7 @@ class Params(Block):
     route: Route
     distill: Distill
     report: Report
+    study: Study
 
     def respondent(self, name: str) -> Model | Elsewhere:
         """The entry of a respondent who is no distilled student; KeyError where there is none."""

@@ -1,0 +1,92 @@
+// The participant's session: show the current step, send what was answered, show what the server says is next.
+
+import { Gone, memory, request, resume, send } from "./net.js";
+import { feedback, screens, show } from "./screens.js";
+
+const ENDS = {
+  late: ["Your session has ended", "There was no answer for too long, so the clips that were left have gone to somebody else. Thank you for those you judged."],
+  screened: ["Thank you for your interest", "This study needs headphones, and the headphone check was not passed. Nothing more is needed from you."],
+  closed: ["The study is closed", "It takes no more answers. Those you have given are saved. Thank you!"],
+  none: ["You are not in this study", "You may have withdrawn, or your answers were deleted on request."],
+};
+
+const meta = (name) => Number(document.querySelector(`meta[name="study-${name}"]`).content);
+
+function where(step) {
+  const text = document.getElementById("where");
+  const bar = document.getElementById("progress");
+  if (step?.block === undefined) {
+    text.textContent = step ? "Before we begin" : "";
+    bar.value = 0;
+    if (step?.kind === "comments") { text.textContent = "Nearly done"; bar.max = 1; bar.value = 1; }
+    if (step?.kind === "practice") text.textContent = "Practice";
+    return;
+  }
+  const left = Math.max(1, Math.round(((step.total - step.place) * meta("minutes")) / meta("trials")));
+  const clip = step.kind === "trial" ? `clip ${step.place_in_block + 1} of ${step.in_block} · ` : "";
+  text.textContent = `Part ${step.block + 1} of ${step.blocks} · ${clip}about ${left} ${left === 1 ? "minute" : "minutes"} left`;
+  bar.max = step.total;
+  bar.value = step.place;
+}
+
+function end(now) {
+  where(null);
+  document.getElementById("progress").value = now.state === "finished" ? 1 : 0;
+  if (now.state === "finished") {
+    document.getElementById("progress").max = 1;
+    show("finished", (find) => {
+      find("code").textContent = now.code;
+      if (now.link) {
+        find("link").hidden = false;
+        find("link").firstElementChild.href = now.link;
+      }
+    });
+    return;
+  }
+  const [title, text] = ENDS[now.state] ?? ["Something went wrong", "Please reload the page. Nothing is lost."];
+  document.getElementById("withdraw").hidden = now.state === "none";
+  show("message", (find) => {
+    find("title").textContent = title;
+    find("text").textContent = text;
+  });
+}
+
+async function run() {
+  let now = (await resume()) ?? (await request("/api/now"));
+  while (now.state === "active") {
+    const step = now.step;
+    where(step);
+    document.body.dataset.step = `${step.number} ${step.kind}`;
+    const answer = await screens[step.kind](step, now.status === "again");
+    now = await send(step.number, answer);
+    if (now.feedback && step.kind === "practice") await feedback(step, answer.choice, now.feedback.answer);
+    document.getElementById("status").textContent = now.status === "stale" ? "That clip was answered in another tab. Here is where you are." : "";
+  }
+  document.body.dataset.step = now.state;
+  end(now);
+}
+
+document.getElementById("withdraw").addEventListener("click", () => document.getElementById("sure").showModal());
+document.getElementById("sure").addEventListener("close", async (event) => {
+  const dialog = event.target;
+  if (dialog.returnValue !== "yes") return;
+  await request("/api/withdraw", {});
+  memory.drop("study-pending");
+  document.body.dataset.step = "withdrawn";
+  where(null);
+  document.getElementById("withdraw").hidden = true;
+  show("message", (find) => {
+    find("title").textContent = "You have withdrawn";
+    find("text").textContent = "Everything we kept of you has been deleted. Thank you for your interest.";
+  });
+});
+
+run().catch((error) => {
+  const session = error instanceof Gone && (error.status === 401 || error.status === 403);
+  show("message", (find) => {
+    find("title").textContent = session ? "Your session has ended" : "Something went wrong";
+    find("text").textContent = session
+      ? "The browser no longer has this study's cookie. Open the study's link again, with the browser in which you began."
+      : "Please reload the page. Nothing is lost.";
+  });
+});

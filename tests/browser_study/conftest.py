@@ -1,0 +1,132 @@
+"""A little study that was prepared once, and participants who go through it without a browser."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import little_study
+from study_people import PASSWORD, Person, Server
+from synesthesia.study import serve, web
+from synesthesia.study.site import Settings, Site
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """A folder with out/, params.yaml and humans/ (secret and stimuli); its database has the plan and nobody in it."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("little")
+    little_study.make(folder / "out")
+    given = little_study.parameters()
+    url = f"sqlite:///{folder}/humans/study.sqlite"
+    serve.prepare(given, url, folder / "humans", folder / "out").close()
+    (folder / "params.yaml").write_text(yaml.safe_dump(given.model_dump()))
+    return folder
+
+
+@pytest.fixture
+def make_site(prepared, tmp_path):
+    """Sites of fresh databases: `make_site(trials=6, ...)`; the same database again with `url`."""
+    sites, numbers = [], itertools.count()
+
+    def make(url: str | None = None, simulated: bool = False, **changes) -> Site:
+        given = little_study.parameters(**changes)
+        if url is None:
+            url = f"sqlite:///{tmp_path}/{next(numbers)}.sqlite"
+        serve.prepare(given, url, prepared / "humans", prepared / "out", simulated).close()
+        settings = Settings(str(prepared / "params.yaml"), url, str(prepared / "humans"))
+        secret = (prepared / "humans/secret").read_bytes()
+        site = Site(settings, given.study, secret, PASSWORD)
+        sites.append(site)
+        return site
+
+    yield make
+    for site in sites:
+        site.database.close()
+
+
+@pytest.fixture
+def site(make_site):
+    return make_site()
+
+
+@pytest.fixture
+def joined(site):
+    """`joined()` is a new participant of `site`; `joined.app` the application."""
+    app = web.create(site)
+
+    def join(link: str = "/") -> Person:
+        person = Person(app, link)
+        reply = person.join()
+        assert reply.status_code == 200, reply.text
+        return person
+
+    join.app = app
+    return join
+
+
+@pytest.fixture
+def served(prepared, tmp_path):
+    """Servers over copies of the prepared study; stopped at the end."""
+    servers = []
+
+    def start(workers: int = 1, **study) -> Server:
+        import yaml
+
+        folder = tmp_path / f"served{len(servers)}"
+        folder.mkdir()
+        for name in ("out", "humans"):
+            os.symlink(prepared / name, folder / name) if name == "out" else shutil.copytree(
+                prepared / name, folder / name
+            )
+        (folder / "params.yaml").write_text(yaml.safe_dump(little_study.parameters(**study).model_dump()))
+        for old in folder.glob("humans/study.sqlite*"):
+            old.unlink()
+        server = Server(folder, "sqlite:///humans/study.sqlite", workers)
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_url(request, tmp_path):
+    """A database's URL, on SQLite and on PostgreSQL where its programs are installed."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/either.sqlite"
+    return request.getfixturevalue("postgresql_url")
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory):
+    """A PostgreSQL server of these tests' own, on a socket in a temporary folder."""
+    from synesthesia.study import postgres
+
+    if postgres.programs() is None:
+        pytest.skip("PostgreSQL's programs are not installed (Debian: apt-get install postgresql)")
+    with postgres.temporary_server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(postgresql):
+    """An empty database on it."""
+    import uuid
+
+    from sqlalchemy import create_engine
+    from sqlalchemy.engine import make_url
+
+    name = f"study_{uuid.uuid4().hex[:12]}"
+    engine = create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return make_url(postgresql).set(database=name).render_as_string(hide_password=False)

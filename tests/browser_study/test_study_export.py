@@ -1,0 +1,85 @@
+"""The export's contract: its columns, what is in it and what never is."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from study_people import Person
+from synesthesia import tables
+from synesthesia.study import database, export, web
+
+HEADER = "question_id,participant,condition,choice,seconds,replays,focus_lost,load_failures,order,careless"
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_header_is_exactly_the_agreed_one_even_without_answers(site, tmp_path):
+    path, count = export.write(site.database, site.study, tmp_path)
+    assert (path.name, count) == ("judgements.csv", 0)
+    assert path.read_text() == HEADER + "\n"
+
+
+def test_finished_trials_alone_come_out_with_their_questions(site, joined, prepared, tmp_path):
+    done, halfway, gone = joined(), joined(), joined()
+    done.go()
+    halfway.answer(halfway.go("trial")["step"], choice=7, replays=1, focus_lost=2, load_failures=3, seconds=1.23456)
+    gone.go()
+    gone.post("/api/withdraw", {})
+    path, count = export.write(site.database, site.study, tmp_path)
+    rows = read(path)
+    assert count == len(rows) == 7
+    questions = set(tables.read(prepared / "out/ask/questions.parquet", tables.QUESTION)["question_id"].to_pylist())
+    assert {r["question_id"] for r in rows} <= questions
+    assert {r["condition"] for r in rows} <= set(tables.CONDITIONS)
+    one = next(r for r in rows if r["choice"] == "7")
+    assert [one[k] for k in HEADER.split(",")[4:]] == ["1.235", "1", "2", "3", "0", "false"]
+    other = [r for r in rows if r["participant"] != one["participant"]]
+    assert [r["order"] for r in other] == [str(n) for n in range(6)]
+    assert len({(r["question_id"], r["condition"]) for r in rows}) == 7
+
+
+def test_careless_is_marked_on_all_answers_of_a_participant_and_takes_none_away(site, joined, tmp_path):
+    careless = joined()
+    now = careless.go("check")
+    letter = "ABCDEFGHIJ".index(now["step"]["instructed"][0])
+    careless.answer(now["step"], choice=(letter + 1) % 10)
+    careless.go()
+    joined().go()
+    rows = read(export.write(site.database, site.study, tmp_path)[0])
+    marks = {}
+    for row in rows:
+        marks.setdefault(row["participant"], set()).add(row["careless"])
+    assert len(rows) == 12 and sorted(map(sorted, marks.values())) == [["false"], ["true"]]
+
+
+def test_simulated_answers_come_out_only_on_request_and_under_their_own_name(make_site, tmp_path):
+    site = make_site(simulated=True)
+    person = Person(web.create(site))
+    assert "Simulated" in person.http.get("/").text
+    person.join()
+    person.go()
+    with pytest.raises(database.DatabaseError, match="simulated"):
+        export.write(site.database, site.study, tmp_path)
+    path, count = export.write(site.database, site.study, tmp_path, simulated=True)
+    assert (path.name, count) == ("simulated-judgements.csv", 6)
+    assert not (tmp_path / "judgements.csv").exists()
+
+
+def test_a_real_study_cannot_be_exported_as_simulated(site, tmp_path):
+    with pytest.raises(database.DatabaseError, match="real study"):
+        export.write(site.database, site.study, tmp_path, simulated=True)
+
+
+def test_the_command_writes_the_file_and_says_how_many(site, joined, prepared, tmp_path):
+    joined().go()
+    command = [sys.executable, "-m", "synesthesia.study", "export", "--params", str(prepared / "params.yaml"),
+               "--database", site.settings.database, "--folder", str(tmp_path / "humans")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"6 judgements in {tmp_path}/humans/judgements.csv\n"
+    assert len(read(tmp_path / "humans/judgements.csv")) == 6

@@ -1,0 +1,82 @@
+"""Headers on every answer, and text of other people's making escaped on every page."""
+
+import pytest
+
+from study_people import PASSWORD, Person
+from synesthesia.study import consent, web
+
+
+@pytest.mark.parametrize("path", ["/", "/study", "/api/now", "/admin", "/static/study.js", "/nowhere", "/stimuli/x"])
+def test_every_answer_has_the_headers(site, joined, path):
+    reply = joined().http.get(path)
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["x-frame-options"] == "DENY"
+    assert reply.headers["referrer-policy"] == "same-origin"
+    assert reply.headers["cache-control"] == ("no-cache" if path.startswith("/static") else "no-store")
+    assert "server" not in reply.headers
+
+
+def test_pages_hold_no_script_style_or_handler_of_their_own(site, joined):
+    person = joined()
+    http = person.http
+    http.post("/admin/login", data={"password": PASSWORD})
+    for path in ("/study", "/admin"):
+        page = http.get(path).text
+        assert "<script>" not in page and "style=" not in page and "<style" not in page
+        assert not any(f" on{event}=" in page for event in ("click", "load", "submit", "error"))
+
+
+def test_a_comment_is_shown_to_the_researcher_as_text(site, joined):
+    person = joined()
+    step = person.go("comments")["step"]
+    person.answer(step, comment="<script>alert(1)</script>\n\"'&")
+    person.http.post("/admin/login", data={"password": PASSWORD})
+    page = person.http.get("/admin").text
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_labels_with_markup_stay_text(joined):
+    """The little study's labels are written `<i>label</i> 00 & co`: they are JSON, and become text on the page."""
+    step = joined().go("trial")["step"]
+    assert any("<i>" in option for option in step["question"]["options"])
+    from synesthesia.study.site import STATIC
+
+    assert "innerHTML" not in (STATIC / "screens.js").read_text()
+    assert (STATIC / "player.js").read_text().count("innerHTML = EAR") == (STATIC / "player.js").read_text().count(
+        "innerHTML"
+    )
+
+
+def test_the_consent_text_is_markdown_without_raw_html(tmp_path, make_site):
+    text = tmp_path / "consent.md"
+    text.write_text("## Why\n<script>alert(1)</script> **bold** [x](javascript:alert(1)) {retention} {contact}")
+    site = make_site(consent=str(text), retention="Kept <b>long</b>.")
+    page = Person(web.create(site)).http.get("/").text
+    assert "<script>alert" not in page and "<strong>bold</strong>" in page and "Kept &lt;b&gt;long" in page
+    assert 'href="javascript' not in page
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Nothing.", "must say {retention}"),
+        ("{retention}", "must say {contact}"),
+        ("{retention} {contact} {age}", "{age} is not known"),
+    ],
+)
+def test_a_consent_text_that_lacks_something_is_refused_by_name(tmp_path, text, said):
+    import little_study
+
+    path = tmp_path / "consent.md"
+    path.write_text(text)
+    with pytest.raises(consent.ConsentError) as error:
+        consent.load(little_study.parameters(consent=str(path)).study)
+    assert said in str(error.value)
+
+
+def test_the_link_is_never_in_an_address_with_an_id(joined):
+    person = Person(joined.app, "/?PROLIFIC_PID=<script>alert(1)</script>")
+    page = person.http.get("/")
+    assert "alert(1)" not in page.text and page.url.query == b""
