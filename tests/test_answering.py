@@ -96,13 +96,19 @@ def test_no_questions_no_answers():
 
 
 def saying(texts):
-    """A model that says these texts, in the questions' order."""
+    """A model that says these texts, in the order in which it is asked; see `unsorted`."""
     model, left = fresh("qwen2_vl"), iter(texts)
     model.said = lambda logits: [next(left) for _ in logits]
     return model
 
 
-def test_read_as_text_what_is_no_letter_is_null_and_never_a_guess():
+@pytest.fixture
+def unsorted(monkeypatch):
+    """Questions are asked as they stand, not by their length."""
+    monkeypatch.setattr(answering.Questions, "_length", lambda *_: 0)
+
+
+def test_read_as_text_what_is_no_letter_is_null_and_never_a_guess(unsorted):
     texts = ["A", " B", "c", "J", "cat purring", "owl", "", "the", "B.", "Z", "<|im_end|>", "1"]
     found = answered("t", model=saying(texts), read="text")
     options = study(CLIPS)[1]["options"].to_pylist()
@@ -119,7 +125,7 @@ def test_read_by_letter_logits_the_same_answers_have_a_choice():
     assert set(found["text"].to_pylist()) == {"nonsense"}
 
 
-def test_unparseable_answers_are_counted_and_wrong(folder):
+def test_unparseable_answers_are_counted_and_wrong(folder, unsorted):
     from synesthesia.stages import accuracies
 
     asked = study(CLIPS)[1]
