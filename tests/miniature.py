@@ -63,7 +63,8 @@ def checkpoint(family: str) -> Path:
     name, folder = FAMILIES[family], home() / family
     torch.manual_seed(7)
     if family in SCALED:
-        scaled = random_weights.build(name, precision="float32", scale=random_weights.Scale(vocabulary=False), seed=7)
+        scale = random_weights.Scale(vocabulary=False, window=10)
+        scaled = random_weights.build(name, precision="float32", scale=scale, seed=7)
         widen(scaled.model)
         random_weights.save(scaled, folder)
         return folder

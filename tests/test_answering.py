@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from miniature import ROOT, checkpoint, fresh, loaded, study
-from synesthesia import answering, tables
+from synesthesia import answering, partial, tables
 from synesthesia import questions as wording
 from synesthesia.store import Store
 
@@ -189,22 +189,22 @@ def test_a_process_killed_at_random_moments_ends_with_the_same_bytes():
 
 def test_a_fingerprint_follows_content_and_not_place(folder):
     weights = shutil.copytree(checkpoint("qwen2_vl"), folder / "weights")
-    here = answering.fingerprint(["q1"], "tiny", weights)
-    assert here == answering.fingerprint(["q1"], "tiny", Path(checkpoint("qwen2_vl")))
+    here = partial.fingerprint(["q1"], "tiny", weights)
+    assert here == partial.fingerprint(["q1"], "tiny", Path(checkpoint("qwen2_vl")))
     assert len(here) == 20
     others = {
         here,
-        answering.fingerprint(["q2"], "tiny", weights),
-        answering.fingerprint(["q1"], "other", weights),
-        answering.fingerprint(["q1"], "tiny", weights, 1),
-        answering.fingerprint(["q1"], "tiny", weights / "model.safetensors"),
+        partial.fingerprint(["q2"], "tiny", weights),
+        partial.fingerprint(["q1"], "other", weights),
+        partial.fingerprint(["q1"], "tiny", weights, 1),
+        partial.fingerprint(["q1"], "tiny", weights / "model.safetensors"),
     }
     data = bytearray((weights / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (weights / "model.safetensors").write_bytes(data)
-    others.add(answering.fingerprint(["q1"], "tiny", weights))
+    others.add(partial.fingerprint(["q1"], "tiny", weights))
     (weights / "config.json").rename(weights / "configuration.json")
-    others.add(answering.fingerprint(["q1"], "tiny", weights))
+    others.add(partial.fingerprint(["q1"], "tiny", weights))
     assert len(others) == 7
 
 

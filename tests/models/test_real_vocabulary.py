@@ -1,4 +1,4 @@
-"""Qwen's real vocabulary, from the PyPI package `dashscope`, downloaded for this test; skipped where it cannot be."""
+"""Qwen's real vocabulary, from the PyPI package `dashscope`, downloaded for this test alone; else skipped."""
 
 import base64
 import subprocess

@@ -73,6 +73,7 @@ OMNI_NAMES = {
 class Scale:
     """A smaller model of the same shape: `layers` in each part, `heads` heads of `head` numbers, Qwen's vocabulary.
 
+    `window` seconds of sound, where given, instead of the encoder's own 30 (Audio Flamingo 3 computes all of them);
     `vocabulary` None keeps the real number of tokens; False closes the gap between the learnt and the special ones.
     """
 
@@ -80,6 +81,7 @@ class Scale:
     heads: int = 2
     head: int = 32
     vocabulary: bool | None = None
+    window: int | None = None
 
 
 def family(name: str) -> type[LanguageModel]:
@@ -125,12 +127,13 @@ def tokenizer(name: str, texts: Iterable[str] | None = None, scale: Scale | None
     return made
 
 
-def processor(name: str, words: Qwen2Tokenizer):
+def processor(name: str, words: Qwen2Tokenizer, scale: Scale | None = None):
     """The family's processor with the configuration's own features, pixel limits and chat template, and `words`."""
     kind = family(name).processor_class
     given = json.loads((FOLDER / name / "preprocessor_config.json").read_text())
     parts: dict = {"tokenizer": words, "chat_template": (FOLDER / name / "chat_template.jinja").read_text()}
     if "feature_extractor_type" in given:
+        given["chunk_length"] = (scale and scale.window) or given["chunk_length"]
         keys = ("chunk_length", "feature_size", "hop_length", "n_fft", "padding_value", "sampling_rate")
         parts["feature_extractor"] = WhisperFeatureExtractor(**{k: given[k] for k in keys}, return_attention_mask=True)
     if "image_processor_type" in given:
@@ -212,6 +215,8 @@ def _scale_audio(audio: dict, scale: Scale, width: int) -> None:
         (("encoder_ffn_dim", "intermediate_size"), 2 * width),
     ):
         audio |= {key: value for key in keys if key in audio}
+    if scale.window:
+        audio["max_source_positions"] = scale.window * 50  # a position is 20 ms
     if "output_dim" in audio:
         audio["output_dim"] = width
 
@@ -251,7 +256,7 @@ def build(
         **json.loads((FOLDER / name / "generation_config.json").read_text())
         | {"eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id, "bos_token_id": words.pad_token_id}
     )
-    return kind(model, processor(name, words), device)
+    return kind(model, processor(name, words, scale), device)
 
 
 def save(model: LanguageModel, folder: str | os.PathLike, shard: str = "5GB") -> None:

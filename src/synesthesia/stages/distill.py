@@ -27,9 +27,10 @@ def run(params: Params, item: str) -> None:
     model, out = params.models[setting.student], OUT / item
     clips = tables.read("out/curate/clips.parquet", tables.CLIP)
     with tracking.session("distill", item) as session:
-        from synesthesia import answering, models
+        from synesthesia import models
         from synesthesia.distillation import adapters, trainer
         from synesthesia.models import device
+        from synesthesia.partial import PARTIAL, fingerprint
 
         lessons = lessons_of(params, setting)
         student = models.load(model, device.pick())
@@ -38,9 +39,9 @@ def run(params: Params, item: str) -> None:
         training = params.distill.training
         decides = setting, params.distill.lora, training.model_copy(update={"checkpoint_minutes": 1.0}), model
         partial = (
-            answering.PARTIAL
+            PARTIAL
             / "distill"
-            / answering.fingerprint(
+            / fingerprint(
                 [block.model_dump() for block in decides],
                 [lessons.questions.to_pylist(), lessons.letters.tolist(), lessons.soft.tolist()],
                 lessons.teacher_logits.tolist(),
