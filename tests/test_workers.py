@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -74,3 +76,8 @@ def test_workers_that_cannot_start_are_an_error_and_no_endless_loop():
     pool = Pool(Deadly(), 1, seconds=1, memory_bytes=1 << 30)
     with pytest.raises(WorkerError, match="does not start"):
         pool.__enter__()
+
+
+def test_a_worker_that_spins_ends_by_itself_where_nobody_is_left_to_stop_it():
+    spin = "from synesthesia import workers\nworkers._limit_processor(0.2)\nwhile True: pass"
+    assert subprocess.run([sys.executable, "-c", spin], timeout=60).returncode == -signal.SIGXCPU

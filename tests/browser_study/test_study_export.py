@@ -10,6 +10,8 @@ from study_people import Person
 from synesthesia import tables
 from synesthesia.study import database, export, web
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 HEADER = "question_id,participant,condition,choice,seconds,replays,focus_lost,load_failures,order,careless"
 
 

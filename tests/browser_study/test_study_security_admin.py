@@ -11,6 +11,8 @@ from study_people import PASSWORD, Person
 from synesthesia.study import security, web
 from synesthesia.study.database import PARTICIPANT
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 
 @pytest.mark.parametrize("password", ["", "short", "password1234", "Synesthesia2026", "admin-admin-admin",
                                       "changeme-123456", "aaaaaaaaaaaaaaaa", "123456789012345"])  # fmt: skip

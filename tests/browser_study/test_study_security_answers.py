@@ -6,6 +6,8 @@ from sqlalchemy import func, select
 from study_people import Person
 from synesthesia.study.database import STEP
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 
 @pytest.fixture
 def person(joined):

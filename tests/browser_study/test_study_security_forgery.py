@@ -7,6 +7,8 @@ from study_people import Person
 from synesthesia.study import web
 from synesthesia.study.security import Signer, same_origin
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 
 @pytest.fixture
 def person(joined):

@@ -1,11 +1,14 @@
 """Rate limits, in memory alone."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from study_people import PASSWORD, Person
 from synesthesia.study import web
 from synesthesia.study.security import Limiter
+
+pytestmark = pytest.mark.slow  # a real server and database
 
 
 @given(st.integers(1, 20), st.lists(st.floats(0, 30), min_size=1, max_size=80))

@@ -5,6 +5,8 @@ import pytest
 from study_people import PASSWORD, Person
 from synesthesia.study import consent, web
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 
 @pytest.mark.parametrize("path", ["/", "/study", "/api/now", "/admin", "/static/study.js", "/nowhere", "/stimuli/x"])
 def test_every_answer_has_the_headers(site, joined, path):

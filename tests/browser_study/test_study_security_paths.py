@@ -5,6 +5,8 @@ from fastapi.testclient import TestClient
 
 from synesthesia.study import web
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 
 @pytest.fixture
 def http(site):

@@ -8,6 +8,8 @@ from sqlalchemy import inspect
 from study_people import Person, RealPerson
 from synesthesia.study import database, security
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 
 def dump(site):
     """Every cell of the database as text."""

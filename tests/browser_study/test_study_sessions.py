@@ -11,6 +11,8 @@ from study_people import Person, RealPerson
 from synesthesia.study import database, sessions, tones, web
 from synesthesia.study.database import PARTICIPANT, STEP, STUDY, TRIAL
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 
 def finished(site):
     with site.database.read() as connection:

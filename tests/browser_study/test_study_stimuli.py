@@ -13,6 +13,8 @@ from synesthesia.store import Store, StoreError
 from synesthesia.study import stimuli
 from synesthesia.tables import CONDITIONS
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 
 @pytest.fixture(scope="module")
 def made(prepared):
