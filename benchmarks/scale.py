@@ -128,9 +128,8 @@ def main() -> None:
                 ended = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
                 found.append(json.loads(ended.stdout))
         few, many = found
-        print(
-            f"\n| {layout} | {few.pop('clips'):,.0f} clips | {many.pop('clips'):,.0f} clips | ratio |\n|---|---|---|---|"
-        )
+        print(f"\n| {layout} | {few.pop('clips'):,.0f} clips | {many.pop('clips'):,.0f} clips | ratio |")
+        print("|---|---|---|---|")
         for name in few:
             form = "{:,.0f}" if "MiB" in name else "{:.1f} s"
             print(f"| {name} | {form.format(few[name])} | {form.format(many[name])} | {many[name] / few[name]:.1f} |")

@@ -81,6 +81,15 @@ class Store:
             raise self._damaged(shard, f"row {row} has frames that are not what was written")
         return pieces
 
+    def pixels(self, shard: int, row: int) -> int:
+        """How many pixels the clip's frames have together, read from their heads alone."""
+        jpegs = self.jpegs(shard, row)
+        try:
+            width, height = Image.open(io.BytesIO(jpegs[0])).size
+        except (OSError, SyntaxError, ValueError, IndexError) as error:
+            raise self._damaged(shard, f"row {row} has a frame that is not a picture ({error})") from None
+        return width * height * len(jpegs)
+
     def frames(self, shard: int, row: int) -> np.ndarray:
         """The clip's frames: uint8 (frames, height, width, 3), RGB."""
         try:
