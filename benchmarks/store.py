@@ -227,7 +227,7 @@ def formats() -> list[type]:
 
 
 def rates(reads: list[Callable[[int], object]], orders: list[np.ndarray], rounds: int = 5) -> list[float]:
-    """Clips a second of processor time at random for each reader, in turns of a third of a second; the best turn of each counts."""
+    """Random clips a second of processor time for each reader: the best of several turns of a third of a second."""
     best, done = [0.0] * len(reads), [0] * len(reads)
     for _ in range(rounds):
         for n, (read, order) in enumerate(zip(reads, orders, strict=True)):
