@@ -26,7 +26,7 @@ CLIP = pa.schema(
         pa.field("dataset", pa.string(), nullable=False),  # vggsound or audioset
         pa.field("labels", pa.list_(pa.string()), nullable=False),  # display names; one for VGGSound
         pa.field("split", pa.string(), nullable=False),
-        pa.field("shard", pa.int32(), nullable=False),  # where store.py finds it
+        pa.field("shard", pa.int32(), nullable=False),  # where the store finds it
         pa.field("row", pa.int32(), nullable=False),
     ]
 )

@@ -82,11 +82,11 @@ class Store:
         return pieces
 
     def pixels(self, shard: int, row: int) -> int:
-        """How many pixels the clip's frames have together, read from the first one's head."""
+        """How many pixels the clip's frames have together, read from their heads alone."""
         jpegs = self.jpegs(shard, row)
         try:
             width, height = Image.open(io.BytesIO(jpegs[0])).size
-        except (OSError, SyntaxError, IndexError) as error:
+        except (OSError, SyntaxError, ValueError, IndexError) as error:
             raise self._damaged(shard, f"row {row} has a frame that is not a picture ({error})") from None
         return width * height * len(jpegs)
 
