@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=9, help="a participant, of 3 blocks (default: %(default)s)")
     parser.add_argument("--postgresql", metavar="URL", help="an empty database to use; default: a server of its own")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers it started end with it
     judgements = -(-options.participants * options.trials // (3 * LABELS * CLIPS)) + 1
     changes = {"trials": options.trials, "judgements": judgements, "labels": [f"label {n:02d}" for n in range(LABELS)],
                "clips_a_label": None, "consent": str(ROOT / "humans/consent.md"), "joins_an_hour": 100_000}  # fmt: skip
