@@ -9,7 +9,7 @@ import torch
 from miniature import fresh, lora, study, training
 from synesthesia import answering
 from synesthesia import questions as wording
-from synesthesia.distillation import adapters, trainer
+from synesthesia.distillation import adapters, checkpoints, trainer
 from synesthesia.distillation.targets import Targets
 from synesthesia.store import Store
 
@@ -173,7 +173,7 @@ def test_a_resumed_run_does_not_repeat_finished_steps(tmp_path, monkeypatch):
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_one(tmp_path, monkeypatch):
     whole, expected = trained(tmp_path / "whole")
-    partial, save_file, count = tmp_path / "killed", trainer.save_file, []
+    partial, save_file, count = tmp_path / "killed", checkpoints.save_file, []
 
     def half(tensors, file):
         count.append(1)
@@ -183,7 +183,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_one(tmp_path, monk
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(trainer, "save_file", half)
+        patch.setattr(checkpoints, "save_file", half)
         trained(partial, seconds=-1.0)
     again, history = trained(partial)
     assert history == expected

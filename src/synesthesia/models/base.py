@@ -178,7 +178,7 @@ class LanguageModel:
             named = reached.named
         finally:
             hook.remove()
-        ours = ("inputs_embeds", "position_ids", "attention_mask", "use_cache")
+        ours = ("inputs_embeds", "position_ids", "attention_mask", "use_cache", "return_dict")
         more = [k for k, v in named.items() if k not in ours and v is not None and v is not False]
         if more or not (self.plain_decoder and self.replayable):
             raise ModelError(f"{type(self).__name__}: its language model takes more than embeddings: {more}")

@@ -1,0 +1,49 @@
+"""The largest micro-batch that fits: the order of trying, agreement between processes, and too little for one clip."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synesthesia.distillation import memory
+
+pytestmark = pytest.mark.torch
+
+
+@given(processes=st.sampled_from([1, 2, 4]), share=st.integers(1, 24))
+def test_candidates_divide_the_share_largest_first_and_recompute_last(processes, share):
+    tries = list(memory.candidates(share * processes, processes, None))
+    plain = [n for n, again in tries if not again]
+    assert plain[0] == share
+    assert plain[-1] == 1
+    assert plain == sorted(plain, reverse=True)
+    assert all(share % n == 0 for n in plain)
+    assert [n for n, again in tries[len(plain) :] if again] == plain
+
+
+def test_a_micro_batch_that_was_asked_for_is_the_only_candidate():
+    assert list(memory.candidates(8, 1, 2)) == [(2, False)]
+
+
+def attempts(holds):
+    def attempt(micro, again):
+        if micro > holds or (holds == 0 and not again):
+            raise torch.cuda.OutOfMemoryError("no")
+
+    return attempt
+
+
+@pytest.mark.parametrize("holds, expected", [(8, (8, False)), (5, (4, False)), (1, (1, False))])
+def test_the_first_that_memory_holds_is_taken(holds, expected):
+    assert memory.fitting(memory.candidates(8, 1, None), attempts(holds), lambda fits: fits) == expected
+
+
+def test_what_fits_here_but_not_elsewhere_is_not_taken():
+    said = iter([False, False, True])
+    assert memory.fitting(memory.candidates(8, 1, None), attempts(8), lambda fits: next(said)) == (2, False)
+
+
+def test_too_little_for_one_clip_is_one_sentence_with_what_helps(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 24 * 2**30))
+    with pytest.raises(memory.OutOfMemory, match=r"too little GPU memory for even one clip: 1\.0 of 24\.0 GiB"):
+        memory.fitting(memory.candidates(8, 1, None), attempts(0.5), lambda fits: fits)

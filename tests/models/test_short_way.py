@@ -1,0 +1,78 @@
+"""The short way to the answer gives plain transformers' numbers: no mask, one position, the sound's own window."""
+
+import pytest
+import torch
+
+from miniature import FAMILIES, checkpoint, fresh, loaded, percepts, prompts
+
+pytestmark = pytest.mark.torch
+CLOSE = {"atol": 1e-5, "rtol": 1e-6}
+
+
+@pytest.fixture
+def plain_audio():
+    """Qwen2-Audio as transformers loads and prepares it: sounds padded to the whole window, with all masks."""
+    family = loaded("qwen2_audio")
+    model = type(family).model_class.from_pretrained(checkpoint("qwen2_audio"), dtype=torch.float32).eval()
+    processor = type(family).processor_class.from_pretrained(checkpoint("qwen2_audio"))
+
+    @torch.inference_mode()
+    def answer(heard, asked):
+        batch = processor(text=[family.text(q) for q in asked], audio=[p.audio for p in heard], sampling_rate=16000,
+                          padding=True, padding_side="right", return_tensors="pt")  # fmt: skip
+        logits = model(**batch, use_cache=False).logits
+        at = batch["attention_mask"].sum(1) - 1
+        return logits[torch.arange(len(at)), at]
+
+    return answer
+
+
+@pytest.mark.parametrize("seconds", [(10.0,) * 5, (10.0, 3.3, 8.0, 5.7, 9.99)])
+def test_sounds_in_their_own_window_give_the_logits_of_30_padded_seconds(plain_audio, seconds):
+    model = loaded("qwen2_audio")
+    heard, asked = percepts("audio", seconds), prompts()
+    with torch.inference_mode():
+        batch = model.collate(heard, asked)
+        ours = model.answer_logits(batch)
+    assert batch["input_features"].shape[-1] <= 1016 * max(seconds) / 10 + 1
+    torch.testing.assert_close(ours, plain_audio(heard, asked), **CLOSE)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_position_gives_the_logits_of_all_positions(family):
+    model = loaded(family)
+    batch = model.collate(percepts(model.condition), prompts())
+    with torch.inference_mode():
+        short = model.answer_logits(dict(batch))
+        model.prepare(batch)
+        logits = model.model(**batch, use_cache=False).logits  # outside of `at`, nothing is cut and the mask is used
+    at = batch["attention_mask"].sum(1) - 1
+    assert logits.shape[1] == batch["input_ids"].shape[1]
+    torch.testing.assert_close(short, logits[torch.arange(len(at)), at].float(), **CLOSE)
+
+
+@pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_vl", "qwen2_5_omni", "qwen2_5_vl"])
+@pytest.mark.parametrize("more", [0, 5])
+def test_embedding_and_decoding_apart_give_the_same_logits_with_any_padding(family, more):
+    model = loaded(family)
+    batch = model.collate(percepts(model.condition), prompts())
+    with torch.inference_mode():
+        whole = model.answer_logits(dict(batch))
+        embeds, places, at = model.embed(dict(batch))
+        embeds = torch.nn.functional.pad(embeds, (0, 0, 0, more))
+        places = None if places is None else torch.nn.functional.pad(places, (0, more))
+        torch.testing.assert_close(model.decode(embeds, places, at), whole, **CLOSE)
+
+
+def test_gradients_of_the_short_way_are_those_of_the_whole_model():
+    short, whole = fresh("qwen2_vl"), fresh("qwen2_vl")
+    batch = short.collate(percepts("silent_video"), prompts())
+    at = batch["attention_mask"].sum(1) - 1
+    short.answer_logits(dict(batch)).logsumexp(-1).sum().backward()
+    logits = whole.model(**batch, use_cache=False).logits
+    logits[torch.arange(len(at)), at].float().logsumexp(-1).sum().backward()
+    theirs = {name: p.grad for name, p in whole.model.named_parameters()}
+    size = torch.stack([g.norm() for g in theirs.values() if g is not None]).norm()
+    for name, parameter in short.model.named_parameters():
+        if parameter.grad is not None:
+            assert (parameter.grad - theirs[name]).norm() <= 1e-5 * size, name

@@ -1,0 +1,100 @@
+"""Several processes on one stage item: who starts them, and that their number changes no result."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from synesthesia import processes
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """What `spread` would become."""
+    became = []
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setattr(os, "execv", lambda program, command: became.append(command))
+    return became
+
+
+@pytest.mark.parametrize("said, gpus, count", [(None, 2, "2"), ("3", 4, "3"), ("2", 0, "2")])
+def test_a_stage_starts_itself_through_accelerate_once_a_process(launched, monkeypatch, said, gpus, count):
+    monkeypatch.setattr(processes, "_gpus", lambda: gpus)
+    monkeypatch.setenv(processes.VARIABLE, said) if said else monkeypatch.delenv(processes.VARIABLE, raising=False)
+    processes.spread("synesthesia.stages.answer", ["qwen2-audio"])
+    command = launched[0]
+    assert command[command.index("--num_processes") + 1] == count
+    assert ("--multi_gpu" in command) == (gpus > 0)
+    assert command[-3:] == ["--module", "synesthesia.stages.answer", "qwen2-audio"]
+
+
+@pytest.mark.parametrize("said, gpus", [(None, 1), (None, 0), ("1", 4)])
+def test_one_process_needs_no_launcher(launched, monkeypatch, said, gpus):
+    monkeypatch.setattr(processes, "_gpus", lambda: gpus)
+    monkeypatch.setenv(processes.VARIABLE, said) if said else monkeypatch.delenv(processes.VARIABLE, raising=False)
+    processes.spread("synesthesia.stages.answer", [])
+    assert not launched
+
+
+@pytest.mark.parametrize("said, gpus, why", [("two", 0, "whole number"), ("0", 0, "whole number"), ("3", 2, "2 GPUs")])
+def test_a_number_that_cannot_be_is_refused(launched, monkeypatch, said, gpus, why):
+    monkeypatch.setattr(processes, "_gpus", lambda: gpus)
+    monkeypatch.setenv(processes.VARIABLE, said)
+    with pytest.raises(processes.ProcessError, match=why):
+        processes.spread("synesthesia.stages.answer", [])
+
+
+WORK = """
+import sys, torch
+import pyarrow.parquet as pq
+torch.set_num_threads(1)
+from miniature import fresh, lora, study, training
+from synesthesia import answering, processes
+from synesthesia.distillation import adapters, trainer
+from test_trainer import lessons
+clips, asked, store = study(12)
+model = fresh("qwen2_vl")
+answers = answering.answer(model, asked, clips, store, respondent="r", read="letter_logits", batch=1, key="k")
+student = fresh("qwen2_audio")
+torch.manual_seed(0)
+adapters.attach(student, lora())
+history = trainer.train(student, lessons(), clips, store, training(effective_batch=4, micro_batch=2, epochs=2.0),
+                        partial=answering.PARTIAL / "d")
+if processes.is_main():
+    pq.write_table(answers, "answers.parquet")
+    torch.save([history, {n: p for n, p in student.model.named_parameters() if p.requires_grad}], "learnt.pt")
+"""
+
+
+def test_two_processes_answer_the_same_bytes_and_learn_the_same_but_for_the_last_bits(tmp_path):
+    import pyarrow.parquet as pq
+    import torch
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    made = {}
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        (folder / "work.py").write_text(WORK)
+        environment = {**os.environ, "PYTHONPATH": f"{here}:{here}/distillation", "OMP_NUM_THREADS": "1",
+                       "SYNESTHESIA_DEVICE": "cpu"}  # fmt: skip
+        launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+                  "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+        command = [sys.executable, *(launch if count == 2 else []), "work.py"]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        made[count] = (
+            pq.read_table(folder / "answers.parquet"),
+            *torch.load(folder / "learnt.pt", weights_only=True),
+        )
+    (answers, history, learnt), (others, other_history, other_learnt) = made[1], made[2]
+    assert answers.equals(others)
+    assert len(history) == len(other_history) == 6
+    for row, other in zip(history, other_history, strict=True):
+        assert row["step"] == other["step"]
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-3)
+    for name, weight in learnt.items():
+        torch.testing.assert_close(other_learnt[name], weight, atol=1e-4, rtol=0)
