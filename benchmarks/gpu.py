@@ -338,6 +338,24 @@ def traced(work: Callable[[], object], folder: str | None, name: str) -> None:
         file.write(table)
 
 
+def cost(rates: list[float]) -> None:
+    """Hours of one GPU for the paper's study with its two models, from clips a second (AudioSet not counted)."""
+    finetune, analysis, test = 149_460, 14_300, 14_202
+    hears, learns_hearing, sees, learns_seeing = rates
+    again = analysis + test
+    rows = {
+        "answer qwen2-audio": (finetune + again) / hears,
+        "answer qwen2-vl": (finetune + again) / sees,
+        "distill visual to audio, 5 settings": 5 * finetune / learns_hearing,
+        "distill audio to visual, 2 settings": 2 * finetune / learns_seeing,
+        "examine 5 hearing students": 5 * again / hears,
+        "examine 2 seeing students": 2 * again / sees,
+    }
+    print("| stage | hours |\n|---|---|")
+    for name, seconds in {**rows, "together": sum(rows.values())}.items():
+        print(f"| {name} | {seconds / 3600:.1f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_weights.NAMES)
@@ -345,7 +363,14 @@ def main() -> None:
     parser.add_argument("--memory", type=float, metavar="GB", help="use no more of the card's memory than this")
     parser.add_argument("--profile", metavar="FOLDER", help="write where the GPU's time goes into this folder")
     parser.add_argument("--micro", nargs="+", type=int, default=[8, 4, 2, 1], help="micro-batches of learning")
+    parser.add_argument(
+        "--cost", nargs=4, type=float, metavar=("HEAR", "LEARN", "SEE", "LEARN"),
+        help="only print what the study costs at these clips a second: answering and learning, by ear and by eye",
+    )  # fmt: skip
     given = parser.parse_args()
+    if given.cost:
+        cost(given.cost)
+        return
     if not torch.cuda.is_available():
         print("no GPU here: `make bench-gpu` needs one")
         return
