@@ -137,7 +137,7 @@ def test_a_full_disk_is_told_to_the_page_and_the_answer_is_taken_later(site, joi
     """SQLite's own limit on pages stands in for the disk: the same error, SQLITE_FULL."""
     person = joined()
     step = person.go("comments")["step"]
-    comment = {"key": "f" * 32, "comment": "x" * 2000}
+    comment = {"key": "f" * 32, "comment": "\u3042" * 2000}  # 6 kB: more than a page, so that none has room left for it
     connections = [site.database.engine.connect() for _ in range(4)]
     raw = [c.connection.dbapi_connection for c in connections]
     pages = raw[0].execute("PRAGMA page_count").fetchone()[0]
