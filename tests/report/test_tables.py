@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from synesthesia import statistics
 from synesthesia.report import bounds, headline, metrics, paper, tabulate
@@ -135,9 +136,9 @@ def test_the_headline_ratio_equals_hand_calculation(study):
 @pytest.mark.parametrize(("least", "code"), [(0.5, 0), (0.999, 1)])
 def test_bounds_fail_only_below(reported, tmp_path, capsys, least, code):
     given = tmp_path / "params.yaml"
-    text = (studies.Path(__file__).parents[2] / "params/embedded.yaml").read_text()
-    before = text[: text.index("  bounds:")]
-    given.write_text(before + f"  bounds:\n    accuracy.qwen2-5-omni.analysis: {least}\n")
+    values = yaml.safe_load((studies.Path(__file__).parents[2] / "params/embedded.yaml").read_text())
+    values["report"]["bounds"] = {"accuracy.qwen2-5-omni.analysis": least}
+    given.write_text(yaml.safe_dump(values))
     arguments = ["--params", str(given), "--metrics", str(reported / "metrics.json")]
     assert bounds.main(arguments) == code
     assert ("ok  " if code == 0 else "FAIL") in capsys.readouterr().out
