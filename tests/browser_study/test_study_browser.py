@@ -44,6 +44,7 @@ class Page:
     def __init__(self, context, server, link="/"):
         self.tab = context.new_page()
         self.problems: list[str] = []
+        self.headers: list[tuple[str, str, float]] = []  # of the steps done by `press`: kind, text, share of the bar
         self.tab.on("pageerror", lambda error: self.problems.append(str(error)))
         self.tab.on("console", lambda m: self.problems.append(m.text) if "Content Security Policy" in m.text else None)
         self.database = database.Database(f"sqlite:///{server.folder}/humans/study.sqlite")
@@ -72,6 +73,10 @@ class Page:
         with self.database.read() as connection:
             return connection.execute(select(STEP).where(STEP.c.number == int(self.step()[0]))).one()
 
+    def header(self) -> tuple[str, float]:
+        """How far it says that the participant is, in words and as the share of the bar that is filled."""
+        return self.tab.inner_text("#where"), self.tab.evaluate("document.getElementById('progress').position")
+
     def pass_sound(self):
         count = json.loads(self.kept().detail)["tones"]
         self.tab.keyboard.press("Space")
@@ -82,6 +87,7 @@ class Page:
         """Do what the current step asks for, by keyboard alone; the next step."""
         was = self.step()
         kind = was[-1]
+        self.headers.append((kind, *self.header()))
         if kind in ("expect", "block"):
             self.tab.wait_for_selector("[data-go]")
             self.tab.keyboard.press("Enter")
@@ -125,7 +131,7 @@ class Page:
 
 
 @needs_browser
-def test_a_whole_session_by_keyboard_with_a_reload_in_the_middle(served, chromium):
+def test_a_whole_session_by_keyboard_with_a_reload_in_the_middle_and_a_bar_that_fills(served, chromium):
     server = served(headphones="ask")
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     page = Page(context, server, "/?PROLIFIC_PID=5f0c1a")
@@ -143,6 +149,7 @@ def test_a_whole_session_by_keyboard_with_a_reload_in_the_middle(served, chromiu
     page.press()
     page.at("finished")
     assert len(page.tab.inner_text("[data-code]")) == 8
+    _tells_how_far(page)
     rows = page.finished()
     assert len(rows) == 6 and {r.choice for r in rows} == {2}
     assert all(0 < r.seconds < 60 for r in rows)
@@ -156,6 +163,25 @@ def test_a_whole_session_by_keyboard_with_a_reload_in_the_middle(served, chromiu
         page.tab.click("text=Download CSV")
     assert len(Path(download.value.path()).read_text().splitlines()) == 7
     context.close()
+
+
+def _tells_how_far(page):
+    """Words and bar of every screen; what is shown twice because of the reload counts once."""
+    told = list(dict.fromkeys(page.headers))
+    practised = [text for kind, text, _ in told if kind == "practice"]
+    assert practised == [f"Practice · clip {n} of 3" for n in (1, 2, 3)]
+    assert {(text, share) for kind, text, share in told if kind in ("expect", "sound", "headphones")} == {
+        ("Before we begin", 0.0)
+    }
+    trials = [(text.rpartition(" · ")[0], share) for kind, text, share in told if kind == "trial"]
+    expected = [
+        (f"Part {p} of 3 · clip {c} of 2", pytest.approx((2 * (p - 1) + c - 1) / 6)) for p in (1, 2, 3) for c in (1, 2)
+    ]
+    assert trials == expected
+    shares = [share for _, _, share in told]
+    assert shares == sorted(shares)
+    assert told[-1] == ("comments", "All clips done · one last question", 1.0)
+    assert page.header() == ("Finished", 1.0)
 
 
 @needs_browser
@@ -310,6 +336,7 @@ def test_withdrawing_asks_once_and_deletes(served, chromium):
     page.tab.click("#withdraw")
     page.tab.click("#sure button[value=yes]")
     page.at("withdrawn")
+    assert page.tab.is_hidden("#progress")
     with page.database.read() as connection:
         assert connection.execute(select(STEP)).all() == []
     context.close()

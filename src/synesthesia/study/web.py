@@ -258,6 +258,8 @@ def view(site: Site, participant: str, now) -> dict:
         question = site.questions[step.question_id]
         shown |= {"question": _question(question.options), "replays": site.study.replays,
                   "stimulus": site.names.of(question.clip_id, step.condition)}  # fmt: skip
+        if step.kind == "practice":
+            shown |= {"place_in_block": question.practice_place, "in_block": len(site.sessions.practised)}
     elif step.kind == "check":
         detail = json.loads(step.detail)
         shown["question"] = _question(detail["options"])

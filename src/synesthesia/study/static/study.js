@@ -12,28 +12,28 @@ const ENDS = {
 
 const meta = (name) => Number(document.querySelector(`meta[name="study-${name}"]`).content);
 
-function where(step) {
-  const text = document.getElementById("where");
+// The header, in words and as a bar. Each caller says all of it, so that nothing of the screen before stays.
+function where(text, done = 0, of = 1) {
   const bar = document.getElementById("progress");
-  if (step?.block === undefined) {
-    text.textContent = step ? "Before we begin" : "";
-    bar.value = 0;
-    if (step?.kind === "comments") { text.textContent = "Nearly done"; bar.max = 1; bar.value = 1; }
-    if (step?.kind === "practice") text.textContent = "Practice";
-    return;
-  }
+  document.getElementById("where").textContent = text;
+  bar.hidden = text === "";
+  bar.max = of; // before the value, which is cut to it
+  bar.value = done;
+}
+
+function place(step) {
+  if (step.kind === "comments") return ["All clips done · one last question", 1];
+  if (step.kind === "practice") return [`Practice · clip ${step.place_in_block + 1} of ${step.in_block}`];
+  if (step.block === undefined) return ["Before we begin"];
   const left = Math.max(1, Math.round(((step.total - step.place) * meta("minutes")) / meta("trials")));
   const clip = step.kind === "trial" ? `clip ${step.place_in_block + 1} of ${step.in_block} · ` : "";
-  text.textContent = `Part ${step.block + 1} of ${step.blocks} · ${clip}about ${left} ${left === 1 ? "minute" : "minutes"} left`;
-  bar.max = step.total;
-  bar.value = step.place;
+  const text = `Part ${step.block + 1} of ${step.blocks} · ${clip}about ${left} ${left === 1 ? "minute" : "minutes"} left`;
+  return [text, step.place, step.total];
 }
 
 function end(now) {
-  where(null);
-  document.getElementById("progress").value = now.state === "finished" ? 1 : 0;
   if (now.state === "finished") {
-    document.getElementById("progress").max = 1;
+    where("Finished", 1);
     show("finished", (find) => {
       find("code").textContent = now.code;
       if (now.link) {
@@ -45,6 +45,11 @@ function end(now) {
   }
   const [title, text] = ENDS[now.state] ?? ["Something went wrong", "Please reload the page. Nothing is lost."];
   document.getElementById("withdraw").hidden = now.state === "none";
+  message(title, text);
+}
+
+function message(title, text) {
+  where("");
   show("message", (find) => {
     find("title").textContent = title;
     find("text").textContent = text;
@@ -55,7 +60,7 @@ async function run() {
   let now = (await resume()) ?? (await request("/api/now"));
   while (now.state === "active") {
     const step = now.step;
-    where(step);
+    where(...place(step));
     document.body.dataset.step = `${step.number} ${step.kind}`;
     const answer = await screens[step.kind](step, now.status === "again");
     now = await send(step.number, answer);
@@ -73,20 +78,12 @@ document.getElementById("sure").addEventListener("close", async (event) => {
   await request("/api/withdraw", {});
   memory.drop("study-pending");
   document.body.dataset.step = "withdrawn";
-  where(null);
   document.getElementById("withdraw").hidden = true;
-  show("message", (find) => {
-    find("title").textContent = "You have withdrawn";
-    find("text").textContent = "Everything we kept of you has been deleted. Thank you for your interest.";
-  });
+  message("You have withdrawn", "Everything we kept of you has been deleted. Thank you for your interest.");
 });
 
 run().catch((error) => {
   const session = error instanceof Gone && (error.status === 401 || error.status === 403);
-  show("message", (find) => {
-    find("title").textContent = session ? "Your session has ended" : "Something went wrong";
-    find("text").textContent = session
-      ? "The browser no longer has this study's cookie. Open the study's link again, with the browser in which you began."
-      : "Please reload the page. Nothing is lost.";
-  });
+  if (session) message("Your session has ended", "The browser no longer has this study's cookie. Open the study's link again, with the browser in which you began.");
+  else message("Something went wrong", "Please reload the page. Nothing is lost.");
 });
