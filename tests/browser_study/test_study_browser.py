@@ -1,5 +1,6 @@
 """The study in Debian's Chromium: a session by keyboard, reloads, what is heard and seen, phone and wide screens."""
 
+import csv
 import io
 import json
 import os
@@ -12,8 +13,9 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
+import little_study
 from study_people import PASSWORD
-from synesthesia.study import database, sessions, tones
+from synesthesia.study import database, export, sessions, tones
 from synesthesia.study.database import STEP
 
 pytestmark = pytest.mark.slow
@@ -119,6 +121,17 @@ class Page:
         while self.step()[-1] != kind:
             self.press()
         return self
+
+    def has_focus(self, wanted):
+        self.tab.wait_for_function("wanted => document.hasFocus() === wanted", arg=wanted)
+
+    def hide(self, hidden):
+        """What `document.visibilityState` says and tells. A browser without windows never hides a page by itself."""
+        self.tab.evaluate(
+            "state => { Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });"
+            " document.dispatchEvent(new Event('visibilitychange')); }",
+            "hidden" if hidden else "visible",
+        )
 
     def shot(self, name):
         """For people to look at, where SYNESTHESIA_SCREENSHOTS names a folder."""
@@ -292,6 +305,45 @@ def test_a_clip_that_does_not_load_is_tried_again_and_counted(served, chromium):
     page.tab.wait_for_selector(OPTION)
     page.press()
     assert [r.load_failures for r in page.finished()] == [2]
+    context.close()
+
+
+@needs_browser
+def test_going_to_another_page_is_counted_and_comes_out_in_the_export(served, chromium, tmp_path):
+    """Real focus: Playwright's pretence that every page has it is switched off, and another page comes to the front."""
+    server = served(attention_checks=0, practice=0)
+    context = chromium.new_context(viewport={"width": 1000, "height": 700})
+    page = Page(context, server)
+    page.begin()
+    page.until("trial")
+    page.tab.wait_for_selector(OPTION)
+    devtools = context.new_cdp_session(page.tab)
+    devtools.send("Emulation.setFocusEmulationEnabled", {"enabled": False})
+    page.tab.bring_to_front()
+    page.has_focus(True)
+    elsewhere = context.new_page()
+    for _ in range(2):
+        elsewhere.bring_to_front()
+        page.has_focus(False)
+        page.hide(True)  # as a browser with a window tells beside the blur: one absence all the same
+        page.hide(False)
+        page.tab.bring_to_front()
+        page.has_focus(True)
+    page.press()
+    page.until("trial")
+    page.tab.wait_for_selector(OPTION)
+    page.hide(True)  # as a phone tells it when another app comes to the front: without a blur
+    page.hide(False)
+    page.tab.reload()  # not going away
+    page.tab.bring_to_front()
+    page.has_focus(True)
+    page.press()
+    while page.step()[-1] != "comments":
+        page.press()
+    path, _ = export.write(page.database, little_study.parameters().study, tmp_path)
+    with path.open(newline="") as file:
+        counts = [int(row["focus_lost"]) for row in csv.DictReader(file)]
+    assert counts == [2, 1, 0, 0, 0, 0]
     context.close()
 
 

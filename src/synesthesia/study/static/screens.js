@@ -1,5 +1,6 @@
 // One function a kind of step: it shows the screen and promises what the participant answers.
 
+import { watch } from "./attention.js";
 import { Player, notes } from "./player.js";
 
 const screen = document.getElementById("screen");
@@ -183,8 +184,7 @@ async function question(step) {
   const find = show("question", (inside) => options(inside, step, choose));
   const time = find("time");
   const player = new Player(find("media"), step.condition !== "audio", (now, whole) => { time.max = whole; time.value = now; });
-  const lost = () => kept.add("focus_lost");
-  window.addEventListener("blur", lost);
+  const unwatch = watch(() => kept.add("focus_lost"));
 
   const allowed = () => step.replays + 1 - kept.get("plays");
   const state = () => {
@@ -240,7 +240,7 @@ async function question(step) {
 
   const given = await answered;
   player.stop();
-  window.removeEventListener("blur", lost);
+  unwatch();
   keys = () => false;
   const replays = Math.max(0, Math.min(step.replays, kept.get("plays") - 1));
   return { ...given, replays, focus_lost: kept.get("focus_lost"), load_failures: kept.get("load_failures") };
