@@ -1,13 +1,16 @@
 """The export's contract: its columns, what is in it and what never is."""
 
 import csv
+import io
+import re
 import subprocess
 import sys
 
 import pytest
 
-from study_people import Person
-from synesthesia import tables
+from little_study import ROOT
+from study_people import PASSWORD, Person
+from synesthesia import judgements, tables
 from synesthesia.study import database, export, web
 
 pytestmark = pytest.mark.slow  # a real server and database
@@ -59,17 +62,67 @@ def test_careless_is_marked_on_all_answers_of_a_participant_and_takes_none_away(
     assert len(rows) == 12 and sorted(map(sorted, marks.values())) == [["false"], ["true"]]
 
 
-def test_simulated_answers_come_out_only_on_request_and_under_their_own_name(make_site, tmp_path):
+@pytest.fixture
+def simulation(make_site):
+    """A site of a database of simulated participants, one of whom has finished."""
     site = make_site(simulated=True)
     person = Person(web.create(site))
     assert "Simulated" in person.http.get("/").text
     person.join()
     person.go()
+    return site
+
+
+def test_simulated_answers_come_out_only_on_request_and_under_their_own_name(simulation, tmp_path):
     with pytest.raises(database.DatabaseError, match="simulated"):
-        export.write(site.database, site.study, tmp_path)
-    path, count = export.write(site.database, site.study, tmp_path, simulated=True)
+        export.write(simulation.database, simulation.study, tmp_path)
+    path, count = export.write(simulation.database, simulation.study, tmp_path, simulated=True)
     assert (path.name, count) == ("simulated-judgements.csv", 6)
     assert not (tmp_path / "judgements.csv").exists()
+
+
+def test_every_simulated_line_says_so_in_its_participant_and_no_real_one_does(simulation, site, joined, tmp_path):
+    joined().go()
+    made = read(export.write(simulation.database, simulation.study, tmp_path, simulated=True)[0])
+    real = read(export.write(site.database, site.study, tmp_path)[0])
+    assert all(re.fullmatch("simulated-p[0-9a-f]{16}", row["participant"]) for row in made)
+    assert all(re.fullmatch("p[0-9a-f]{16}", row["participant"]) for row in real)
+    assert judgements.mark_of((row["participant"] for row in made), "made")
+    assert not judgements.mark_of((row["participant"] for row in real), "real")
+
+
+def test_the_researchers_download_of_simulated_answers_says_so_as_well(simulation):
+    http = Person(web.create(simulation)).http
+    http.post("/admin/login", data={"password": PASSWORD})
+    reply = http.get("/admin/judgements.csv")
+    assert 'filename="simulated-judgements.csv"' in reply.headers["content-disposition"]
+    people = {row["participant"] for row in csv.DictReader(io.StringIO(reply.text))}
+    assert len(people) == 1 and people.pop().startswith("simulated-p")
+
+
+def test_what_make_humans_runs_first_lets_nobody_simulated_through(simulation, prepared, tmp_path):
+    """`make humans` exports and then reproduces the report: it ends at the export, and the old answers stay."""
+    folder = tmp_path / "humans"
+    folder.mkdir()
+    (folder / "judgements.csv").write_text("answers of people\n")
+    done = command(simulation, prepared, tmp_path)
+    assert done.returncode == 1
+    assert "study: these participants are simulated" in done.stderr
+    assert (folder / "judgements.csv").read_text() == "answers of people\n"
+    assert [path.name for path in folder.iterdir()] == ["judgements.csv"]
+    recipe = (ROOT / "Makefile").read_text().partition("\nhumans:")[2].partition("\n\n")[0].splitlines()
+    assert [line.strip() for line in recipe[1:]] == ["$(PY) -m synesthesia.study export", "$(DVC) repro"]
+
+
+def test_simulated_lines_put_among_real_ones_by_hand_are_refused(simulation, site, joined, prepared, tmp_path):
+    joined().go()
+    made, _ = export.write(simulation.database, simulation.study, tmp_path, simulated=True)
+    real, _ = export.write(site.database, site.study, tmp_path)
+    with real.open("a") as file:
+        file.writelines(made.read_text().splitlines(keepends=True)[1:])
+    asked = tables.read(prepared / "out/ask/questions.parquet", tables.QUESTION)
+    with pytest.raises(judgements.JudgementError, match="simulated and real participants are mixed"):
+        judgements.read(real, asked, "audio")
 
 
 def test_a_real_study_cannot_be_exported_as_simulated(site, tmp_path):
@@ -77,11 +130,16 @@ def test_a_real_study_cannot_be_exported_as_simulated(site, tmp_path):
         export.write(site.database, site.study, tmp_path, simulated=True)
 
 
+def command(site, prepared, folder):
+    """`python -m synesthesia.study export`, in `folder`."""
+    said = [sys.executable, "-m", "synesthesia.study", "export", "--params", str(prepared / "params.yaml"),
+            "--database", site.settings.database, "--folder", str(folder / "humans")]  # fmt: skip
+    return subprocess.run(said, capture_output=True, text=True, cwd=folder)
+
+
 def test_the_command_writes_the_file_and_says_how_many(site, joined, prepared, tmp_path):
     joined().go()
-    command = [sys.executable, "-m", "synesthesia.study", "export", "--params", str(prepared / "params.yaml"),
-               "--database", site.settings.database, "--folder", str(tmp_path / "humans")]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    done = command(site, prepared, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"6 judgements in {tmp_path}/humans/judgements.csv\n"
     assert len(read(tmp_path / "humans/judgements.csv")) == 6

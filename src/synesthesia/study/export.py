@@ -4,7 +4,8 @@
 
 `choice` is an option's index (0 to 9), `seconds` the response time from the end of loading, `order` the place in the
 participant's session (from 0), `careless` whether a stated rule speaks against the participant. Practice, attention
-checks, unfinished and withdrawn trials are not in it. Simulated answers go to a file that says so in its name.
+checks, unfinished and withdrawn trials are not in it. Simulated answers say so in the file's name and in each line:
+their participants are called `simulated-...`, by which `synesthesia.judgements` knows them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from synesthesia.judgements import SIMULATED
 from synesthesia.params import Study
 from synesthesia.study import rules
 from synesthesia.study.database import Database, DatabaseError, open_study
@@ -27,6 +29,7 @@ COLUMNS = ("question_id", "participant", "condition", "choice", "seconds", "repl
 
 def rows(database: Database, study: Study) -> Iterator[dict]:
     """One mapping a finished trial, by participant and order."""
+    mark = f"{SIMULATED}-" if open_study(database).simulated else ""
     with database.read() as connection:
         finished, failed = finished_trials(connection), failed_checks(connection)
     of = defaultdict(list)
@@ -38,7 +41,7 @@ def rows(database: Database, study: Study) -> Iterator[dict]:
         for row in mine:
             yield {
                 "question_id": row.question_id,
-                "participant": participant,
+                "participant": mark + participant,
                 "condition": row.condition,
                 "choice": row.choice,
                 "seconds": f"{row.seconds:.3f}",
