@@ -33,7 +33,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
 from synesthesia import params, store, tables
-from synesthesia.study import database, postgres, security, serve, sessions, simulate
+from synesthesia.study import database, postgres, security, serve, simulate
+from synesthesia.study.finished import finished_trials
 
 ROOT = Path(__file__).parents[1]
 LABELS, CLIPS = 20, 6
@@ -88,7 +89,7 @@ def run(name: str, url: str, folder: Path, given: params.Params, workers: int, o
         server.wait(30)
     opened = database.Database(url)
     with opened.read() as connection:
-        rows = sessions.finished_trials(connection)
+        rows = finished_trials(connection)
     opened.close()
     lost, double = outcome.confirmed - len(rows), len(rows) - len({r.trial for r in rows})
     p50, p95, p99 = (1000 * np.quantile(outcome.seconds["answer"], q) for q in (0.5, 0.95, 0.99))

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 import little_study
 from synesthesia.study import __main__ as command
 from synesthesia.study import database, export, materials, serve
-from synesthesia.study.database import STEP
+from synesthesia.study.schema import STEP
 
 
 @pytest.fixture

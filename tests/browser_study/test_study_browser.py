@@ -15,8 +15,9 @@ from sqlalchemy import select
 
 import little_study
 from study_people import PASSWORD
-from synesthesia.study import database, export, sessions, tones
-from synesthesia.study.database import STEP
+from synesthesia.study import database, export, stored_plan, tones
+from synesthesia.study.finished import finished_trials
+from synesthesia.study.schema import STEP
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +141,7 @@ class Page:
 
     def finished(self):
         with self.database.read() as connection:
-            return sessions.finished_trials(connection)
+            return finished_trials(connection)
 
 
 @needs_browser
@@ -237,7 +238,7 @@ def _same_picture(page, server, row):
         " return c.toDataURL('image/png'); }"
     )
     drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB"), float)
-    asked = database.questions(page.database)[row.question_id]
+    asked = stored_plan.questions(page.database)[row.question_id]
     stored = Store(server.folder / "out/curate/store").frames(asked.shard, asked.row)[0].astype(float)
     assert drawn.shape == stored.shape
     assert np.abs(drawn - stored).mean() < 4  # of 255; 4:2:0 and the browser's own upsampling of colour

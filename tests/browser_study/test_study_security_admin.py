@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from study_people import PASSWORD, Person
 from synesthesia.study import security, web
-from synesthesia.study.database import PARTICIPANT
+from synesthesia.study.schema import PARTICIPANT
 
 pytestmark = pytest.mark.slow  # a real server and database
 
@@ -47,7 +47,7 @@ def test_nothing_is_shown_or_done_without_the_password(site, http):
     for path in ("/admin/state", "/admin/delete", "/admin/logout"):
         assert http.post(path, data={"do": "close"}, follow_redirects=False).headers["location"] == "/admin"
     with site.database.read() as connection:
-        from synesthesia.study.database import STUDY
+        from synesthesia.study.schema import STUDY
 
         assert connection.scalar(select(STUDY.c.state)) == "open"
 
@@ -92,7 +92,7 @@ def test_figures_are_those_of_the_answers(site, joined, researcher):
     assert found.states == {"finished": 2, "active": 1}
     truth = {q.question_id: q.answer for q in site.questions.values()}
     with site.database.read() as connection:
-        from synesthesia.study.sessions import finished_trials
+        from synesthesia.study.finished import finished_trials
 
         rows = finished_trials(connection)
     for condition, answers, interval, seconds in found.senses:

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from study_people import Person
-from synesthesia.study.database import STEP
+from synesthesia.study.schema import STEP
 
 pytestmark = pytest.mark.slow  # a real server and database
 

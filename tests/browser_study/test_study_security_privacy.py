@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import inspect
 
 from study_people import Person, RealPerson
-from synesthesia.study import database, security
+from synesthesia.study import schema, security
 
 pytestmark = pytest.mark.slow  # a real server and database
 
@@ -37,7 +37,7 @@ def test_the_cookie_holds_no_external_id_in_clear(site, joined):
 
 
 def test_no_column_could_hold_a_name_or_an_address():
-    columns = {c.name for t in database.METADATA.tables.values() for c in t.columns}
+    columns = {c.name for t in schema.METADATA.tables.values() for c in t.columns}
     assert not {c for c in columns if re.search("name|mail|address|^ip|agent|country|age$", c)}
 
 
@@ -46,7 +46,7 @@ def test_participants_are_random_and_tell_no_order(site, joined):
     for _ in range(6):
         joined()
     with site.database.read() as connection:
-        ids = [r.id for r in connection.execute(database.PARTICIPANT.select().order_by("began_at"))]
+        ids = [r.id for r in connection.execute(schema.PARTICIPANT.select().order_by("began_at"))]
     assert len(set(ids)) == 6 and all(re.fullmatch("p[0-9a-f]{16}", i) for i in ids) and ids != sorted(ids)
 
 

@@ -9,14 +9,16 @@ from sqlalchemy import func, select, update
 
 from study_people import Person, RealPerson
 from synesthesia.study import database, sessions, tones, web
-from synesthesia.study.database import PARTICIPANT, STEP, STUDY, TRIAL
+from synesthesia.study.answers import Answer
+from synesthesia.study.finished import finished_trials
+from synesthesia.study.schema import PARTICIPANT, STEP, STUDY, TRIAL
 
 pytestmark = pytest.mark.slow  # a real server and database
 
 
 def finished(site):
     with site.database.read() as connection:
-        return sessions.finished_trials(connection)
+        return finished_trials(connection)
 
 
 def age(site, hours):
@@ -102,7 +104,7 @@ def test_a_double_click_from_many_threads_is_one_answer(make_site, either_url):
     person.join()
     step, replies = person.go("trial")["step"], []
     participant = person.id(site)
-    answers = [sessions.Answer(step["number"], f"{n:08x}", choice=n, seconds=1.0) for n in range(8)]
+    answers = [Answer(step["number"], f"{n:08x}", choice=n, seconds=1.0) for n in range(8)]
     threads = [
         threading.Thread(target=lambda a=a: replies.append(site.sessions.answer(participant, a)[0])) for a in answers
     ]
@@ -247,7 +249,7 @@ def test_a_killed_server_goes_on_with_every_answer_that_it_confirmed(served):
         assert person.now()["step"]["number"] > step["number"]
         assert person.go()["state"] == "finished"
     with opened.read() as connection:
-        assert len(sessions.finished_trials(connection)) == 6
+        assert len(finished_trials(connection)) == 6
     opened.close()
 
 

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.slow  # a real server and database
 @pytest.fixture(scope="module")
 def made(prepared):
     """(question, its files' bytes by condition, the store) of one clip of the plan."""
-    from synesthesia.study import database
+    from synesthesia.study import database, stored_plan
 
     opened = database.Database(f"sqlite:///{prepared}/humans/study.sqlite")
-    question = next(q for q in database.questions(opened).values() if q.practice is None)
+    question = next(q for q in stored_plan.questions(opened).values() if q.practice is None)
     opened.close()
     names = stimuli.Names((prepared / "humans/secret").read_bytes())
     files = {c: (prepared / "humans/stimuli" / names.of(question.clip_id, c)).read_bytes() for c in CONDITIONS}

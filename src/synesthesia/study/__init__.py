@@ -2,8 +2,12 @@
 
 materials.py   what `make` has left under out/ -> labels, clips, questions, practice clips
 plan.py        who judges what
-database.py    tables, connections, and the one plan a database is for
+schema.py      the tables that are kept;   database.py   connections to them
+stored_plan.py the one plan that a database is for
+seats.py       which trials a newcomer gets;   steps.py   a session as a list of steps
+answers.py     what may be answered to a step
 sessions.py    a participant: joining, the current step, an answer, leaving, withdrawing
+finished.py    what has been judged
 rules.py       careless and slow, by stated rules
 stimuli.py     sound and video files from the very samples and pixels that the models get
 tones.py       the sound check and the Huggins-pitch headphone test

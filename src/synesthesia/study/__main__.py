@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 
 from synesthesia import params
-from synesthesia.study import database, export, serve
+from synesthesia.study import database, export, serve, stored_plan
 from synesthesia.study.sessions import Sessions
 from synesthesia.study.site import Settings
 
@@ -100,8 +100,8 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     opened = serve.prepare(params.load(options.params), options.database, options.folder)
-    row = database.open_study(opened)
-    labels = Counter(q.label for q in database.questions(opened).values() if q.practice is None)
+    row = stored_plan.open_study(opened)
+    labels = Counter(q.label for q in stored_plan.questions(opened).values() if q.practice is None)
     opened.close()
     print(f"{row.about}; {row.state}")
     print("labels: " + ", ".join(f"{label} ({clips})" for label, clips in sorted(labels.items())))
@@ -116,8 +116,8 @@ def _export(options: argparse.Namespace) -> None:
 
 def _state(options: argparse.Namespace) -> None:
     opened = database.Database(options.database)
-    database.open_study(opened)
-    Sessions(opened, params.load(options.params).study, database.questions(opened)).set_state(options.state)
+    stored_plan.open_study(opened)
+    Sessions(opened, params.load(options.params).study, stored_plan.questions(opened)).set_state(options.state)
     opened.close()
     print(f"the study is {options.state}")
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from synesthesia.judgements import SIMULATED
 from synesthesia.params import Study
 from synesthesia.study import rules
-from synesthesia.study.database import Database, DatabaseError, open_study
-from synesthesia.study.sessions import failed_checks, finished_trials
+from synesthesia.study.database import Database, DatabaseError
+from synesthesia.study.finished import failed_checks, finished_trials
+from synesthesia.study.stored_plan import open_study
 
 COLUMNS = ("question_id", "participant", "condition", "choice", "seconds", "replays", "focus_lost", "load_failures",
            "order", "careless")  # fmt: skip

@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 
 from synesthesia import statistics
 from synesthesia.study import rules
-from synesthesia.study.database import PARTICIPANT, STEP, STUDY, TRIAL
-from synesthesia.study.sessions import failed_checks, finished_trials
+from synesthesia.study.finished import failed_checks, finished_trials
+from synesthesia.study.schema import PARTICIPANT, STEP, STUDY, TRIAL
 from synesthesia.study.site import Site
 from synesthesia.tables import CONDITIONS
 

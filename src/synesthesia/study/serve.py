@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from synesthesia import params
 from synesthesia.store import Store
-from synesthesia.study import consent, database, materials, security, stimuli, web
+from synesthesia.study import consent, database, materials, security, stimuli, stored_plan, web
 from synesthesia.study.site import Settings, Site
 
 SETTINGS, PASSWORD = "SYNESTHESIA_STUDY_SETTINGS", "SYNESTHESIA_ADMIN_PASSWORD"
@@ -34,12 +34,12 @@ def prepare(
     chosen = materials.load(given.study, out)
     opened = database.Database(url)
     try:
-        database.create(opened, given.study, chosen, simulated)
-        row = database.open_study(opened, database.fingerprint(given.study, chosen))
+        stored_plan.create(opened, given.study, chosen, simulated)
+        row = stored_plan.open_study(opened, stored_plan.fingerprint(given.study, chosen))
         if row.simulated != simulated:
             kind = "simulated participants" if row.simulated else "a real study"
             raise database.DatabaseError(f"{url} holds {kind}: simulated and real answers never share a database")
-        names, questions = stimuli.Names(secret), database.questions(opened).values()
+        names, questions = stimuli.Names(secret), stored_plan.questions(opened).values()
         stimuli.make(
             folder / "stimuli", names, Store(out / "curate/store"), questions, given.study.sound, given.study.seed
         )
@@ -92,7 +92,7 @@ def serve(settings: Settings, host: str, port: int, workers: int, announce: bool
 
 def _announce(settings: Settings, host: str, port: int, generated: bool) -> None:
     opened = database.Database(settings.database)
-    row = database.open_study(opened)
+    row = stored_plan.open_study(opened)
     opened.close()
     shown = f"[{host}]" if ":" in host else host
     print(f"The study: {row.about}")

@@ -1,9 +1,8 @@
 """A participant from joining to leaving, as transactions on the database.
 
-A session is a list of steps, written when the participant joins: what to expect, sound check, headphone test where it
-is asked for, practice, and three blocks of trials with attention checks in between, then comments. The current step is
-the first one not answered, whatever browser, tab or server asks: closing the tab loses nothing. Sessions without an
-answer for `late_after_hours` close, and what they left is given to whoever joins when all seats are taken.
+A session is a list of steps, written when the participant joins. The current step is the first one not answered,
+whatever browser, tab or server asks: closing the tab loses nothing. Sessions without an answer for `late_after_hours`
+close, and what they left is given to whoever joins when all seats are taken.
 """
 
 from __future__ import annotations
@@ -11,20 +10,18 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from synesthesia.params import Study
-from synesthesia.study import tones
-from synesthesia.study.database import PARTICIPANT, QUESTION, SEAT, STEP, STUDY, TRIAL, Asked, Database
-from synesthesia.tables import CONDITIONS
-
-HEADPHONE_TRIES = 2
+from synesthesia.study import answers, finished, seats, steps
+from synesthesia.study.answers import Answer, BadAnswer
+from synesthesia.study.database import Database
+from synesthesia.study.schema import PARTICIPANT, STEP, STUDY, TRIAL
+from synesthesia.study.stored_plan import Asked
 
 # The statements of every answer, built once: building them costs more than running them.
 _ME, _NUMBER = bindparam("me"), bindparam("at")
@@ -44,7 +41,6 @@ _STEP = select(STEP).where(_MINE)
 _SEEN = update(PARTICIPANT).where(PARTICIPANT.c.id == _ME).values(seen_at=bindparam("now"))
 _CHOICE = ("key", "choice", "seconds", "replays", "focus_lost", "load_failures", "answered_at")
 _FILL_CHOICE = update(STEP).where(_MINE, _OPEN).values({name: bindparam(f"new_{name}") for name in _CHOICE})
-COMMENT_LENGTH = 2000
 
 
 class Refused(Exception):
@@ -53,26 +49,6 @@ class Refused(Exception):
     def __init__(self, reason: str):
         super().__init__(reason)
         self.reason = reason
-
-
-class BadAnswer(ValueError):
-    """An answer that the step does not allow."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a participant sent for a step; which fields count depends on the step's kind."""
-
-    number: int
-    key: str
-    choice: int | None = None
-    seconds: float = 0.0
-    replays: int = 0
-    focus_lost: int = 0
-    load_failures: int = 0
-    unplayable: bool = False
-    picks: tuple[int, ...] = ()
-    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,9 +64,6 @@ class Sessions:
 
     def __init__(self, database: Database, study: Study, questions: Mapping[str, Asked]):
         self.database, self.study, self.questions = database, study, questions
-        self.labels = sorted({q.label for q in questions.values() if q.practice is None})
-        practised = [q for q in questions.values() if q.practice is not None]
-        self.practised = sorted(practised, key=lambda q: q.practice_place)
 
     def join(self, session: bytes, external: bytes | None, consent: str) -> str:
         """The participant's id; the same one when the same browser joins again. Raises Refused.
@@ -111,91 +84,24 @@ class Sessions:
                     select(PARTICIPANT.c.id).where(PARTICIPANT.c.external == external)
                 ):
                     raise Refused("elsewhere")
-                trials = self._take_seat(connection) or self._take_left_over(connection)
+                trials = seats.take_seat(connection) or seats.take_left_over(
+                    connection, self.questions, self.study.trials
+                )
                 if not trials:
-                    left = connection.scalar(select(func.count()).select_from(TRIAL).where(~_judged()))
-                    raise Refused("full" if left else "complete")
+                    raise Refused("full" if finished.unjudged(connection) else "complete")
                 participant, now = "p" + secrets.token_hex(8), int(time.time())
                 connection.execute(
                     insert(PARTICIPANT).values(id=participant, session=session, external=external, state="active",
                                                consent=consent, began_at=now, seen_at=now)
                 )  # fmt: skip
-                connection.execute(insert(STEP), self._steps(participant, trials))
+                drawn = steps.of_session(self.study, self.questions, participant, trials)
+                connection.execute(insert(STEP), drawn)
                 return participant
         except IntegrityError:  # the same browser or external id came in at the same moment through another server
             mine = self.of(session)
             if mine is None:
                 raise Refused("elsewhere") from None
             return mine
-
-    def _take_seat(self, connection) -> list:
-        free = select(SEAT.c.number).where(~SEAT.c.taken).order_by(SEAT.c.number).limit(1)
-        number = connection.scalar(free)
-        if number is None:
-            return []
-        connection.execute(update(SEAT).where(SEAT.c.number == number).values(taken=True))
-        of_seat = (TRIAL.c.seat == number) & ~TRIAL.c.taken
-        trials = connection.execute(select(TRIAL).where(of_seat).order_by(TRIAL.c.place)).all()
-        connection.execute(update(TRIAL).where(of_seat).values(taken=True))
-        return trials
-
-    def _take_left_over(self, connection) -> list:
-        """Free trials that others left, up to a session's length: no clip twice, labels as even as they allow."""
-        free = connection.execute(select(TRIAL).where(~TRIAL.c.taken).order_by(TRIAL.c.id)).all()
-        block = self.study.trials // 3
-        random = np.random.default_rng(secrets.randbits(64))
-        chosen, clips, labels, conditions = [], set(), Counter(), Counter()
-        left = [free[i] for i in random.permutation(len(free))]
-        while left and len(chosen) < self.study.trials:
-            left = [t for t in left if self.questions[t.question_id].clip_id not in clips]
-            left = [t for t in left if conditions[t.condition] < block]
-            if not left:
-                break
-            best = min(left, key=lambda t: (labels[self.questions[t.question_id].label], conditions[t.condition]))
-            question = self.questions[best.question_id]
-            chosen.append(best)
-            clips.add(question.clip_id)
-            labels[question.label] += 1
-            conditions[best.condition] += 1
-        if chosen:
-            connection.execute(update(TRIAL).where(TRIAL.c.id.in_([t.id for t in chosen])).values(taken=True))
-        order = {CONDITIONS[c]: n for n, c in enumerate(random.permutation(3))}
-        return sorted(chosen, key=lambda t: order[t.condition])
-
-    def _steps(self, participant: str, trials: list) -> list[dict]:
-        """Rows of `step`; `trials` are grouped by condition, in the blocks' order."""
-        random = np.random.default_rng(secrets.randbits(64))
-        steps: list[dict] = [{"kind": "expect"}, {"kind": "sound", "detail": {"tones": int(random.integers(3, 6))}}]
-        if self.study.headphones != "off":
-            steps.append({"kind": "headphones"})
-        for question in self.practised:
-            steps.append({"kind": "practice", "question_id": question.question_id, "condition": question.practice})
-        blocks = list(dict.fromkeys(t.condition for t in trials))
-        checked = random.permutation(np.resize(random.permutation(len(blocks)), self.study.attention_checks))
-        place = 0
-        for block, condition in enumerate(blocks):
-            steps.append({"kind": "block", "block": block, "condition": condition})
-            mine = [t for t in trials if t.condition == condition]
-            checks = Counter(int(random.integers(1, max(2, len(mine)))) for b in checked if b == block)
-            for index, trial in enumerate(mine):
-                for _ in range(checks[index]):
-                    steps.append({"kind": "check", "block": block, "condition": condition, "place": place,
-                                  "detail": self._check(random)})  # fmt: skip
-                steps.append({"kind": "trial", "block": block, "condition": condition, "place": place,
-                              "trial": trial.id, "question_id": trial.question_id})  # fmt: skip
-                place += 1
-        steps.append({"kind": "comments"})
-        empty = dict.fromkeys(("block", "place", "trial", "question_id", "condition"))
-        return [
-            empty | step | {"participant": participant, "number": number, "released": False,
-                            "detail": json.dumps(step.get("detail"))}
-            for number, step in enumerate(steps)
-        ]  # fmt: skip
-
-    def _check(self, random) -> dict:
-        """Ten labels and the letter to press."""
-        some = random.permutation(self.labels)[:10]
-        return {"options": [str(label) for label in some], "answer": int(random.integers(len(some)))}
 
     def of(self, session: bytes) -> str | None:
         """The participant of a browser's session, if it has joined."""
@@ -248,7 +154,7 @@ class Sessions:
             if now.step is None or now.step.number != answer.number:
                 return "stale", step, now
             seconds = int(time.time())
-            values = self._filled(step, answer)
+            values = answers.filled(self.study, self.questions, step, answer)
             status = "again" if values is None else "saved"
             if values is None:
                 values = {"replays": (step.replays or 0) + 1}
@@ -271,39 +177,6 @@ class Sessions:
             elif step.kind == "comments":
                 connection.execute(update(PARTICIPANT).where(PARTICIPANT.c.id == participant).values(state="finished"))
             return status, step, self._current(connection, participant)
-
-    def _filled(self, step, answer: Answer) -> dict | None:
-        """The step's new values; None where it has to be done again."""
-        if step.kind in ("expect", "block"):
-            return {}
-        if step.kind == "comments":
-            return {"said": json.dumps({"comment": answer.comment.strip()[:COMMENT_LENGTH]})}
-        if step.kind == "sound":
-            return {"choice": answer.choice} if answer.choice == json.loads(step.detail)["tones"] else None
-        if step.kind == "headphones":
-            if len(answer.picks) != len(tones.TARGETS) or not all(0 <= p < 3 for p in answer.picks):
-                raise BadAnswer(f"picks must be {len(tones.TARGETS)} numbers from 0 to 2")
-            right = sum(p == t for p, t in zip(answer.picks, tones.TARGETS, strict=True))
-            said = {"picks": list(answer.picks), "right": right, "passed": right >= tones.PASS}
-            if not said["passed"] and (step.replays or 0) + 1 < HEADPHONE_TRIES:
-                return None
-            return {"said": json.dumps(said)}
-        if answer.unplayable:
-            return {"released": True, "load_failures": answer.load_failures} if step.kind == "trial" else {}
-        options = (
-            json.loads(step.detail)["options"] if step.kind == "check" else self.questions[step.question_id].options
-        )
-        if answer.choice is None or not 0 <= answer.choice < len(options):
-            raise BadAnswer(f"choice must be one of 0 to {len(options) - 1}")
-        if answer.replays > self.study.replays:
-            raise BadAnswer(f"replays must be at most {self.study.replays}")
-        return {
-            "choice": answer.choice,
-            "seconds": answer.seconds,
-            "replays": answer.replays,
-            "focus_lost": answer.focus_lost,
-            "load_failures": answer.load_failures,
-        }
 
     def close_late(self) -> int:
         """Close sessions without an answer for `late_after_hours`; their empty trials become free. How many."""
@@ -347,32 +220,3 @@ class Sessions:
             raise ValueError(f"a study is open, paused or closed, not {state!r}")
         with self.database.write() as connection:
             connection.execute(update(STUDY).values(state=state))
-
-
-def _judged():
-    """Whether a trial has its answer."""
-    return (
-        select(STEP.c.trial)
-        .where(STEP.c.trial == TRIAL.c.id, STEP.c.released.is_(False), STEP.c.answered_at.is_not(None))
-        .exists()
-    )
-
-
-def finished_trials(connection) -> list:
-    """Rows of every finished trial: step's columns with the question's label, answer, and the participant's state."""
-    return connection.execute(
-        select(STEP, QUESTION.c.label, QUESTION.c.answer.label("truth"))
-        .join(QUESTION, QUESTION.c.question_id == STEP.c.question_id)
-        .where(STEP.c.kind == "trial", STEP.c.answered_at.is_not(None), STEP.c.released.is_(False))
-        .order_by(STEP.c.participant, STEP.c.number)
-    ).all()
-
-
-def failed_checks(connection) -> Counter:
-    """How many attention checks each participant failed."""
-    rows = connection.execute(
-        select(STEP.c.participant, STEP.c.choice, STEP.c.detail).where(
-            STEP.c.kind == "check", STEP.c.answered_at.is_not(None)
-        )
-    ).all()
-    return Counter(r.participant for r in rows if r.choice != json.loads(r.detail)["answer"])

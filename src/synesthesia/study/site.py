@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from synesthesia.params import Study
-from synesthesia.study import consent, database
+from synesthesia.study import consent, database, steps, stored_plan
 from synesthesia.study.security import Limiter, Signer
 from synesthesia.study.sessions import Sessions
 from synesthesia.study.stimuli import Names
@@ -43,8 +43,9 @@ class Site:
 
     def __post_init__(self) -> None:
         self.database = database.Database(self.settings.database)
-        self.row = database.open_study(self.database)
-        self.questions = database.questions(self.database)
+        self.row = stored_plan.open_study(self.database)
+        self.questions = stored_plan.questions(self.database)
+        self.practised = steps.practised(self.questions)
         self.sessions = Sessions(self.database, self.study, self.questions)
         self._known: dict[bytes, str] = {}
         self.layout = lru_cache(4096)(self.sessions.layout)

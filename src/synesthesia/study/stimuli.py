@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from synesthesia.store import Store
 from synesthesia.study import tones
-from synesthesia.study.database import Asked
+from synesthesia.study.stored_plan import Asked
 from synesthesia.tables import CONDITIONS
 
 NAME = re.compile(r"[0-9a-f]{40}\.(?:wav|mp4)")

@@ -25,9 +25,10 @@ from starlette.exceptions import HTTPException
 
 from synesthesia import questions as wording
 from synesthesia.study import admin, database, stimuli
+from synesthesia.study.answers import COMMENT_LENGTH, Answer, BadAnswer
 from synesthesia.study.middleware import Guard
 from synesthesia.study.security import same_origin
-from synesthesia.study.sessions import COMMENT_LENGTH, Answer, BadAnswer, Refused
+from synesthesia.study.sessions import Refused
 from synesthesia.study.site import SESSION_SECONDS, STATIC, Site
 from synesthesia.tables import LETTERS
 
@@ -259,7 +260,7 @@ def view(site: Site, participant: str, now) -> dict:
         shown |= {"question": _question(question.options), "replays": site.study.replays,
                   "stimulus": site.names.of(question.clip_id, step.condition)}  # fmt: skip
         if step.kind == "practice":
-            shown |= {"place_in_block": question.practice_place, "in_block": len(site.sessions.practised)}
+            shown |= {"place_in_block": question.practice_place, "in_block": len(site.practised)}
     elif step.kind == "check":
         detail = json.loads(step.detail)
         shown["question"] = _question(detail["options"])
