@@ -42,7 +42,7 @@ def add(app: FastAPI, site: Site) -> None:
         origin = same_origin(request.headers.get("origin"), request.headers.get("host"))
         if not origin or not site.signer.genuine(fields.get("token"), f"admin {session}"):
             return _message(
-                site, "Not done", "This form has expired or came from another page. Go back, reload, again.", 403
+                site, "Not done", "This form has expired or came from another page. Go back and try again.", 403
             )
         return fields
 
@@ -121,4 +121,4 @@ def _mark(site: Site) -> str:
 
 
 def _message(site: Site, title: str, text: str, status: int) -> HTMLResponse:
-    return HTMLResponse(site.page("message", title=title, text=text), status)
+    return HTMLResponse(site.page("message", title=title, text=text, back="/admin"), status)

@@ -100,7 +100,9 @@ def _errors(app: FastAPI) -> None:
     def http(request: Request, error: HTTPException) -> Response:
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
-        page = request.app.state.site.page("message", title="Not found", text="There is no such page in this study.")
+        page = request.app.state.site.page(
+            "message", title="Not found", text="There is no such page in this study.", back="/"
+        )
         return HTMLResponse(page, error.status_code, error.headers)
 
 

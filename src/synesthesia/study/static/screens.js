@@ -15,7 +15,8 @@ let keys = () => false;
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
   if (document.querySelector("dialog[open]") || event.target.matches("textarea, input")) return;
-  if (keys(event.key.length === 1 ? event.key.toUpperCase() : event.key, event)) event.preventDefault();
+  if (event.target.matches("button, a") && (event.key === " " || event.key === "Enter")) return; // it is pressed itself
+  if (keys(event.key.length === 1 ? event.key.toUpperCase() : event.key)) event.preventDefault();
 });
 
 export function show(name, fill = () => {}) {
@@ -24,7 +25,9 @@ export function show(name, fill = () => {}) {
   const find = (what) => screen.querySelector(`[data-${what}]`);
   fill(find);
   window.scrollTo(0, 0);
-  screen.focus({ preventScroll: true });
+  const heading = screen.querySelector("h1"); // a new one each time, so that a screen reader reads it
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
   return find;
 }
 
@@ -32,8 +35,8 @@ function gone(find) {
   return new Promise((resolve) => {
     const button = find("go");
     button.addEventListener("click", () => resolve({}), { once: true });
-    keys = (key, event) => {
-      if (key !== "Enter" || (event.target instanceof HTMLButtonElement && event.target !== button)) return false;
+    keys = (key) => {
+      if (key !== "Enter") return false;
       resolve({});
       return true;
     };
@@ -136,6 +139,7 @@ function options(find, step, choose) {
     letter.textContent = line.slice(0, 2);
     button.type = "button";
     button.disabled = true;
+    button.setAttribute("aria-keyshortcuts", LETTERS[index]);
     button.append(letter, line.slice(3));
     button.addEventListener("click", () => choose(index));
     return button;
@@ -151,10 +155,11 @@ function check(step) {
     const find = show("question", (inside) => options(inside, step, choose));
     const text = document.createElement("p");
     text.className = "instruct";
+    text.setAttribute("role", "alert");
     text.textContent = `This is a check of attention; there is no clip. Please choose “${step.instructed}”.`;
     find("media").replaceChildren(text);
-    find("time").hidden = true;
-    find("replay").hidden = true;
+    find("time").classList.add("unseen");
+    find("replay").classList.add("unseen");
     for (const button of buttons()) button.disabled = false;
     keys = letters(choose);
   });
@@ -214,6 +219,7 @@ async function question(step) {
 
   load();
   async function load() {
+    find("left").textContent = "Loading the clip …";
     try {
       await player.load(step.stimulus, () => kept.add("load_failures"));
       state();
@@ -225,6 +231,7 @@ async function question(step) {
   }
   function trouble() {
     const note = find("trouble");
+    find("left").textContent = "";
     note.hidden = false;
     note.textContent = "This clip could not be loaded. ";
     const retry = document.createElement("button");
