@@ -1,0 +1,75 @@
+"""The study on a disk that is full, then read-only, then has room again: real ones, mounted for the test alone."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+import little_study
+from test_disk import namespace
+
+pytestmark = pytest.mark.slow
+
+START = """
+set -u
+mkdir humans
+mount -t tmpfs -o size=1500k tmpfs humans || exit 77
+plan() { "$0" -m synesthesia.study plan 2>said; echo "$1: $? $(tr '\\r' '\\n' <said | tail -1)"; }
+plan full
+ls -A humans humans/stimuli | grep tmp
+mount -o remount,ro humans
+plan read-only
+mount -o remount,rw,size=30m humans
+plan again
+"$0" answers.py
+"""
+
+# What a participant meets where the disk fills up in the middle of a session, in one process with the server.
+ANSWERS = """
+from pathlib import Path
+from study_people import PASSWORD, Person
+from synesthesia import params
+from synesthesia.study import export, web
+from synesthesia.study.site import Settings, Site
+
+settings = Settings("params.yaml", "sqlite:///humans/study.sqlite", "humans")
+site = Site(settings, params.load("params.yaml").study, Path("humans/secret").read_bytes(), PASSWORD)
+person = Person(web.create(site))
+person.join()
+step = person.go("comments")["step"]
+comment = {"key": "f" * 32, "comment": "\\u3042" * 2000}  # longer than the pages that are free
+try:
+    with open("humans/filler", "wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+except OSError as error:
+    print("filled:", error.strerror)
+print("refused:", person.answer(step, **comment).status_code, person.now()["step"] == step)
+Path("humans/filler").unlink()
+print("taken:", person.answer(step, **comment).json()["state"])
+print("exported:", export.write(site.database, site.study, Path("humans"))[1])
+"""
+
+
+def test_a_full_and_a_read_only_disk_are_one_sentence_each_and_no_answer_is_lost(prepared, tmp_path):
+    (tmp_path / "out").symlink_to(prepared / "out")
+    given = little_study.parameters(labels=[little_study.label(n) for n in range(12)])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(given.model_dump()))
+    (tmp_path / "answers.py").write_text(ANSWERS)
+    seen = os.pathsep.join(path for path in sys.path if path)
+    ended = subprocess.run([*namespace(), "sh", "-c", START, sys.executable], cwd=tmp_path, text=True,
+                           capture_output=True, timeout=120, env=os.environ | {"PYTHONPATH": seen})  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    lines = ended.stdout.splitlines()
+    assert lines[0] == "full: 1 study: the disk is full (humans/stimuli): free some space and run it again"
+    assert lines[1].startswith("read-only: 1 study: sqlite:///humans/study.sqlite: the database cannot be written")
+    assert lines[2].startswith("12 labels x 4 clips x 3 conditions x 1 = 144 trials")
+    assert lines[4].startswith("again: 0")
+    assert lines[5:] == [
+        "filled: No space left on device",
+        "refused: 503 True",
+        "taken: finished",
+        "exported: 6",
+    ]
