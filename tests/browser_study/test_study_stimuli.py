@@ -1,7 +1,6 @@
-"""Stimuli: the stored samples and pixels, no sound in silent files, names that tell nothing."""
+"""Stimuli: the stored samples and pixels, no sound in silent files."""
 
 import io
-import re
 import shutil
 
 import av
@@ -88,21 +87,6 @@ def test_colours_are_declared_so_that_no_browser_guesses(made):
     _, files, _ = made
     (_, frame), *_ = frames(files["silent_video"])
     assert (frame.colorspace, frame.color_range) == (1, 1)
-
-
-def test_names_are_long_keyed_and_say_neither_label_nor_clip(prepared, made):
-    question, _, _ = made
-    one, other = stimuli.Names(b"a" * 32), stimuli.Names(b"b" * 32)
-    assert one.of(question.clip_id, "audio") != other.of(question.clip_id, "audio")
-    names = {p.name for p in (prepared / "humans/stimuli").iterdir()}
-    assert all(re.fullmatch(r"[0-9a-f]{40}\.(wav|mp4)", name) for name in names)
-    assert len(names) == 3 * 48 + 3 + 3 + 6  # the plan, practice, sound check, headphones
-
-
-def test_names_do_not_sort_by_condition_or_label():
-    names = stimuli.Names(b"a" * 32)
-    order = sorted((names.of(f"clip{n:03d}", "silent_video"), n) for n in range(200))
-    assert abs(np.corrcoef([n for _, n in order], range(200))[0, 1]) < 0.25
 
 
 def test_what_is_there_is_not_made_again_and_what_is_lost_is(prepared, made, tmp_path):
