@@ -43,30 +43,53 @@ async function fetched(name, failed) {
   throw new Error("not loaded");
 }
 
+// One element for sound and one for pictures, used for all clips: browsers that let an element play only once somebody
+// has pressed a key or tapped for it (Safari on phones) then ask in the sound check, and not at every clip.
+const elements = {};
+
+function element(kind) {
+  if (!elements[kind]) {
+    elements[kind] = document.createElement(kind);
+    elements[kind].playsInline = true;
+    elements[kind].disablePictureInPicture = true;
+    elements[kind].preload = "auto";
+    elements[kind].setAttribute("aria-label", kind === "video" ? "Pictures" : "Sound");
+  }
+  return elements[kind];
+}
+
+// To be called while a key press or tap is handled: loading counts as being asked for.
+export function unlock() {
+  element("audio").load();
+}
+
 export class Player {
   // place: where the picture goes; sight: whether there is one; onTime(seconds, duration).
   constructor(place, sight, onTime = () => {}) {
-    this.element = document.createElement(sight ? "video" : "audio");
-    this.element.playsInline = true;
-    this.element.disablePictureInPicture = true;
-    this.element.preload = "auto";
-    this.element.setAttribute("aria-label", sight ? "Pictures" : "Sound");
-    this.element.addEventListener("timeupdate", () => onTime(this.element.currentTime, this.element.duration || 10));
-    this.element.addEventListener("ended", () => onTime(1, 1));
+    this.element = element(sight ? "video" : "audio");
+    this.listening = new AbortController();
+    this.element.removeAttribute("src"); // no picture of the clip before
+    this.element.load();
+    this.on("timeupdate", () => onTime(this.element.currentTime, this.element.duration || 10));
+    this.on("ended", () => onTime(1, 1));
     place.replaceChildren();
-    if (sight) place.append(this.element);
-    else {
-      place.innerHTML = EAR;
-      place.append(this.element);
-    }
+    if (!sight) place.innerHTML = EAR;
+    place.append(this.element);
+  }
+
+  // Listen until `stop`.
+  on(name, act) {
+    this.element.addEventListener(name, act, { signal: this.listening.signal });
   }
 
   // Fetch and decode the beginning; throws where that does not succeed in several tries.
   async load(name, failed) {
     const url = await fetched(name, failed);
     await new Promise((resolve, reject) => {
-      this.element.addEventListener("canplaythrough", resolve, { once: true });
-      this.element.addEventListener("error", () => { failed(); reject(new Error("not playable")); }, { once: true });
+      const waiting = new AbortController();
+      const end = (act) => () => { waiting.abort(); act(); };
+      this.element.addEventListener("canplaythrough", end(resolve), { signal: waiting.signal });
+      this.element.addEventListener("error", end(() => { failed(); reject(new Error("not playable")); }), { signal: waiting.signal });
       this.element.src = url;
       this.element.load();
     });
@@ -80,6 +103,7 @@ export class Player {
       return true;
     } catch (error) {
       if (error.name === "NotAllowedError") return false;
+      if (this.listening.signal.aborted) return new Promise(() => {}); // answered meanwhile: nobody waits for this
       throw error;
     }
   }
@@ -88,11 +112,9 @@ export class Player {
     return !this.element.paused && !this.element.ended;
   }
 
-  ended() {
-    return new Promise((resolve) => this.element.addEventListener("ended", resolve, { once: true }));
-  }
-
+  // The end of this player; its element goes to the next one.
   stop() {
+    this.listening.abort();
     this.element.pause();
   }
 }

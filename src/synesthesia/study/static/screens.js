@@ -1,7 +1,7 @@
 // One function a kind of step: it shows the screen and promises what the participant answers.
 
 import { watch } from "./attention.js";
-import { Player, notes } from "./player.js";
+import { Player, notes, unlock } from "./player.js";
 
 const screen = document.getElementById("screen");
 const LETTERS = "ABCDEFGHIJ";
@@ -75,6 +75,7 @@ async function sound(step, again) {
   return new Promise((resolve) => {
     const play = async () => {
       if (player.playing) return;
+      unlock();
       await ready;
       await player.play();
       find("count").disabled = false;
@@ -213,7 +214,7 @@ async function question(step) {
     began ??= performance.now(); // loading has ended, and the clip has begun in the same moment
     for (const button of buttons()) button.disabled = false;
   };
-  player.element.addEventListener("ended", state);
+  player.on("ended", state);
   find("replay").addEventListener("click", play);
   keys = letters(choose, () => { play(); return true; });
 
