@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 import little_study
 from study_people import PASSWORD
 from synesthesia.study import database, export, stored_plan, tones
 from synesthesia.study.finished import finished_trials
-from synesthesia.study.schema import STEP
+from synesthesia.study.schema import STEP, STUDY
 
 pytestmark = pytest.mark.slow
 
@@ -402,4 +402,24 @@ def test_withdrawing_asks_once_and_deletes(served, chromium):
     assert page.tab.is_hidden("#progress")
     with page.database.read() as connection:
         assert connection.execute(select(STEP)).all() == []
+    context.close()
+
+
+@needs_browser
+def test_a_study_that_is_closed_or_a_cookie_that_is_gone_is_said_and_nothing_else(served, chromium):
+    server = served()
+    context = chromium.new_context()
+    page = Page(context, server)
+    page.begin()
+    with page.database.write() as connection:
+        connection.execute(update(STUDY).values(state="closed"))
+    page.tab.keyboard.press("Enter")
+    page.at("closed")
+    assert page.tab.inner_text("h1") == "The study is closed"
+    assert page.tab.inner_text("#status") == "" and page.tab.is_hidden("#progress")  # no word of another tab
+    context.clear_cookies()
+    page.tab.click("#withdraw")
+    page.tab.click("#sure button[value=yes]")
+    page.tab.wait_for_selector("h1:text('Your session has ended')")
+    assert page.tab.is_hidden("#withdraw")
     context.close()

@@ -26,6 +26,7 @@ form.addEventListener("submit", async (event) => {
   } catch (error) {
     problem.hidden = false;
     problem.textContent = (error instanceof Gone && WHY[error.message]) || "Something went wrong. Please reload the page.";
+    problem.scrollIntoView({ block: "nearest" });
     button.disabled = false;
   }
 });

@@ -238,12 +238,17 @@ async function question(step) {
     const retry = document.createElement("button");
     retry.type = "button";
     retry.textContent = "Try again";
-    retry.addEventListener("click", () => { note.hidden = true; load(); });
+    retry.addEventListener("click", () => {
+      note.hidden = true;
+      find("head").focus({ preventScroll: true });
+      load();
+    });
     const skip = document.createElement("button");
     skip.type = "button";
     skip.textContent = "Go on without it";
     skip.addEventListener("click", () => answer({ unplayable: true }));
     note.append(retry, " ", skip);
+    retry.focus();
   }
 
   const given = await answered;

@@ -65,7 +65,8 @@ async function run() {
     const answer = await screens[step.kind](step, now.status === "again");
     now = await send(step.number, answer);
     if (now.feedback && step.kind === "practice") await feedback(step, answer.choice, now.feedback.answer);
-    document.getElementById("status").textContent = now.status === "stale" ? "That clip was answered in another tab. Here is where you are." : "";
+    const elsewhere = now.status === "stale" && now.state === "active" && now.step.number !== step.number;
+    document.getElementById("status").textContent = elsewhere ? "That clip was answered in another tab. Here is where you are." : "";
   }
   document.body.dataset.step = now.state;
   end(now);
@@ -75,15 +76,23 @@ document.getElementById("withdraw").addEventListener("click", () => document.get
 document.getElementById("sure").addEventListener("close", async (event) => {
   const dialog = event.target;
   if (dialog.returnValue !== "yes") return;
-  await request("/api/withdraw", {});
+  try {
+    await request("/api/withdraw", {});
+  } catch (error) {
+    failed(error);
+    return;
+  }
   memory.drop("study-pending");
   document.body.dataset.step = "withdrawn";
   document.getElementById("withdraw").hidden = true;
   message("You have withdrawn", "Everything we kept of you has been deleted. Thank you for your interest.");
 });
 
-run().catch((error) => {
+function failed(error) {
   const session = error instanceof Gone && (error.status === 401 || error.status === 403);
+  document.getElementById("withdraw").hidden = session;
   if (session) message("Your session has ended", "The browser no longer has this study's cookie. Open the study's link again, with the browser in which you began.");
   else message("Something went wrong", "Please reload the page. Nothing is lost.");
-});
+}
+
+run().catch(failed);
