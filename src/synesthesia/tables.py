@@ -58,9 +58,7 @@ ANSWER = pa.schema(
         pa.field("letter_logits", pa.list_(pa.float32())),  # one an option, where there are any
         pa.field("text", pa.string()),  # what the respondent said when free to say anything
         pa.field("seconds", pa.float32()),  # response time, for humans
-        pa.field(
-            "token_ids", pa.list_(pa.int32())
-        ),  # the vocabulary's likeliest tokens, where kept
+        pa.field("token_ids", pa.list_(pa.int32())),  # the vocabulary's likeliest tokens, where kept
         pa.field("token_logits", pa.list_(pa.float32())),  # and their logits (answer.likeliest_tokens)
     ]
 )

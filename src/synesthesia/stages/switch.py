@@ -36,7 +36,6 @@ def run(params: Params) -> None:
     """Write the trained network, its history, a prediction a clip, and metrics."""
     block = params.switch
     with tracking.session("switch") as session:
-
         from synesthesia import switch
         from synesthesia.models import device
 
