@@ -169,12 +169,9 @@ def main() -> None:
     for name in given.models:
         one: dict[str, float] = {}
         for count in given.processes:
-            here = str(Path(__file__).resolve())
-            arguments = [here, "--work", name, str(folder), *(["--small"] if given.small else [])]
-            where = "--multi_gpu" if torch.cuda.is_available() else "--cpu"
-            launch = ["-m", "accelerate.commands.launch", where, "--num_processes", str(count), "--num_machines", "1",
-                      "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
-            done = subprocess.run([sys.executable, *(launch if count > 1 else []), *arguments], stdout=sys.stderr)
+            start = processes.launcher(count, torch.cuda.is_available()) if count > 1 else [sys.executable]
+            arguments = [str(Path(__file__).resolve()), "--work", name, str(folder)]
+            done = subprocess.run([*start, *arguments, *(["--small"] if given.small else [])], stdout=sys.stderr)
             if done.returncode:
                 print(f"| {name} | failed with {count} processes | | | | |", flush=True)
                 continue
