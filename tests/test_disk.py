@@ -1,12 +1,12 @@
 """curate on a disk that is full, then read-only, then has room again: real ones, mounted for the test alone."""
 
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 import small_world
+from own_mounts import namespace
 
 pytestmark = pytest.mark.slow
 world, sources = small_world.world, small_world.sources
@@ -25,15 +25,6 @@ mount -o remount,rw,size=200m out
 curate again
 for path in out/curate/store/*.arrow; do stat -c 'used %i' "$path"; done
 """
-
-
-def namespace() -> list[str]:
-    """How a process of its own mounts is started here; skips where that is not allowed."""
-    for command in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
-        probe = [*command, "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"]
-        if shutil.which("unshare") and not subprocess.run(probe, capture_output=True).returncode:
-            return command
-    pytest.skip("no process here may mount a small disk for itself (unshare --mount is refused)")
 
 
 def test_a_full_and_a_read_only_disk_are_one_sentence_each_and_nothing_finished_is_lost(world):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import little_study
-from test_disk import namespace
+from own_mounts import namespace
 
 pytestmark = pytest.mark.slow
 
