@@ -37,11 +37,11 @@ class Store:
         try:
             entries = json.loads(index)
             self.shards = [ShardInfo(**entry) for entry in entries["shards"]]
-            self._index = ShardInfo(**entries["places"])
+            expected = ShardInfo(**entries["places"])
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self.folder / INDEX} is not an index of a store ({error}): {_AGAIN}") from None
         self._first = list(accumulate((shard.clips for shard in self.shards), initial=0))
-        if hashlib.sha256(places).hexdigest() != self._index.sha256 or len(self) != self._index.clips:
+        if hashlib.sha256(places).hexdigest() != expected.sha256 or len(self) != expected.clips:
             raise StoreError(f"{self.folder / PLACES} is damaged: {_AGAIN}")
         self._places = Places(places)
         self._mapped: dict[int, memoryview] = {}
