@@ -4,8 +4,8 @@
 same bytes back, which is checked before anything is timed. Lance and WebDataset are measured where they are installed
 (`pip install -e .[bench]`).
 
-`growth`: stores of 1,000 to 200,000 clips of 2 KB, and of as many large ones as 5 GB of page cache hold, beside the same
-bytes in one flat file without any store. Each is opened anew and every clip read once at random, mapping and page
+`growth`: stores of 1,000 to 200,000 clips of 2 KB, and of as many large ones as 5 GB of page cache hold, beside the
+same bytes in one flat file without any store. Each is opened anew and every clip read once at random, mapping and page
 faults included; then it goes on at random and in order. Rates are clips a second of processor time: medians of rounds
 in which the sizes take turns, so that what else runs on the machine disturbs all of them alike. All files are in the
 page cache: stores are compared and not disks.
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from store_formats import SHARD, Flat, Ours, Unchecked, formats, large, random
+from tools.stores import SHARD, Flat, Ours, Unchecked, formats, large, random
 
 from synesthesia.store import Store
 
@@ -67,7 +67,7 @@ def rates(reads: list[Callable[[int], object]], orders: list[np.ndarray], rounds
 
 def compare(count: int, scratch: Path) -> None:
     """The table of the formats."""
-    clips = list(large(count))
+    clips, kinds = list(large(count)), formats()
     frame = [len(data) for _, _, jpegs in clips[:4] for data in jpegs]
     print(
         f"{count} clips of 160,000 samples and ten JPEGs of {min(frame):,} to {max(frame):,} bytes, page cache warm\n"
@@ -76,7 +76,7 @@ def compare(count: int, scratch: Path) -> None:
     print("|---|---|---|---|---|---|")
     order = np.random.default_rng(0).permutation(count)
     measured, readers = [], []
-    for kind in formats():
+    for kind in kinds:
         folder = scratch / kind.__name__
         begin = time.perf_counter()
         kind.write(folder, clips)

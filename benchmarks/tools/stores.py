@@ -1,6 +1,7 @@
 """Clip stores to be compared: ours and what one would use instead.
 
-Each writes clips, opens what it wrote, and reads a clip by its place. A format gives back what was written: sound as float32, and the JPEGs' bytes.
+Each writes clips, opens what it wrote, and reads a clip by its place. A format gives back what was written: sound as
+float32, and the JPEGs' bytes.
 """
 
 from __future__ import annotations
