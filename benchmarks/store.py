@@ -5,7 +5,7 @@ same bytes back, which is checked before anything is timed. Lance and WebDataset
 (`pip install -e .[bench]`).
 
 `growth`: stores of 1,000 to 200,000 clips of 2 KB, and of as many large ones as 5 GB of page cache hold, beside the
-same bytes in one flat file without any store. Each is opened anew and every clip read once at random, mapping and page
+same bytes in two flat files without any store. Each is opened anew and every clip read once at random, mapping and page
 faults included; then it goes on at random and in order. Rates are clips a second of processor time: medians of rounds
 in which the sizes take turns, so that what else runs on the machine disturbs all of them alike. All files are in the
 page cache: stores are compared and not disks.
@@ -168,7 +168,7 @@ def draw(drawn: list[tuple[Payload, Rates]], path: Path) -> None:
     """Rate at random, from zero, against size; a panel a payload."""
     from matplotlib.figure import Figure
 
-    looks = {Flat: ("0.45", "one flat file, no store"), Unchecked: ("tab:blue", "our store, unchecked"),
+    looks = {Flat: ("0.45", "flat files, no store"), Unchecked: ("tab:blue", "our store, unchecked"),
              Ours: ("tab:red", "our store, CRC-32 checked")}  # fmt: skip
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, len(drawn), width_ratios=[len(p.sizes) + 1 for p, _ in drawn], squeeze=False)[0]

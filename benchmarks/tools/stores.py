@@ -109,33 +109,29 @@ def floats(sound: bytes | np.ndarray) -> np.ndarray:
 
 
 class Flat:
-    """No store at all: clips of one size in one file, where a clip lies by arithmetic; nothing is looked up or checked.
+    """No store at all: clips of one size, all sound in one file and all frames in another, nothing to look up or check.
 
     What this loses as it grows is lost to the processor's caches.
     """
 
-    name = "no store: one flat file, numpy.memmap"
+    name = "no store: two flat files, numpy.memmap"
 
     @staticmethod
     def write(folder: Path, clips: Iterable[Payload]) -> None:
         folder.mkdir()
-        with open(folder / "flat", "wb") as file:
+        with open(folder / "sound", "wb") as sounds, open(folder / "frames", "wb") as frames:
             for _, sound, jpegs in clips:
-                file.write(b"".join([sound.astype("<i2").tobytes(), *jpegs]))
-        (folder / "sizes").write_text(f"{len(sound)} {len(jpegs)} {len(jpegs[0])}")
+                sounds.write(sound.astype("<i2").tobytes())
+                frames.writelines(jpegs)
+        (folder / "shape").write_text(f"{len(sound)} {len(jpegs)} {len(jpegs[0])}")
 
     def __init__(self, folder: Path):
-        samples, self.frames, self.frame_bytes = map(int, (folder / "sizes").read_text().split())
-        self.sound = 2 * samples
-        self.bytes = np.asarray(np.memmap(folder / "flat", np.uint8, "r"))
+        samples, frames, frame_bytes = map(int, (folder / "shape").read_text().split())
+        self.sounds = np.asarray(np.memmap(folder / "sound", "<i2", "r")).reshape(-1, samples)
+        self.frames = np.asarray(np.memmap(folder / "frames", np.uint8, "r")).reshape(-1, frames, frame_bytes)
 
     def read(self, index: int) -> tuple[np.ndarray, list[bytes]]:
-        start = index * (self.sound + self.frames * self.frame_bytes)
-        end = start + self.sound
-        frames = []
-        for at in range(end, end + self.frames * self.frame_bytes, self.frame_bytes):
-            frames.append(self.bytes[at : at + self.frame_bytes].tobytes())
-        return floats(self.bytes[start:end]), frames
+        return floats(self.sounds[index]), [frame.tobytes() for frame in self.frames[index]]
 
 
 class Parquet:
