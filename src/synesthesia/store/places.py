@@ -67,7 +67,7 @@ def write(folder: Path, infos: Iterable[ShardInfo]) -> ShardInfo:
     """Ask the shards of a folder, and write `places.arrow` beside them; return its entry for the index."""
     table = pa.concat_tables([SCHEMA.empty_table(), *(_of_shard(folder / info.name) for info in infos)])
     path = folder / PLACES
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
+    with open(path, "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
         writer.write_table(table.combine_chunks())
     return ShardInfo(PLACES, len(table), path.stat().st_size, shards.checksum(path))
 
@@ -81,7 +81,7 @@ def _of_shard(path: Path) -> pa.Table:
         table = pa.ipc.open_file(buffer).read_all()
         table.validate(full=True)
     except pa.ArrowException as error:
-        raise StoreError(f"{path} is not a whole shard ({error}): remove it") from None
+        raise StoreError(f"{path} was damaged after it was written ({error}): write it again") from None
     audio, audio_bytes = _spans(table["audio"], buffer)
     frames, frame_bytes = _spans(pc.list_flatten(table["frames"]), buffer)
     ends = np.concatenate([[0], np.cumsum(_numbers(pc.list_value_length(table["frames"])))])
