@@ -45,7 +45,8 @@ PAYLOADS = (
     Payload("100 KB", (20000, 10, 6000), (1000, 4000, 16000), 200),
     Payload("700 KB", (160000, 10, 38000), (1000, 3000), 30),
 )
-KINDS = (Ours, Unchecked, Flat)
+KINDS = {Ours: "ours, checked", Unchecked: "ours, unchecked", Flat: "flat files, no store"}
+COLORS = {Ours: "tab:red", Unchecked: "tab:blue", Flat: "0.45"}
 WAYS = ("anew, each clip once", "at random", "in order")
 Rates = dict[tuple[str, type], np.ndarray]  # by way and kind: (rounds, sizes), clips a second of processor time
 
@@ -153,14 +154,14 @@ def going_on(read: Callable[[int], object], order: np.ndarray, turn: int) -> Ite
 def tell(payload: Payload, found: Rates) -> None:
     """The table of one payload, for docs/scale.md."""
     sizes = " | ".join(f"{n:,}" for n in payload.sizes)
-    print(f"| clips of {payload.name} | {sizes} | last / first | quartiles within |")
+    print(f"| clips of {payload.name} | {sizes} | last / first | quartiles |")
     print("|---" * (len(payload.sizes) + 3) + "|")
     for way in WAYS:
-        for kind in KINDS:
+        for kind, name in KINDS.items():
             low, middle, high = np.percentile(found[way, kind], [25, 50, 75], axis=0)
             cells = " | ".join(f"{value:,.0f}" for value in middle)
             fall = np.median(found[way, kind][:, -1] / found[way, kind][:, 0])
-            print(f"| {way}: {kind.name} | {cells} | {fall:.2f} | {max((high - low) / middle / 2):.0%} |")
+            print(f"| {way}: {name} | {cells} | {fall:.2f} | ± {max((high - low) / middle / 2):.0%} |")
     print(flush=True)
 
 
@@ -168,15 +169,13 @@ def draw(drawn: list[tuple[Payload, Rates]], path: Path) -> None:
     """Rate at random, from zero, against size; a panel a payload."""
     from matplotlib.figure import Figure
 
-    looks = {Flat: ("0.45", "flat files, no store"), Unchecked: ("tab:blue", "our store, unchecked"),
-             Ours: ("tab:red", "our store, CRC-32 checked")}  # fmt: skip
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, len(drawn), width_ratios=[len(p.sizes) + 1 for p, _ in drawn], squeeze=False)[0]
     for axes, (payload, found) in zip(panels, drawn, strict=True):
-        for kind, (color, name) in looks.items():
+        for kind, name in KINDS.items():
             low, middle, high = np.percentile(found[WAYS[1], kind], [25, 50, 75], axis=0)
-            axes.plot(payload.sizes, middle, marker="o", markersize=4, color=color, label=name)
-            axes.fill_between(payload.sizes, low, high, color=color, alpha=0.2, linewidth=0)
+            axes.plot(payload.sizes, middle, marker="o", markersize=4, color=COLORS[kind], label=name)
+            axes.fill_between(payload.sizes, low, high, color=COLORS[kind], alpha=0.2, linewidth=0)
         axes.set_title(f"clips of {payload.name}", fontsize=10)
         axes.set(xscale="log", xlabel="clips in the store")
         axes.set_xticks(payload.sizes, [f"{n // 1000}k" for n in payload.sizes], minor=False)

@@ -147,6 +147,25 @@ def test_a_store_is_found_where_its_shards_say_that_it_lies(tmp_path):
             assert (opened.audio(shard, row) * 32768).astype("<i2").tobytes() == table["audio"][row].as_py()
 
 
+def test_a_clip_is_read_from_its_own_bytes_alone(tmp_path):
+    """So a read costs the same in a store of any size: nothing else of the shard is looked at, its heads neither."""
+    places = fill(tmp_path / "store")
+    for n in (0, 17, 25, 39):
+        name, audio, jpegs = clip(n)
+        shard, row = places[n]
+        path = tmp_path / "store" / store.shard_name(shard)
+        whole = path.read_bytes()
+        alone = bytearray(b"\xa5" * len(whole))
+        for data in (audio.tobytes(), b"".join(jpegs)):
+            start = whole.index(data)
+            alone[start : start + len(data)] = data
+        path.write_bytes(alone)
+        opened = Store(tmp_path / "store")
+        assert opened.place(name) == (shard, row) and opened.jpegs(shard, row) == jpegs
+        assert np.array_equal(opened.audio(shard, row) * 32768, audio)
+        path.write_bytes(whole)
+
+
 def test_a_frame_that_is_no_picture_is_an_error_that_names_the_row(tmp_path):
     with StoreWriter(tmp_path / "store", 4) as writer:
         writer.add("a", np.zeros(3, np.int16), [b"not a jpeg"])  # as it was written, so no checksum complains

@@ -114,8 +114,6 @@ class Flat:
     What this loses as it grows is lost to the processor's caches.
     """
 
-    name = "no store: two flat files, numpy.memmap"
-
     @staticmethod
     def write(folder: Path, clips: Iterable[Payload]) -> None:
         folder.mkdir()
