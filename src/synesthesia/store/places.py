@@ -2,7 +2,7 @@
 
 Every shard knows this of its own clips, in the heads of its record batches. Asking there costs more than reading a
 small clip, touches six places of the file before the clip's own, and has to be done again by every process for every
-part of a store that it comes to. So it is asked once, when a store is published: 60 bytes a clip and 4 a frame, which
+part of a store that it comes to. So it is asked once, when a store is published: 57 bytes a clip and 4 a frame, which
 are read whole when a store is opened, and a clip then costs its own bytes alone, in a large store as in a small one.
 """
 
