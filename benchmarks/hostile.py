@@ -4,8 +4,8 @@ Every file is decoded as curate does: in a worker with limits of time, processor
 damage are those of tests/mutants.py. Ends with an error where a good file was lost.
 
 examples:
-  python benchmarks/hostile.py                 some minutes on two cores
-  python benchmarks/hostile.py --files 200     a tenth of it
+  python benchmarks/hostile.py                 four minutes on two busy cores
+  python benchmarks/hostile.py --files 200     a tenth of them
   python benchmarks/hostile.py --clip MY.mp4   copies of your own clip
 """
 

@@ -65,11 +65,13 @@ class Places:
 
 def write(folder: Path, infos: Iterable[ShardInfo]) -> ShardInfo:
     """Ask the shards of a folder, and write `places.arrow` beside them; return its entry for the index."""
-    table = pa.concat_tables([SCHEMA.empty_table(), *(_of_shard(folder / info.name) for info in infos)])
-    path = folder / PLACES
+    path, clips = folder / PLACES, 0
     with open(path, "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
-        writer.write_table(table.combine_chunks())
-    return ShardInfo(PLACES, len(table), path.stat().st_size, shards.checksum(path))
+        for info in infos:
+            table = _of_shard(folder / info.name)
+            writer.write_table(table.combine_chunks())
+            clips += len(table)
+    return ShardInfo(PLACES, clips, path.stat().st_size, shards.checksum(path))
 
 
 def _of_shard(path: Path) -> pa.Table:
