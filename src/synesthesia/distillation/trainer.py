@@ -199,7 +199,7 @@ def _fit(student: LanguageModel, targets: Targets, clips, store, training: Train
 def _same_bits_each_time() -> None:
     """Gradients add up in one order; a resumed training then equals one that was never stopped.
 
-    With `device.pick`, which tells cuBLAS. Not `warn_only`: attention by cuDNN then keeps its order-less backward pass (torch 2.11). `_fit` falls back to it for
-    a model with an operation that has no ordered way.
+    With `device.pick`, which tells cuBLAS. Not `warn_only`: attention by cuDNN then keeps its order-less backward pass
+    (torch 2.11). `_fit` falls back to it for a model with an operation that has no ordered way.
     """
     torch.use_deterministic_algorithms(True)
