@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from synesthesia.distillation.losses import divergence, letter_cross_entropy
 from synesthesia.models.base import LanguageModel
+from synesthesia.models.device import send
 from synesthesia.params import Training
 
 STEP = 16
@@ -46,11 +47,11 @@ class Replay:
         given = {
             "embeds": F.pad(embeds, (0, 0, 0, more)),
             "at": at,
-            "said": self.student.letter_ids[letters.clamp(min=0)].to(device, non_blocking=True),
-            "taught": (letters >= 0).to(device, non_blocking=True),
-            "soft": soft.to(device, non_blocking=True),
-            "teacher": teacher.to(device, non_blocking=True),
-            "tokens": tokens.to(device, non_blocking=True),
+            "said": send(self.student.letter_ids[letters.clamp(min=0)], device),
+            "taught": send(letters >= 0, device),
+            "soft": send(soft, device),
+            "teacher": send(teacher, device),
+            "tokens": send(tokens, device),
             "share": torch.full((), 1.0 / clips, device=device),
         }
         if places is not None:

@@ -25,6 +25,7 @@ from synesthesia.distillation.losses import divergence, letter_cross_entropy
 from synesthesia.distillation.replay import Replay
 from synesthesia.distillation.targets import Targets
 from synesthesia.models.base import LanguageModel
+from synesthesia.models.device import send
 from synesthesia.params import Training
 
 __all__ = ["Lessons", "TrainingError", "learning_rate", "order", "train"]
@@ -130,9 +131,9 @@ def train(
 def _learn(student: LanguageModel, batch: tuple, training: Training, clips: int, accelerator) -> torch.Tensor:
     """Gradients of one micro-batch of a step of `clips` clips; its share of the two losses, float32 (2,)."""
     inputs = batch[0]
-    letters, soft, teacher, tokens = (t.to(accelerator.device, non_blocking=True) for t in batch[1:])
+    letters, soft, teacher, tokens = (send(t, accelerator.device) for t in batch[1:])
     logits = student.answer_logits(inputs)
-    said = student.letter_ids.to(accelerator.device, non_blocking=True)[letters.clamp(min=0)]
+    said = send(student.letter_ids, accelerator.device)[letters.clamp(min=0)]
     hard = letter_cross_entropy(logits, said, letters >= 0) / clips
     close = divergence(logits.gather(1, tokens), teacher, soft, training.temperature) / clips
     accelerator.backward(hard + training.kl_weight * close)

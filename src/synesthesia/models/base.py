@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from synesthesia.models import ModelError, checkpoints
 from synesthesia.models.answer_position import AnswerPosition
+from synesthesia.models.device import send
 from synesthesia.tables import LETTERS
 
 ALL_LINEAR = "all-linear-of-language-model"
@@ -155,7 +156,7 @@ class LanguageModel:
     def answer_logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logits (clips, vocabulary) at the position where the letter is expected, in float32; `batch` as collated."""
         self.prepare(batch)
-        at = (batch["attention_mask"].sum(1) - 1).to(self.device, non_blocking=True)
+        at = send(batch["attention_mask"].sum(1) - 1, self.device)
         with self._answer.at(at):
             logits = self.model(**{k: self._move(k, v) for k, v in batch.items()}, use_cache=False).logits
         return logits[:, 0].float()
@@ -169,7 +170,7 @@ class LanguageModel:
             raise _Reached(named)
 
         self.prepare(batch)
-        at = (batch["attention_mask"].sum(1) - 1).to(self.device, non_blocking=True)
+        at = send(batch["attention_mask"].sum(1) - 1, self.device)
         hook = self._decoder.register_forward_pre_hook(catch, with_kwargs=True)
         try:
             with torch.no_grad():
@@ -197,7 +198,7 @@ class LanguageModel:
     def _move(self, name: str, value: object) -> object:
         if not isinstance(value, torch.Tensor) or name in self.stays_on_cpu:
             return value
-        value = value.to(self.device, non_blocking=True)
+        value = send(value, self.device)
         return value.to(self.model.dtype) if value.is_floating_point() else value
 
     def letters(self, logits: torch.Tensor, options: int = len(LETTERS)) -> torch.Tensor:

@@ -26,6 +26,15 @@ def pick() -> str:
     return f"cuda:{local}"
 
 
+def send(tensor: torch.Tensor, place: str | torch.device) -> torch.Tensor:
+    """The tensor on that device, without waiting for it: a copy out of memory that is not pinned may first wait for all
+    that the GPU has yet to compute (CUDA's "API synchronization behavior").
+    """
+    if torch.device(place).type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(place, non_blocking=True)
+
+
 def loader_workers() -> int:
     """Processes that prepare batches for this process: its share of the processors but one, `MOST_WORKERS` at most."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))

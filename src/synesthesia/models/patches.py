@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids
 
+from synesthesia.models.device import send
+
 
 def embed_patches_by_product(encoder: torch.nn.Module) -> None:
     """Replace the forward of `encoder.patch_embed` in place."""
@@ -31,7 +33,7 @@ def place_patches_from_cpu(encoder: torch.nn.Module) -> None:
         patches = arguments[0] if arguments else named["hidden_states"]
         grid = named["grid_thw"] if "grid_thw" in named else arguments[1]
         places = get_vision_position_ids(grid, encoder.spatial_merge_size)
-        made = {"position_ids": places.to(patches.device, non_blocking=True), "cu_seqlens": get_vision_cu_seqlens(grid)}
+        made = {"position_ids": send(places, patches.device), "cu_seqlens": get_vision_cu_seqlens(grid)}
         return arguments, {**made, **named}
 
     encoder.register_forward_pre_hook(before, with_kwargs=True)

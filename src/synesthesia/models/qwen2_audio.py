@@ -10,6 +10,7 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from synesthesia.models import ModelError
 from synesthesia.models.audio_window import SPARE, AudioWindow
 from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.device import send
 
 
 class Family(LanguageModel):
@@ -63,8 +64,8 @@ class Family(LanguageModel):
         sound = self._merged.multi_modal_projector(self._merged.audio_tower(moved["input_features"]).last_hidden_state)
         kept = torch.arange(sound.shape[1])[None] < tokens[:, None]
         if not kept.all():
-            sound = sound.flatten(0, 1)[kept.flatten().nonzero()[:, 0].to(self.device)]
+            sound = sound.flatten(0, 1)[send(kept.flatten().nonzero()[:, 0], self.device)]
         embeds = self.decoder().get_input_embeddings()(moved["input_ids"])
-        places = heard[..., None].to(self.device, non_blocking=True)
-        at = (batch["attention_mask"].sum(1) - 1).to(self.device, non_blocking=True)
+        places = send(heard[..., None], self.device)
+        at = send(batch["attention_mask"].sum(1) - 1, self.device)
         return embeds.masked_scatter(places, sound.to(embeds.dtype)), None, at
