@@ -53,7 +53,8 @@ check: size ## params.yaml and the presets: unknown keys, wrong types, impossibl
 # bytes differ from data.dvc's (another machine's encoder) and goes on; only the first data.dvc needs `dvc add`.
 data: | check ## the embedded world's clips and lists, where data/ is missing
 	@! grep -q '^size: paper' params.yaml || \
-	  { echo "data/ is missing: the paper's clips and lists have to be put there, see README.md" >&2; exit 1; }
+	  { echo "data/ is missing: put the lists there, and the clips into folders outside of it; the block data of" \
+	    "params.yaml names both, docs/scale.md says which lists and layouts are understood" >&2; exit 1; }
 	rm -rf out/.data && mkdir -p out
 	$(PY) -m synesthesia.world.make --out out/.data
 	mv out/.data data

@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -77,7 +78,8 @@ def test_a_new_store_takes_the_place_of_the_old_one(tmp_path):
     fill(tmp_path / "store", 40)
     fill(tmp_path / "store", 3)
     assert len(Store(tmp_path / "store")) == 3
-    assert sorted(p.name for p in (tmp_path / "store").iterdir()) == ["shard-00000.arrow", "shards.json"]
+    names = ["places.arrow", "shard-00000.arrow", "shards.json"]
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == names
 
 
 def test_a_flipped_bit_is_found_and_its_shard_named(tmp_path):
@@ -108,6 +110,62 @@ def test_a_cut_or_missing_shard_is_named_when_it_is_read(tmp_path, harm):
         opened.verify()
 
 
+@pytest.mark.parametrize("harm", ["cut", "flipped", "gone"])
+def test_damaged_places_are_named_when_the_store_is_opened(tmp_path, harm):
+    fill(tmp_path / "store")
+    path = tmp_path / "store/places.arrow"
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(data[:-1] if harm == "cut" else data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :])
+    if harm == "gone":
+        path.unlink()
+    with pytest.raises(StoreError, match=r"places\.arrow is (damaged|missing).*dvc"):
+        Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize("frames", [[0] * 40, [0] * 16 + [2] * 16 + [0] * 5, [0, 3, 0] * 11])
+def test_clips_may_have_no_frame_or_no_sound(tmp_path, frames):
+    clips = [
+        (f"{n}", np.arange(n % 3, dtype=np.int16), [b"x" * (n + k) for k in range(c)]) for n, c in enumerate(frames)
+    ]
+    with StoreWriter(tmp_path / "store", 35) as writer:
+        places = [writer.add(*clip) for clip in clips]
+    opened = Store(tmp_path / "store")
+    for (_, audio, jpegs), place in zip(clips, places, strict=True):
+        assert np.array_equal(opened.audio(*place) * 32768, audio) and opened.jpegs(*place) == jpegs
+
+
+def test_a_store_is_found_where_its_shards_say_that_it_lies(tmp_path):
+    """`places.arrow` says nothing that a shard alone, read by any Arrow library, does not say."""
+    fill(tmp_path / "store")
+    opened = Store(tmp_path / "store")
+    for shard, info in enumerate(opened.shards):
+        table = pa.ipc.open_file(tmp_path / "store" / info.name).read_all()
+        for row, name in enumerate(table["clip_id"].to_pylist()):
+            assert opened.place(name) == (shard, row) and opened.clip_id(shard, row) == name
+            assert opened.jpegs(shard, row) == table["frames"][row].as_py()
+            assert (opened.audio(shard, row) * 32768).astype("<i2").tobytes() == table["audio"][row].as_py()
+
+
+def test_a_clip_is_read_from_its_own_bytes_alone(tmp_path):
+    """So a read costs the same in a store of any size: nothing else of the shard is looked at, its heads neither."""
+    places = fill(tmp_path / "store")
+    for n in (0, 17, 25, 39):
+        name, audio, jpegs = clip(n)
+        shard, row = places[n]
+        path = tmp_path / "store" / store.shard_name(shard)
+        whole = path.read_bytes()
+        alone = bytearray(b"\xa5" * len(whole))
+        for data in (audio.tobytes(), b"".join(jpegs)):
+            start = whole.index(data)
+            alone[start : start + len(data)] = data
+        path.write_bytes(alone)
+        opened = Store(tmp_path / "store")
+        assert opened.place(name) == (shard, row) and opened.jpegs(shard, row) == jpegs
+        assert np.array_equal(opened.audio(shard, row) * 32768, audio)
+        path.write_bytes(whole)
+
+
 def test_a_frame_that_is_no_picture_is_an_error_that_names_the_row(tmp_path):
     with StoreWriter(tmp_path / "store", 4) as writer:
         writer.add("a", np.zeros(3, np.int16), [b"not a jpeg"])  # as it was written, so no checksum complains
@@ -119,6 +177,7 @@ def test_missing_foreign_and_outside_are_errors(tmp_path):
     with pytest.raises(StoreError, match="dvc repro curate"):
         Store(tmp_path / "none")
     (tmp_path / "shards.json").write_text("[]")
+    (tmp_path / "places.arrow").write_bytes(b"")
     with pytest.raises(StoreError, match="not an index"):
         Store(tmp_path)
     fill(tmp_path / "store")

@@ -106,7 +106,7 @@ def test_export_of_nothing_says_how_to_begin(folder, capsys):
 
 
 def test_a_damaged_shard_is_named(folder, capsys):
-    shard = next((folder / "out/curate/store").glob("*.arrow"))
+    shard = next((folder / "out/curate/store").glob("shard-*.arrow"))
     shard.write_bytes(shard.read_bytes()[:500])
     shutil.rmtree(folder / "humans/stimuli")
     assert shard.name in ends(capsys, "plan")

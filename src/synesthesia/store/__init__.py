@@ -1,6 +1,7 @@
 """Curated clips on disk: a few hundred shards at most, any clip by its id or by its shard and row.
 
 shards.py    what a shard is, and how one is written
+places.py    where each clip lies in them, in one small file
 writing.py   from shards to a store that appears whole, by one writer at a time
 reading.py   any clip of a store, checked as it is read
 

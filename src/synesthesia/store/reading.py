@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import io
 import json
+import mmap
 import os
 import zlib
 from collections.abc import Iterator
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 
-from synesthesia.store.shards import BATCH, INDEX, ShardInfo, StoreError, checksum, crc32
+from synesthesia.store.places import PLACES, Places
+from synesthesia.store.shards import INDEX, ShardInfo, StoreError, checksum, crc32
 
 _AGAIN = "remove the folder and run `dvc checkout`, or `dvc repro -f curate`"
 
 
 class Store:
-    """Reads a store. Cheap to open, safe to hand to other processes (each maps the shards for itself).
+    """Reads a store. Safe to hand to other processes (each maps the shards for itself).
 
     `checked` compares what is read with its CRC-32, so that a damaged clip is an error and never an answer.
     """
@@ -28,56 +31,69 @@ class Store:
     def __init__(self, folder: str | os.PathLike, checked: bool = True):
         self.folder, self.checked = Path(folder), checked
         try:
-            entries = json.loads((self.folder / INDEX).read_text())["shards"]
-            self.shards = [ShardInfo(**entry) for entry in entries]
-        except FileNotFoundError:
-            raise StoreError(f"{self.folder / INDEX} is missing: run `dvc repro curate` first") from None
+            index, places = self._both()
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.folder / error.filename} is missing: run `dvc repro curate` first") from None
+        try:
+            entries = json.loads(index)
+            self.shards = [ShardInfo(**entry) for entry in entries["shards"]]
+            expected = ShardInfo(**entries["places"])
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self.folder / INDEX} is not an index of a store ({error}): {_AGAIN}") from None
-        self._readers: dict[int, pa.ipc.RecordBatchFileReader] = {}
-        self._last: tuple[tuple[int, int] | None, pa.RecordBatch | None] = None, None
-        self._places: dict[str, tuple[int, int]] | None = None
+        self._first = list(accumulate((shard.clips for shard in self.shards), initial=0))
+        if hashlib.sha256(places).hexdigest() != expected.sha256 or len(self) != expected.clips:
+            raise StoreError(f"{self.folder / PLACES} is damaged: {_AGAIN}")
+        self._places = Places(places)
+        self._mapped: dict[int, memoryview] = {}
+        self._by_id: dict[str, tuple[int, int]] | None = None
+
+    def _both(self) -> list[bytes]:
+        """The index and the places of one and the same store, should another take its place meanwhile."""
+        held = os.open(self.folder, os.O_RDONLY)
+        try:
+            found = []
+            for name in (INDEX, PLACES):
+                with open(name, "rb", opener=partial(os.open, dir_fd=held)) as file:
+                    found.append(file.read())
+            return found
+        finally:
+            os.close(held)
 
     def __len__(self) -> int:
-        return sum(shard.clips for shard in self.shards)
+        return self._first[-1]
 
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_readers": {}, "_last": (None, None)}
+    def __reduce__(self) -> tuple:
+        return Store, (self.folder, self.checked)
 
     def place(self, clip_id: str) -> tuple[int, int]:
-        """Shard and row of a clip; StoreError where the store does not have it.
-
-        The first call reads all ids (half a second for 200,000); tables.CLIP tells the same without the store.
-        """
-        if self._places is None:
-            self._places = {name: (shard, row) for shard, row, name in self._ids()}
-        if clip_id not in self._places:
+        """Shard and row of a clip; StoreError where the store does not have it."""
+        if self._by_id is None:
+            rows = ((shard, row) for shard, info in enumerate(self.shards) for row in range(info.clips))
+            self._by_id = dict(zip(self._places.clip_ids.to_pylist(), rows, strict=True))
+        if clip_id not in self._by_id:
             raise StoreError(f"{self.folder}: no clip {clip_id!r} among its {len(self)}")
-        return self._places[clip_id]
-
-    def _ids(self) -> Iterator[tuple[int, int, str]]:
-        for shard, info in enumerate(self.shards):
-            for start in range(0, info.clips, BATCH):
-                for row, name in enumerate(self._batch(shard, start)["clip_id"].to_pylist(), start):
-                    yield shard, row, name
+        return self._by_id[clip_id]
 
     def clip_id(self, shard: int, row: int) -> str:
         """The id of the clip that lies there."""
-        return self._cells(shard, row, "clip_id")[0].as_py()
+        return self._places.clip_ids[self._clip(shard, row)].as_py()
 
     def audio(self, shard: int, row: int) -> np.ndarray:
         """The clip's sound: float32 (samples,) in [-1, 1)."""
-        cell, crc = self._cells(shard, row, "audio", "audio_crc32")
-        sound = cell.as_buffer()
-        if self.checked and zlib.crc32(sound) != crc.as_py():
+        start, end, crc = self._places.audio(self._clip(shard, row))
+        sound = (self._mapped.get(shard) or self._map(shard))[start:end]
+        if self.checked and zlib.crc32(sound) != crc:
             raise self._damaged(shard, f"row {row} has sound that is not what was written")
         return np.multiply(np.frombuffer(sound, "<i2"), np.float32(2**-15), dtype=np.float32)
 
     def jpegs(self, shard: int, row: int) -> list[bytes]:
         """The clip's frames as they are kept."""
-        cell, crc = self._cells(shard, row, "frames", "frames_crc32")
-        pieces = cell.as_py()
-        if self.checked and crc32(pieces) != crc.as_py():
+        start, sizes, crc = self._places.frames(self._clip(shard, row))
+        mapped, pieces = self._mapped.get(shard) or self._map(shard), []
+        for size in sizes:
+            pieces.append(mapped[start : start + size].tobytes())
+            start += size
+        if self.checked and crc32(pieces) != crc:
             raise self._damaged(shard, f"row {row} has frames that are not what was written")
         return pieces
 
@@ -111,38 +127,20 @@ class Store:
             there = path.exists() and path.stat().st_size == shard.bytes
             yield shard, there and checksum(path) == shard.sha256
 
-    def _damaged(self, shard: int, what: str) -> StoreError:
-        return StoreError(f"{self.folder / self.shards[shard].name}: {what}: {_AGAIN}")
-
-    def _cells(self, shard: int, row: int, *columns: str) -> list[pa.Scalar]:
+    def _clip(self, shard: int, row: int) -> int:
+        """A clip's place among all of the store's."""
         if not 0 <= shard < len(self.shards) or not 0 <= row < self.shards[shard].clips:
             raise StoreError(f"{self.folder}: no clip at shard {shard}, row {row}")
-        batch = self._batch(shard, row)
-        try:
-            return [batch[column][row % BATCH] for column in columns]
-        except (pa.ArrowException, IndexError, KeyError) as error:
-            raise self._damaged(shard, f"row {row} cannot be read ({error})") from None
+        return self._first[shard] + row
 
-    def _batch(self, shard: int, row: int) -> pa.RecordBatch:
-        which = shard, row // BATCH
-        if self._last[0] == which:  # a clip's sound and frames are asked for one after the other
-            return self._last[1]
-        try:
-            reader = self._readers.get(shard) or self._open(shard)
-            batch = reader.get_batch(row // BATCH)
-            if self.checked:
-                batch.validate(full=True)  # a wrong offset would be read as it is, beyond the end of the file
-            self._last = which, batch
-            return batch
-        except (pa.ArrowException, IndexError, OSError) as error:
-            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENOMEM, errno.EACCES):
-                raise
-            raise self._damaged(shard, f"cannot be read ({error})") from None
-
-    def _open(self, shard: int) -> pa.ipc.RecordBatchFileReader:
+    def _map(self, shard: int) -> memoryview:
         info, path = self.shards[shard], self.folder / self.shards[shard].name
         size = path.stat().st_size if path.exists() else None
         if size != info.bytes:
             raise self._damaged(shard, "missing" if size is None else f"{size} bytes instead of {info.bytes}")
-        self._readers[shard] = pa.ipc.open_file(pa.memory_map(str(path)))
-        return self._readers[shard]
+        with open(path, "rb") as file:
+            self._mapped[shard] = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return self._mapped[shard]
+
+    def _damaged(self, shard: int, what: str) -> StoreError:
+        return StoreError(f"{self.folder / self.shards[shard].name}: {what}: {_AGAIN}")

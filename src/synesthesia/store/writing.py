@@ -1,4 +1,7 @@
-"""From shards to a store that appears whole: `shards.json` names every shard with its clips, bytes and SHA-256."""
+"""From shards to a store that appears whole.
+
+`places.arrow` tells where each clip lies, and `shards.json` names every file with its clips, bytes and SHA-256.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from synesthesia.store import places
 from synesthesia.store.shards import INDEX, ShardInfo, ShardWriter, StoreError, shard_name
 
 
@@ -87,11 +91,12 @@ def alone(folder: Path, else_says: str) -> Iterator[None]:
 
 
 def publish(prepared: Path, folder: Path, shards: Sequence[ShardInfo]) -> None:
-    """Give a folder of finished shards its index, and put it in `folder`'s place.
+    """Give a folder of finished shards its places and its index, and put it in `folder`'s place.
 
     Two renames, so whoever opens `folder` at any moment finds the old store, the new one or none, never a half.
     """
-    (prepared / INDEX).write_text(json.dumps({"shards": [asdict(s) for s in shards]}, indent=1) + "\n")
+    index = {"shards": [asdict(shard) for shard in shards], "places": asdict(places.write(prepared, shards))}
+    (prepared / INDEX).write_text(json.dumps(index, indent=1) + "\n")
     folder.parent.mkdir(parents=True, exist_ok=True)
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
