@@ -89,7 +89,7 @@ dry: install ## the stages that would run, as a list; SIZE=paper shows the paper
 # pytest's code 5 (nothing to run) is no failure of either half.
 test: install ## the tests: first those that need no torch, then the rest
 	$(PY) -m pytest -n 2 -m "not torch and not slow" $(TESTS) || test $$? -eq 5
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "torch or slow" $(TESTS) || test $$? -eq 5
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "torch or slow" $(TESTS) || test $$? -eq 5
 
 test-ray: install ## the Ray engine on a local cluster of two machines; installs Ray (200 MB)
 	$(VENV)/bin/uv pip install --quiet --python $(PY) --editable '.[ray]'
