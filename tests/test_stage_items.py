@@ -20,7 +20,7 @@ ITEMS = {"answer": "model", "examine": "setting", "distill": "setting"}
 
 def called(name, *arguments):
     command = [sys.executable, "-m", f"synesthesia.stages.{name}", "--params", str(PARAMS)]
-    env = {**os.environ, "SYNESTHESIA_TRACKING": "off"}
+    env = {**os.environ, "SYNESTHESIA_TRACKING": "off", "SYNESTHESIA_DEVICE": "cpu"}  # counting GPUs would import torch
     return subprocess.run([*command, *arguments], capture_output=True, text=True, env=env)
 
 
