@@ -3,7 +3,10 @@
 Torch alone takes seconds. Files of slow tests start first, so that two workers end together.
 """
 
+import os
 import re
+
+os.environ.setdefault("SYNESTHESIA_TRACKING", "off")  # seconds of MLflow a stage; tests of tracking turn it on
 
 _MARKED = re.compile(r"^pytestmark = .*\bmark\.(torch|slow)\b", re.MULTILINE)
 

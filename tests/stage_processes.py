@@ -31,7 +31,7 @@ class Stages:
     """`with Stages() as stages: pid = stages.start(folder, "synesthesia.stages.ask"); stages.end()`, one at a time."""
 
     def __enter__(self) -> Stages:
-        environment = os.environ | {"SYNESTHESIA_TRACKING": "off", "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.origin = subprocess.Popen(
             [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

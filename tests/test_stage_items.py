@@ -20,7 +20,7 @@ ITEMS = {"answer": "model", "examine": "setting", "distill": "setting"}
 
 def called(name, *arguments):
     command = [sys.executable, "-m", f"synesthesia.stages.{name}", "--params", str(PARAMS)]
-    env = {**os.environ, "SYNESTHESIA_TRACKING": "off", "SYNESTHESIA_DEVICE": "cpu"}  # counting GPUs would import torch
+    env = {**os.environ, "SYNESTHESIA_DEVICE": "cpu"}  # counting GPUs would import torch
     return subprocess.run([*command, *arguments], capture_output=True, text=True, env=env)
 
 
@@ -59,8 +59,7 @@ def test_a_mistyped_item_is_told_the_nearest():
 
 
 @pytest.mark.parametrize("name, item", [("route", []), ("distill", ["visual-to-audio"])])
-def test_a_table_that_is_missing_is_named_with_what_to_run(name, item, capsys, monkeypatch):
-    monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
+def test_a_table_that_is_missing_is_named_with_what_to_run(name, item, capsys):
     assert ended(name, *item, "--params", PARAMS) == 1
     assert capsys.readouterr().err == (
         f"{name}: out/curate/clips.parquet is missing: run `dvc repro` (or the stage that writes it) first\n"
