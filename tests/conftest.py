@@ -3,6 +3,7 @@
 Torch alone takes seconds. Files of slow tests start first, so that two workers end together.
 """
 
+import gc
 import os
 import re
 
@@ -21,3 +22,8 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_collection_modifyitems(items):
     """Files of slow tests first; the order within stays."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: the garbage collector need not go through torch and the like again and again."""
+    gc.freeze()

@@ -88,3 +88,4 @@ def become(folder: str, module: str, *arguments: str) -> None:
 
 if __name__ == "__main__":
     serve()
+    os._exit(0)  # tidying up would take longer than a stage
