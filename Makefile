@@ -106,7 +106,7 @@ compare: install ## metrics and parameters against a commit, as Markdown (BASE=o
 	@echo "### Metrics against $(BASE)" && echo && $(DVC) metrics diff --md $(BASE) -- 
 	@echo && echo "### Parameters against $(BASE)" && echo && $(DVC) params diff --md $(BASE) --
 
-BY_NAME := $(addprefix benchmarks/,seeds.py newcomer.py gpu.py rehearsal.py)
+BY_NAME := $(addprefix benchmarks/,seeds.py newcomer.py gpu.py fed.py rehearsal.py)
 
 bench: install ## measurements behind the README's figures; seeds.py and newcomer.py, half an hour each, are run by name
 	@for file in $(filter-out $(BY_NAME),$(wildcard benchmarks/*.py)); do \
@@ -114,6 +114,7 @@ bench: install ## measurements behind the README's figures; seeds.py and newcome
 
 bench-gpu: install ## the paper's LLMs at full size on a GPU, beside plain transformers and peft
 	$(PY) benchmarks/gpu.py
+	$(PY) benchmarks/fed.py
 
 rehearse: install ## the paper-size parameters end to end on a GPU, with random weights of the real size
 	$(PY) benchmarks/rehearsal.py

@@ -35,7 +35,7 @@ from synesthesia.params import Lora, Training
 LORA = Lora(rank=16, alpha=32.0, dropout=0.0, target_modules=ALL_LINEAR)
 TRAINING = Training(
     seed=0, epochs=1.0, effective_batch=8, micro_batch=None, checkpoint_minutes=10.0, learning_rate=1e-4, warmup=0.1,
-    weight_decay=0.01, clip_gradient_norm=1.0, temperature=2.0, kl_weight=1.0,
+    weight_decay=0.01, clip_gradient_norm=1.0, temperature=2.0, kl_weight=1.0, kl_over="letters",
 )  # fmt: skip
 ROWS = ["plain", "ours", "agreement"]
 HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
@@ -110,16 +110,6 @@ def released() -> None:
     torch.cuda.reset_peak_memory_stats()
 
 
-def attempt(name: str, work: Callable[[], None]) -> None:
-    """One row; what does not fit or does not run is said, and the rest goes on."""
-    released()
-    try:
-        work()
-    except torch.cuda.OutOfMemoryError:
-        print(f"| {name} | does not fit | | | | |", flush=True)
-    released()
-
-
 def plain_model(name: str) -> torch.nn.Module:
     """The class of transformers by itself, nothing of ours installed."""
     kind = random_weights.family(name).model_class
@@ -148,8 +138,8 @@ class Bench:
             k: v.bfloat16() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in made.items()
         }
 
-    def row(self, kind: str, how: str, clips: int, work: Callable[[], object], times: int = 3, warm: int = 2) -> None:
-        """Time one way of answering or learning; what does not fit is said, and the rest goes on."""
+    def row(self, kind: str, how: str, clips: int, work: Callable[[], object], times: int = 3, warm: int = 2) -> bool:
+        """Time one way of answering or learning; what does not fit is said, and the rest goes on: whether it fits."""
         released()
         what = f"{self.name} | {kind} | {how}"
         try:
@@ -157,9 +147,12 @@ class Bench:
             done, peak = rate * self.work[kind], torch.cuda.max_memory_allocated() / 2**30
             share = f"{done:.0f} | {100 * done / self.top:.0f} %"
             print(f"| {what} | {rate:.1f} | {share} | {peak:.1f} |", flush=True)
+            fits = True
         except torch.cuda.OutOfMemoryError:
             print(f"| {what} | does not fit | | | |", flush=True)
+            fits = False
         released()
+        return fits
 
     def count(self, model: LanguageModel) -> None:
         """TFLOP a clip that our path asks for, of answering and of learning (LoRA on every linear layer)."""
@@ -214,7 +207,8 @@ class Bench:
         batch = ours.collate(percepts(ours, clips), self.texts[:clips])
         with torch.inference_mode():
             mine = ours.letters(ours.answer_logits(dict(batch)))
-        nothing = torch.zeros(clips, dtype=torch.bool), torch.zeros(clips, 10)
+        tokens = wrapped.letter_ids.expand(clips, -1)
+        nothing = torch.zeros(clips, dtype=torch.bool), torch.zeros(clips, 10), tokens
         trainer._learner(ours, learnt, TRAINING, _Accelerator)((dict(batch), says.cpu(), *nothing), clips)
         mine_gradients = gradients()
 
@@ -236,34 +230,51 @@ class Bench:
         released()
         model = random_weights.build(self.name, "cuda")
         model.compile()
-        batch = pinned(model.collate(percepts(model, self.batch), self.texts[: self.batch]))
+        clips = self.batch
+        while clips:
+            batch = pinned(model.collate(percepts(model, clips), self.texts[:clips]))
 
-        def answer() -> None:
-            with torch.inference_mode():
-                model.answer_logits(dict(batch))
+            def answer(batch=batch) -> None:
+                with torch.inference_mode():
+                    model.answer_logits(dict(batch))
 
-        self.row("answering", f"ours, batch {self.batch}", self.batch, answer, 4, 3)
-        traced(answer, profile, f"{self.name}-answering")
+            if self.row("answering", f"ours, batch {clips}", clips, answer, 4, 3):
+                traced(answer, profile, f"{self.name}-answering")
+                break
+            clips //= 2
         adapters.attach(model, LORA)
         model.learn()
         learnt = [p for p in model.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learnt, lr=1e-4, fused=True)
         for parameter in learnt:
             parameter.grad = torch.zeros_like(parameter)
-        learner = trainer._learner(model, learnt, TRAINING, _Accelerator)
-        for micro in self.micros:
+        tries = [(micro, False) for micro in self.micros] + [(1, True)]
+        fitted = False
+        for micro, again in tries:
+            if again and fitted:
+                continue
+            model.recompute(again)
             given = pinned(lesson(model, self.texts[:micro]))
+            learner = trainer._learner(model, learnt, TRAINING, _Accelerator)  # its graphs' memory goes with it
+            first = True
 
-            def step(given=given, micro=micro) -> None:
+            def step(given=given, micro=micro, learner=learner) -> None:
+                nonlocal first
+                if first:  # as the stage tries what fits: a graph's recording is no place to run out of memory
+                    trainer._learn(model, (dict(given[0]), *given[1:]), TRAINING, 8, _Accelerator)
+                    released()
+                    first = False
                 for _ in range(8 // micro):
                     learner((dict(given[0]), *given[1:]), 8)
                 torch.nn.utils.clip_grad_norm_(learnt, 1.0)
                 optimizer.step()
                 torch._foreach_zero_([p.grad for p in learnt])
 
-            self.row("learning", f"ours, micro-batch {micro}", 8, step, 5, 3)
+            how = f"ours, micro-batch {micro}" + (", activations twice" if again else "")
+            fitted |= self.row("learning", how, 8, step, 5, 3)
             if micro == 4:
                 traced(step, profile, f"{self.name}-learning")
+            del step, learner
 
     def plain(self) -> None:
         wrapped = random_weights.build(self.name, "cpu", scale=random_weights.Scale())  # for its processor alone
@@ -312,7 +323,7 @@ def lesson(model: LanguageModel, texts: list[str]) -> tuple:
     """A micro-batch as distillation.lessons makes it: letters to say, and every other clip's logits to match."""
     inputs = model.collate(percepts(model, len(texts)), texts)
     letters = torch.arange(len(texts)) % 10
-    return inputs, letters, letters % 2 == 0, torch.randn(len(texts), 10)
+    return inputs, letters, letters % 2 == 0, torch.randn(len(texts), 10), model.letter_ids.expand(len(texts), -1)
 
 
 def pinned(value):

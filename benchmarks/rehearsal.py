@@ -2,8 +2,9 @@
 
 The models have the real configurations and random weights, saved in shards and loaded back as the study loads them; the
 switch is the real Cnn14_16k, random too. Stages run one after the other, as `dvc repro` runs them: curate, ask,
-answer (both models), gap, switch, route, distill, examine. What comes out means nothing; that it comes out, and how
-long each step takes, is the point. Prints each stage's seconds.
+answer (both models), gap, switch, route, distill, examine. "killed" distils once more, is killed (SIGKILL) after its
+first checkpoint, goes on, and must end with the very bytes of the one that was not. What comes out means nothing; that
+it comes out, and how long each step takes, is the point. Prints each stage's seconds.
 
 examples:
   python benchmarks/rehearsal.py                          on a GPU of 80 GB; needs 40 GB of disk
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -35,10 +38,12 @@ STAGES = {
     "switch": ["stages.switch"],
     "route": ["stages.route"],
     "distill visual-to-audio": ["stages.distill", "visual-to-audio"],
+    "killed visual-to-audio": [],
     "examine visual-to-audio": ["stages.examine", "visual-to-audio"],
     "distill audio-to-visual": ["stages.distill", "audio-to-visual"],
     "examine audio-to-visual": ["stages.examine", "audio-to-visual"],
 }  # fmt: skip
+EPOCHS = 6.0  # of a dozen clips: steps enough to be killed between two of them
 CHECKPOINTS = {"qwen2-audio": "checkpoints/qwen2-audio", "qwen2-vl": "checkpoints/qwen2-vl"}
 
 
@@ -54,6 +59,7 @@ def parameters(compile: bool, small: bool) -> dict:
         model |= {"checkpoint": CHECKPOINTS[name], "compile": compile}
     kept = ("visual-to-audio", "audio-to-visual")
     values["distill"]["settings"] = {name: values["distill"]["settings"][name] for name in kept}
+    values["distill"]["training"]["epochs"] = EPOCHS
     return values
 
 
@@ -76,6 +82,37 @@ def models(small: bool) -> None:
     Path("checkpoints/pann").mkdir(parents=True, exist_ok=True)
     save_file(learnt(switch.backbone), "checkpoints/pann/model.safetensors")
     Path("checkpoints/pann/config.json").write_text('{"architecture": "Cnn14_16k"}\n')
+
+
+def run(stage: str, environment: dict, *more: str) -> subprocess.Popen:
+    """Start a stage; what it says goes to stderr."""
+    command = [sys.executable, "-m", "synesthesia." + STAGES[stage][0], *STAGES[stage][1:], *more]
+    return subprocess.Popen(command, env=environment, stdout=sys.stderr, start_new_session=True)
+
+
+def killed(values: dict, environment: dict) -> str:
+    """Distil again, killed after the first checkpoint and taken up again; says whether the outs are the same bytes."""
+    item, stage = "visual-to-audio", "distill visual-to-audio"
+    out, partial = Path("out/distill") / item, Path("out/.partial/distill")
+    whole = {file: file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
+    for folder in (out, partial):
+        shutil.rmtree(folder, ignore_errors=True)
+    often = {**values, "distill": {**values["distill"]}}
+    often["distill"]["training"] = {**values["distill"]["training"], "checkpoint_minutes": 0.001}
+    Path("params-killed.yaml").write_text(yaml.safe_dump(often, sort_keys=False))
+    process = run(stage, environment, "--params", "params-killed.yaml")
+    while not list(partial.rglob("checkpoint.safetensors")):
+        if process.poll() is not None:
+            return "not killed: it ended before its first checkpoint"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if out.exists():
+        return "not killed: it had ended already"
+    if run(stage, environment).wait():
+        return "failed when it was taken up again"
+    different = [file.name for file, content in whole.items() if file.read_bytes() != content]
+    return f"other bytes in {', '.join(different)}" if different else "the same bytes as never killed"
 
 
 def main() -> None:
@@ -101,11 +138,11 @@ def main() -> None:
         start = time.monotonic()
         if stage == "models":
             models(given.small)
-        elif not (stage == "world" and Path("data").exists()):
-            done = subprocess.run([sys.executable, "-m", "synesthesia." + STAGES[stage][0], *STAGES[stage][1:]],
-                                  env=environment, stdout=sys.stderr)  # fmt: skip
-            if done.returncode:
-                sys.exit(f"{stage} failed")
+        elif stage == "killed visual-to-audio":
+            print(f"| {stage}: {killed(values, environment)} | {time.monotonic() - start:.1f} |", flush=True)
+            continue
+        elif not (stage == "world" and Path("data").exists()) and run(stage, environment).wait():
+            sys.exit(f"{stage} failed")
         print(f"| {stage} | {time.monotonic() - start:.1f} |", flush=True)
 
 

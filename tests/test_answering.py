@@ -33,10 +33,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def answered(key, model=None, asked=None, read="letter_logits", batch=BATCH, respondent="tiny"):
+def answered(key, model=None, asked=None, read="letter_logits", batch=BATCH, respondent="tiny", **more):
     clips, questions, store = study(CLIPS)
     model, asked = model or loaded("qwen2_vl"), questions if asked is None else asked
-    return answering.answer(model, asked, clips, store, respondent=respondent, read=read, batch=batch, key=key)
+    return answering.answer(model, asked, clips, store, respondent=respondent, read=read, batch=batch, key=key, **more)
 
 
 def written(answers):
@@ -47,6 +47,17 @@ def written(answers):
 
 def parts(key):
     return sorted(f.name for f in (answering.PARTIAL / "answers" / key).iterdir())
+
+
+def test_the_likeliest_tokens_of_the_vocabulary_are_kept_where_asked_and_the_letters_stay_the_same():
+    model = loaded("qwen2_audio")
+    plain, wide = answered("without", model), answered("with", model, likeliest_tokens=7)
+    assert plain["token_ids"].null_count == plain.num_rows
+    assert wide.drop_columns(["token_ids", "token_logits"]).equals(plain.drop_columns(["token_ids", "token_logits"]))
+    for said, ids, logits in zip(*(wide[c].to_pylist() for c in ("text", "token_ids", "token_logits")), strict=True):
+        assert len(set(ids)) == 7
+        assert logits == sorted(logits, reverse=True)
+        assert model.tokenizer.decode(ids[:1]) == said
 
 
 def test_answers_stand_in_the_questions_order_with_a_logit_an_option():

@@ -26,7 +26,7 @@ def test_a_stage_starts_itself_through_accelerate_once_a_process(launched, monke
     monkeypatch.setenv(processes.VARIABLE, said) if said else monkeypatch.delenv(processes.VARIABLE, raising=False)
     processes.spread("synesthesia.stages.answer", ["qwen2-audio"])
     command = launched[0]
-    assert command[command.index("--num_processes") + 1] == count
+    assert command[command.index("--num_processes" if gpus else "--nproc-per-node") + 1] == count
     assert ("--multi_gpu" in command) == (gpus > 0)
     assert command[-3:] == ["--module", "synesthesia.stages.answer", "qwen2-audio"]
 
@@ -48,7 +48,7 @@ def test_a_number_that_cannot_be_is_refused(launched, monkeypatch, said, gpus, w
 
 
 WORK = """
-import sys, torch
+import pathlib, torch
 import pyarrow.parquet as pq
 torch.set_num_threads(1)
 from miniature import fresh, lora, study, training
@@ -63,6 +63,7 @@ torch.manual_seed(0)
 adapters.attach(student, lora())
 history = trainer.train(student, lessons(), clips, store, training(effective_batch=4, micro_batch=2, epochs=2.0),
                         partial=answering.PARTIAL / "d")
+pathlib.Path(f"process-{processes.rank()}-of-{processes.world()}").touch()
 if processes.is_main():
     pq.write_table(answers, "answers.parquet")
     torch.save([history, {n: p for n, p in student.model.named_parameters() if p.requires_grad}], "learnt.pt")
@@ -81,11 +82,11 @@ def test_two_processes_answer_the_same_bytes_and_learn_the_same_but_for_the_last
         (folder / "work.py").write_text(WORK)
         environment = {**os.environ, "PYTHONPATH": f"{here}:{here}/distillation", "OMP_NUM_THREADS": "1",
                        "SYNESTHESIA_DEVICE": "cpu"}  # fmt: skip
-        launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-                  "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
-        command = [sys.executable, *(launch if count == 2 else []), "work.py"]
+        command = [*(processes.launcher(2, gpus=False) if count == 2 else [sys.executable]), "work.py"]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
+        there = sorted(file.name for file in folder.glob("process-*"))
+        assert there == [f"process-{rank}-of-{count}" for rank in range(count)]
         made[count] = (
             pq.read_table(folder / "answers.parquet"),
             *torch.load(folder / "learnt.pt", weights_only=True),

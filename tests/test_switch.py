@@ -168,13 +168,18 @@ def test_an_unknown_or_incomplete_architecture_is_refused(pann):
         Switch.pretrained(pann)
 
 
-def test_the_papers_network_has_panns_shape_and_hears():
+def test_the_papers_network_has_panns_shape_hears_and_is_read_from_panns_own_file(tmp_path):
     network = Switch({"architecture": "Cnn14_16k"}).eval()
     state = network.backbone.state_dict()
     assert tuple(state["fc_audioset.weight"].shape) == (527, 2048)
     assert tuple(state["bn0.weight"].shape) == (64,)
     assert sum(v.numel() for v in switch.learnt(network.backbone).values()) == pytest.approx(81e6, rel=0.02)
     assert switch.predict(network, network.hear(sounds(2, seconds=1.0)[0])).isfinite().all()
+    (tmp_path / "pann").mkdir()
+    file = tmp_path / "pann/Cnn14_16k_mAP=0.438.pth"
+    torch.save({"iteration": 440_000, "model": network.backbone.state_dict()}, file)
+    for named in (file, tmp_path / "pann"):
+        assert torch.equal(Switch.pretrained(named).backbone.fc1.weight, network.backbone.fc1.weight)
 
 
 def test_panns_networks_are_imported_without_wget_and_without_touching_the_home(tmp_path):

@@ -117,11 +117,13 @@ def answer(
     read: str,
     batch: int,
     key: str,
+    likeliest_tokens: int = 0,
     title: str = "",
 ) -> pa.Table:
     """Answers (tables.ANSWER) of `model` to the questions `asked` (tables.QUESTION), in their order.
 
     read: `letter_logits` (the likeliest of the letters) or `text` (what it says, null where that is no letter).
+    likeliest_tokens: so many of the vocabulary's largest logits are kept with each answer.
     key: fingerprint of all that decides the answers; finished parts are kept under it.
     """
     folder = PARTIAL / "answers" / key
@@ -140,7 +142,8 @@ def answer(
             part: dict[int, dict] = {}
             for _ in parts[i]:
                 indices, inputs = next(prepared)
-                answers = _read(model, batches, indices, inputs, [rows[j] for j in indices], respondent, read)
+                asking = [rows[j] for j in indices]
+                answers = _read(model, batches, indices, inputs, asking, respondent, read, likeliest_tokens)
                 part |= dict(zip(indices, answers, strict=True))
                 progress.update(len(indices))
             ordered = [part[j] for j in sorted(part)]
@@ -154,11 +157,17 @@ def answer(
 
 @torch.inference_mode()
 def _read(
-    model: LanguageModel, batches: Questions, indices: list[int], inputs: dict, rows: list[dict], who: str, read: str
+    model: LanguageModel,
+    batches: Questions,
+    indices: list[int],
+    inputs: dict,
+    rows: list[dict],
+    who: str,
+    read: str,
+    likeliest: int,
 ) -> list[dict]:
-    letters, said = _ask(model, batches, indices, inputs)
     answers = []
-    for row, values, text in zip(rows, letters, said, strict=True):
+    for row, (values, text, tokens) in zip(rows, _ask(model, batches, indices, inputs, likeliest), strict=True):
         options = row["options"]
         values = values[: len(options)]
         choice = int(values.argmax()) if read == "letter_logits" else wording.parse_letter(text, options)
@@ -171,16 +180,24 @@ def _read(
                 "letter_logits": values.tolist(),
                 "text": text,
                 "seconds": None,
+                **tokens,
             }
         )
     return answers
 
 
-def _ask(model: LanguageModel, batches: Questions, indices: list[int], inputs: dict) -> tuple[np.ndarray, list[str]]:
-    """Letters' logits and what is said, in halves where the GPU's memory does not hold the batch."""
+def _ask(
+    model: LanguageModel, batches: Questions, indices: list[int], inputs: dict, likeliest: int
+) -> list[tuple[np.ndarray, str, dict]]:
+    """Letters' logits, what is said, and the likeliest tokens; in halves where the memory does not hold the batch."""
     try:
         logits = model.answer_logits(inputs)
-        return model.letters(logits).cpu().numpy().astype(np.float32), model.said(logits)
+        letters = model.letters(logits).cpu().numpy().astype(np.float32)
+        tokens = [{}] * len(indices)
+        if likeliest:
+            values, ids = (t.tolist() for t in logits.topk(min(likeliest, logits.shape[1])))
+            tokens = [{"token_ids": i, "token_logits": v} for i, v in zip(ids, values, strict=True)]
+        return list(zip(letters, model.said(logits), tokens, strict=True))
     except torch.cuda.OutOfMemoryError as error:
         if len(indices) == 1:
             free, total = torch.cuda.mem_get_info()
@@ -191,5 +208,5 @@ def _ask(model: LanguageModel, batches: Questions, indices: list[int], inputs: d
             ) from error
     torch.cuda.empty_cache()
     half = len(indices) // 2
-    made = [_ask(model, batches, part, batches.batch(part)) for part in (indices[:half], indices[half:])]
-    return np.concatenate([m[0] for m in made]), [text for m in made for text in m[1]]
+    parts = indices[:half], indices[half:]
+    return [answer for part in parts for answer in _ask(model, batches, part, batches.batch(part), likeliest)]

@@ -90,6 +90,7 @@ class Answer(Block):
     """How an answer is read."""
 
     read: Literal["letter_logits", "text"]
+    likeliest_tokens: Annotated[int, Field(ge=0, le=1000)]  # how many of the vocabulary's logits are kept; 0: letters'
 
 
 class Elsewhere(Block):
@@ -161,6 +162,7 @@ class Training(Block):
     clip_gradient_norm: Positive
     temperature: Positive
     kl_weight: Positive
+    kl_over: Literal["letters", "likeliest_tokens"]
 
     @model_validator(mode="after")
     def _divides(self):
@@ -317,6 +319,11 @@ class Params(Block):
                         f"distill.settings.{key}.{side}: {name!r} must be gap.audio or gap.visual, "
                         "since the switch knows only those two"
                     )
+            if setting.kl and self.distill.training.kl_over == "likeliest_tokens" and self.answer.likeliest_tokens < 2:
+                raise ValueError(
+                    "distill.training.kl_over: likeliest_tokens needs the teachers' answers to hold some: set "
+                    "answer.likeliest_tokens (64, say)"
+                )
             if setting.teacher == setting.student:
                 raise ValueError(f"distill.settings.{key}: teacher and student are both {setting.teacher!r}")
         return self

@@ -1,6 +1,7 @@
 """Several processes on one stage item, one a GPU, on one machine or several; started by accelerate's launcher.
 
-A stage that computes starts itself again through `accelerate launch`, one process a GPU, where a machine has several.
+A stage that computes starts itself again through `accelerate launch`, one process a GPU, where a machine has several;
+without GPUs through torchrun, since accelerate (1.15) starts one process there, whatever number it is told.
 Whoever launches it (accelerate or torchrun, over several machines too), each process finds its part by its rank, and
 results do not depend on how many there are. `out/` must be one folder to all of them.
 """
@@ -33,7 +34,7 @@ def is_main() -> bool:
 
 
 def spread(module: str, arguments: list[str]) -> None:
-    """Become `accelerate launch ... -m module arguments` where several processes are wanted and none was launched.
+    """Become `launcher(...) --module module arguments` where several processes are wanted and none was launched.
 
     Wanted are as many as there are GPUs; SYNESTHESIA_PROCESSES says another number. Returns where it is one.
     """
@@ -48,13 +49,19 @@ def spread(module: str, arguments: list[str]) -> None:
         return
     if 0 < gpus < wanted:
         raise ProcessError(f"{VARIABLE} is {wanted}, but there are {gpus} GPUs: a process needs one of its own")
-    where = ["--multi_gpu"] if gpus else ["--cpu"]
-    launch = ["-m", "accelerate.commands.launch", *where, "--num_processes", str(wanted), "--num_machines", "1"]
-    plain = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command = [sys.executable, *launch, *plain, "--module", module, *arguments]
+    command = [*launcher(wanted, gpus > 0), "--module", module, *arguments]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, command)
+
+
+def launcher(count: int, gpus: bool) -> list[str]:
+    """The command that starts `count` processes on this machine of what follows: `--module name`, or a script."""
+    if not gpus:
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count), "--num_machines", "1"]
+    plain = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    return [sys.executable, *launch, *plain]
 
 
 def _gpus() -> int:

@@ -120,8 +120,13 @@ class Switch(nn.Module):
 
     @classmethod
     def pretrained(cls, checkpoint: str | Path) -> Switch:
-        """A switch on a pretrained PANN: a folder with config.json and model.safetensors, or PANN's own .pth file."""
+        """A switch on a pretrained PANN: a folder with config.json and model.safetensors, or PANN's own .pth file.
+
+        The .pth may be named itself or by a folder that holds no other.
+        """
         path = Path(checkpoint)
+        if path.is_dir() and not (path / "config.json").exists() and len(found := sorted(path.glob("*.pth"))) == 1:
+            path = found[0]
         if path.suffix == ".pth":
             switch = cls({"architecture": "Cnn14_16k"})
             try:

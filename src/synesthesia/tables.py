@@ -58,6 +58,8 @@ ANSWER = pa.schema(
         pa.field("letter_logits", pa.list_(pa.float32())),  # one an option, where there are any
         pa.field("text", pa.string()),  # what the respondent said when free to say anything
         pa.field("seconds", pa.float32()),  # response time, for humans
+        pa.field("token_ids", pa.list_(pa.int32())),  # the vocabulary's likeliest tokens, where kept
+        pa.field("token_logits", pa.list_(pa.float32())),  # and their logits (answer.likeliest_tokens)
     ]
 )
 JUDGEMENT = pa.schema(  # what somebody answered elsewhere, before there is one ANSWER a question; see judgements.py
@@ -191,6 +193,9 @@ def read(path: str | os.PathLike, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise TableError(f"{path} is not a table of this project: {error}") from None
+    for field in schema:  # of a version of this project that did not have the column yet
+        if field.nullable and field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return check(table, schema, str(path))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import get_cosine_schedule_with_warmup
 
 from miniature import training
-from synesthesia.distillation.losses import letter_cross_entropy, letter_divergence
+from synesthesia.distillation.losses import divergence, letter_cross_entropy
 from synesthesia.distillation.trainer import learning_rate, order
 
 pytestmark = pytest.mark.torch
@@ -46,7 +46,7 @@ def test_divergence_equals_the_formula_summed_over_the_soft_clips(seed, temperat
     student, teacher = drawn(seed), drawn(seed + 1, options=options)
     soft = torch.tensor([True, False, True, False])
     expected = sum(divergence_by_hand(student[i].tolist(), teacher[i].tolist(), temperature) for i in (0, 2))
-    assert letter_divergence(student, teacher, soft, temperature).item() == pytest.approx(expected, rel=2e-4, abs=2e-4)
+    assert divergence(student, teacher, soft, temperature).item() == pytest.approx(expected, rel=2e-4, abs=2e-4)
 
 
 @few
@@ -54,9 +54,9 @@ def test_divergence_equals_the_formula_summed_over_the_soft_clips(seed, temperat
 def test_divergence_is_never_negative_and_zero_between_equals_up_to_a_constant(seed, temperature):
     student, soft = drawn(seed), torch.ones(4, dtype=torch.bool)
     scale = 1e-5 * temperature**2
-    assert letter_divergence(student, drawn(seed + 1), soft, temperature) >= -scale
+    assert divergence(student, drawn(seed + 1), soft, temperature) >= -scale
     for shift in (0.0, 5.0):
-        assert abs(letter_divergence(student + shift, student, soft, temperature)) <= scale
+        assert abs(divergence(student + shift, student, soft, temperature)) <= scale
 
 
 def test_the_factor_of_the_squared_temperature_keeps_the_gradients_size():
@@ -64,11 +64,11 @@ def test_the_factor_of_the_squared_temperature_keeps_the_gradients_size():
     sizes = []
     for temperature in (10.0, 20.0, 40.0):
         student = drawn(0, spread=0.5).requires_grad_()
-        letter_divergence(student, teacher, soft, temperature).backward()
+        divergence(student, teacher, soft, temperature).backward()
         sizes.append(student.grad.norm().item())
     assert max(sizes) < 1.02 * min(sizes)
-    one = letter_divergence(drawn(0), drawn(1), soft, 1.0)
-    assert letter_divergence(3 * drawn(0), 3 * drawn(1), soft, 3.0).item() == pytest.approx(9 * one.item(), rel=1e-5)
+    one = divergence(drawn(0), drawn(1), soft, 1.0)
+    assert divergence(3 * drawn(0), 3 * drawn(1), soft, 3.0).item() == pytest.approx(9 * one.item(), rel=1e-5)
 
 
 @few
@@ -81,7 +81,7 @@ def test_letters_beyond_the_options_change_nothing_and_get_no_gradient(seed, opt
     losses = []
     for given_logits in (student, other):
         given_logits.requires_grad_()
-        losses.append(letter_divergence(given_logits, teacher, soft, 2.0))
+        losses.append(divergence(given_logits, teacher, soft, 2.0))
         losses[-1].backward()
         assert given_logits.grad.isfinite().all()
         assert (given_logits.grad[:, options:] == 0).all()
@@ -92,7 +92,7 @@ def test_letters_beyond_the_options_change_nothing_and_get_no_gradient(seed, opt
 @given(seed=seeds, temperature=temperatures)
 def test_the_divergences_gradient_is_the_difference_of_the_two_distributions(seed, temperature):
     student, teacher = drawn(seed).double().requires_grad_(), drawn(seed + 1).double()
-    letter_divergence(student, teacher, torch.ones(4, dtype=torch.bool), temperature).backward()
+    divergence(student, teacher, torch.ones(4, dtype=torch.bool), temperature).backward()
     expected = temperature * ((student / temperature).softmax(-1) - (teacher / temperature).softmax(-1))
     torch.testing.assert_close(student.grad, expected.detach(), atol=1e-8, rtol=1e-6)
 
@@ -100,7 +100,7 @@ def test_the_divergences_gradient_is_the_difference_of_the_two_distributions(see
 def test_extreme_logits_keep_loss_and_gradient_finite():
     student, teacher = (drawn(i, options=5, spread=3e4) for i in range(2))
     student = student.nan_to_num(neginf=-3e4).requires_grad_()
-    loss = letter_divergence(student, teacher, torch.ones(4, dtype=torch.bool), 0.5)
+    loss = divergence(student, teacher, torch.ones(4, dtype=torch.bool), 0.5)
     loss.backward()
     assert loss.isfinite()
     assert student.grad.isfinite().all()
@@ -119,7 +119,7 @@ def test_a_batch_that_teaches_nothing_gives_a_zero_that_can_be_differentiated():
     none = torch.zeros(4, dtype=torch.bool)
     logits = drawn(0).requires_grad_()
     loss = letter_cross_entropy(logits, torch.zeros(4, dtype=torch.int64), none)
-    loss = loss + letter_divergence(logits, torch.zeros(4, 10), none, 2.0)
+    loss = loss + divergence(logits, torch.zeros(4, 10), none, 2.0)
     loss.backward()
     assert loss.item() == 0
     assert (logits.grad == 0).all()

@@ -98,6 +98,37 @@ def test_logits_stand_where_they_are_matched_minus_infinity_beyond_the_options_a
         assert row.tolist() == expected
 
 
+def with_tokens(ids_of):
+    """The teacher's answers with the logits of some tokens, by clip."""
+    rows = answers(TEACHER).to_pylist()
+    for row in rows:
+        ids = ids_of[row["question_id"].removeprefix("q-")]
+        row |= {"token_ids": ids, "token_logits": [t / 8 for t in ids]}
+    return tables.from_rows(rows, tables.ANSWER, "answers")
+
+
+def test_over_the_likeliest_tokens_those_that_both_vocabularies_have_are_matched():
+    teacher = with_tokens({"right": [7, 5, 900], "wrong": [2, 7, 5], "lost": [1], "open": [1], "mute": [1]})
+    found = targets(questions(), setting(kl=True), CLOSED, teacher, answers(STUDENT), {2, 5, 7})
+    clips = found.questions["clip_id"].to_pylist()
+    by_clip = {c: (t.tolist(), v.tolist()) for c, t, v in zip(clips, found.tokens, found.teacher_logits, strict=True)}
+    assert by_clip == {
+        "right": ([7, 5, 0], [7 / 8, 5 / 8, -np.inf]),
+        "wrong": ([2, 7, 5], [2 / 8, 7 / 8, 5 / 8]),
+        "lost": ([0, 0, 0], [0, 0, 0]),
+        "open": ([0, 0, 0], [0, 0, 0]),
+    }
+    assert taught(found) == {"right": (B, True), "wrong": (C, True), "lost": (A, False), "open": (A, False)}
+
+
+def test_over_the_likeliest_tokens_answers_without_them_and_vocabularies_apart_are_refused():
+    with pytest.raises(TargetError, match=r"eyes gave no logits of its likeliest tokens for q-right"):
+        targets(questions(), setting(kl=True), CLOSED, answers(TEACHER), answers(STUDENT), {1, 2})
+    teacher = with_tokens({key: [7, 900] for key in CLIPS})
+    with pytest.raises(TargetError, match=r"the student's vocabulary has 1 under the same id: too few"):
+        targets(questions(), setting(kl=True), CLOSED, teacher, answers(STUDENT), {7, 8})
+
+
 def test_the_closed_share_counts_all_clips_also_those_that_teach_nothing():
     assert made().closed_share == made(anti_forgetting=False).closed_share == 3 / 5
 

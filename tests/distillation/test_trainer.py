@@ -97,6 +97,30 @@ def test_the_first_steps_loss_is_the_mean_over_its_clips_worked_out_by_hand(tmp_
     assert soft > 0
 
 
+def test_logits_over_the_vocabulary_are_matched_at_their_own_tokens(tmp_path):
+    of, original = lessons(), fresh("qwen2_audio")
+    random = np.random.default_rng(1)
+    tokens = np.stack([random.permutation(len(original.tokenizer))[:6] for _ in range(CLIPS)])
+    wide = random.standard_normal((CLIPS, 6)).astype(np.float32)
+    wide[:, 5] = -np.inf  # filled up
+    only = replace(of, letters=np.full(CLIPS, -1), soft=np.ones(CLIPS, dtype=bool), teacher_logits=wide, tokens=tokens)
+    _, history = trained(tmp_path, targets=only, temperature=3.0)
+    clips, _, folder = study(CLIPS)
+    store, places = Store(folder), answering.places(clips, of.questions["clip_id"].to_pylist())
+    soft = 0.0
+    for i in trainer.order(CLIPS, training(epochs=2.0))[:4]:
+        percept = answering.perceive(store, *places[i], "audio")
+        with torch.inference_mode():
+            logits = original.answer_logits(
+                original.collate([percept], [wording.prompt(of.questions["options"][int(i)].as_py())])
+            )[0].double()
+        p = torch.from_numpy(wide[i, :5]).double().div(3).softmax(-1)
+        q = logits[torch.from_numpy(tokens[i, :5])].div(3).softmax(-1)
+        soft += 9 * (p * (p / q).log()).sum().item()
+    assert history[0]["divergence"] == pytest.approx(soft / 4, rel=1e-4)
+    assert history[0]["cross_entropy"] == 0
+
+
 def test_micro_batches_change_neither_loss_nor_gradient_nor_what_is_learnt(tmp_path):
     runs = [trained(tmp_path / str(n), effective_batch=8, micro_batch=n, epochs=1.0) for n in (8, 2)]
     for one, other in zip(runs[0][1], runs[1][1], strict=True):

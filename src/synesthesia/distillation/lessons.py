@@ -48,20 +48,22 @@ class Lessons(Dataset):
         first = step * self.per_step
         return range(first, first + -(-self.clips_of(step) // self.micro))[rank::world]
 
-    def __getitem__(self, number: int) -> tuple[dict, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __getitem__(self, number: int) -> tuple[dict, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         step, piece = divmod(number, self.per_step)
         first = step * self.effective + piece * self.micro
         chosen = self.order[first : min(first + self.micro, (step + 1) * self.effective)]
         return self.batch(chosen)
 
-    def batch(self, chosen: np.ndarray) -> tuple[dict, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Inputs, letters, soft and teacher's logits of these clips (see Targets)."""
+    def batch(self, chosen: np.ndarray) -> tuple[dict, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Inputs, letters, soft and teacher's logits of these clips (see Targets), and the tokens of those logits."""
         if self._store is None:
             self._store = Store(self.folder)
         percepts = [answering.perceive(self._store, *self.places[i], self.student.condition) for i in chosen]
         inputs = self.student.collate(percepts, [self.prompts[i] for i in chosen])
         of = self.targets
-        return inputs, *(torch.from_numpy(np.asarray(a[chosen])) for a in (of.letters, of.soft, of.teacher_logits))
+        tokens = self.student.letter_ids.expand(len(chosen), -1) if of.tokens is None else of.tokens[chosen]
+        taught = of.letters[chosen], of.soft[chosen], of.teacher_logits[chosen], tokens
+        return inputs, *(torch.as_tensor(values) for values in taught)
 
     def longest(self, clips: int) -> np.ndarray:
         """Indices of the clips with the longest prompts: what memory must suffice for."""

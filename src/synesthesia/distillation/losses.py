@@ -15,14 +15,13 @@ def letter_cross_entropy(logits: torch.Tensor, tokens: torch.Tensor, taught: tor
     return torch.where(taught, each, 0.0).sum()
 
 
-def letter_divergence(
-    student: torch.Tensor, teacher: torch.Tensor, soft: torch.Tensor, temperature: float
-) -> torch.Tensor:
-    """Sum over the soft clips of T^2 KL(teacher || student) over the letters, both at temperature T.
+def divergence(student: torch.Tensor, teacher: torch.Tensor, soft: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Sum over the soft clips of T^2 KL(teacher || student) over some tokens' logits, both at temperature T.
 
-    The letters are the support that teacher and student share whatever their vocabularies, renormalised on both
-    sides; T^2 keeps the gradient's size comparable across temperatures (Hinton et al. 2015, section 2).
-    student, teacher: float32 (clips, letters), teacher -inf where a question has fewer options; soft: bool (clips,).
+    The tokens are ones that teacher and student share whatever their vocabularies (the letters, or the teacher's
+    likeliest), renormalised on both sides; T^2 keeps the gradient's size comparable across temperatures (Hinton et al.
+    2015, section 2). student, teacher: float32 (clips, tokens), teacher -inf where a clip has fewer; soft: bool
+    (clips,).
     """
     beyond = torch.isneginf(teacher)
     log_student = F.log_softmax((student / temperature).masked_fill(beyond, -1e30), dim=-1)

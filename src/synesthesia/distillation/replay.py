@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from synesthesia.distillation.losses import letter_cross_entropy, letter_divergence
+from synesthesia.distillation.losses import divergence, letter_cross_entropy
 from synesthesia.models.base import LanguageModel
 from synesthesia.params import Training
 
@@ -39,18 +39,18 @@ class Replay:
 
     def learn(self, batch: tuple, clips: int) -> torch.Tensor:
         """Gradients of one micro-batch (see Lessons) of a step of `clips` clips; its losses, float32 (2,)."""
-        inputs, letters, soft, teacher = batch
+        inputs, letters, soft, teacher, tokens = batch
         embeds, places, at = self.student.embed(inputs)
         device = embeds.device
         more = -embeds.shape[1] % STEP
-        tokens = self.student.letter_ids[letters.clamp(min=0)]
         given = {
             "embeds": F.pad(embeds, (0, 0, 0, more)),
             "at": at,
-            "tokens": tokens.to(device, non_blocking=True),
+            "said": self.student.letter_ids[letters.clamp(min=0)].to(device, non_blocking=True),
             "taught": (letters >= 0).to(device, non_blocking=True),
             "soft": soft.to(device, non_blocking=True),
             "teacher": teacher.to(device, non_blocking=True),
+            "tokens": tokens.to(device, non_blocking=True),
             "share": torch.full((), 1.0 / clips, device=device),
         }
         if places is not None:
@@ -66,9 +66,9 @@ class Replay:
 
     def _pass(self, given: dict[str, torch.Tensor]) -> torch.Tensor:
         logits = self.student.decode(given["embeds"], given.get("places"), given["at"])
-        hard = letter_cross_entropy(logits, given["tokens"], given["taught"]) * given["share"]
-        letters = self.student.letters(logits)
-        close = letter_divergence(letters, given["teacher"], given["soft"], self.training.temperature) * given["share"]
+        hard = letter_cross_entropy(logits, given["said"], given["taught"]) * given["share"]
+        close = logits.gather(1, given["tokens"])
+        close = divergence(close, given["teacher"], given["soft"], self.training.temperature) * given["share"]
         (hard + self.training.kl_weight * close).backward()
         return torch.stack([hard.detach(), close.detach()])
 

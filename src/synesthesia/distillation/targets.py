@@ -21,7 +21,9 @@ class Targets:
     """Aligned with the rows of `questions`, clips that teach nothing left out.
 
     questions: tables.QUESTION; letters: int64 (n,), the option to say, -1 for none; soft: bool (n,), whether the
-    teacher's logits are to be matched; teacher_logits: float32 (n, 10), -inf beyond the options, 0 where not soft.
+    teacher's logits are to be matched; teacher_logits: float32 (n, 10), -inf beyond the options, 0 where not soft;
+    tokens: None where these are the letters' logits; or int64 (n, k), whose logits (n, k) they are: the teacher's
+    likeliest tokens, filled up with token 0 and -inf.
     """
 
     questions: pa.Table
@@ -29,6 +31,7 @@ class Targets:
     soft: np.ndarray
     teacher_logits: np.ndarray
     closed_share: float
+    tokens: np.ndarray | None = None
 
 
 class TargetError(ValueError):
@@ -36,16 +39,22 @@ class TargetError(ValueError):
 
 
 def targets(
-    questions: pa.Table, setting: Setting, closed: dict[str, bool], teacher: pa.Table, own: pa.Table
+    questions: pa.Table,
+    setting: Setting,
+    closed: dict[str, bool],
+    teacher: pa.Table,
+    own: pa.Table,
+    shared: set[int] | None = None,
 ) -> Targets:
     """Targets of one setting.
 
     questions: the finetune questions; closed: clip_id -> the teacher teaches here; teacher, own: the original
     answers (tables.ANSWER) of teacher and student to these questions. An answer that could not be read teaches
-    nothing: in its place stands the student's own, if that may be learnt, or the clip is left out.
+    nothing: in its place stands the student's own, if that may be learnt, or the clip is left out. shared: where given,
+    the logits to match are not the letters' but those of the teacher's likeliest tokens that are among these ids.
     """
     chosen = {name: _by_question(table, questions, name) for name, table in (("teacher", teacher), ("student", own))}
-    letters, soft, logits, keep = [], [], [], []
+    letters, soft, logits, tokens, keep = [], [], [], [], []
     shut = 0
     rows = questions.select(["question_id", "clip_id", "answer"]).to_pylist()
     for index, row in enumerate(rows):
@@ -60,8 +69,8 @@ def targets(
         elif is_closed and teaching["choice"] is not None:
             if setting.labels == "teacher":
                 letter = teaching["choice"]
-            match = setting.kl and teaching["letter_logits"] is not None
-            if setting.kl and not match:
+            match = setting.kl
+            if match and teaching["letter_logits"] is None:
                 raise TargetError(f"{setting.teacher} gave no letter logits for {row['question_id']}; kl needs them")
         elif setting.anti_forgetting and mine["choice"] is not None:
             letter = mine["choice"]
@@ -70,26 +79,52 @@ def targets(
         keep.append(index)
         letters.append(letter)
         soft.append(match)
-        values = np.full(len(LETTERS), -np.inf if match else 0.0, dtype=np.float32)
-        if match:
-            values[: len(teaching["letter_logits"])] = teaching["letter_logits"]
-        logits.append(values)
+        if shared is None:
+            logits.append(teaching["letter_logits"] if match else [])
+            continue
+        kept = _shared(teaching, shared, setting.teacher, row["question_id"]) if match else []
+        logits.append([value for _, value in kept])
+        tokens.append([token for token, _ in kept])
     if not keep:
         raise TargetError(
             f"{setting.title}: no clip teaches anything (switch closed on {shut} of {len(rows)} clips); "
             "look at route.mode and the setting's labels, kl and anti_forgetting"
         )
+    width = len(LETTERS) if shared is None else max(1, *map(len, tokens))
+    values = np.where(np.array(soft)[:, None], -np.inf, np.zeros((1, width))).astype(np.float32)
+    ids = np.zeros((len(keep), width), dtype=np.int64)
+    for into, lists in ((values, logits), (ids, tokens)):
+        for row, found in zip(into, lists, strict=False):
+            row[: len(found)] = found
     return Targets(
         questions.take(keep),
         np.array(letters, dtype=np.int64),
         np.array(soft, dtype=bool),
-        np.stack(logits),
+        values,
         shut / len(rows),
+        None if shared is None else ids,
     )
 
 
+def _shared(answer: dict, shared: set[int], teacher: str, question: str) -> list[tuple[int, float]]:
+    """The teacher's likeliest tokens and their logits that the student's vocabulary has under the same id."""
+    if answer["token_ids"] is None:
+        raise TargetError(
+            f"{teacher} gave no logits of its likeliest tokens for {question}; distill.training.kl_over needs them"
+        )
+    pairs = zip(answer["token_ids"], answer["token_logits"], strict=True)
+    kept = [(token, value) for token, value in pairs if token in shared]
+    if len(kept) < 2:
+        raise TargetError(
+            f"of {teacher}'s likeliest tokens for {question}, the student's vocabulary has {len(kept)} under the same "
+            "id: too few to match; use distill.training.kl_over: letters"
+        )
+    return kept
+
+
 def _by_question(answers: pa.Table, questions: pa.Table, who: str) -> dict[str, dict]:
-    given = {r["question_id"]: r for r in answers.select(["question_id", "choice", "letter_logits"]).to_pylist()}
+    columns = ["question_id", "choice", "letter_logits", "token_ids", "token_logits"]
+    given = {r["question_id"]: r for r in answers.select(columns).to_pylist()}
     lacking = [q for q in questions["question_id"].to_pylist() if q not in given]
     if lacking:
         raise TargetError(f"the {who} has not answered {len(lacking)} finetune questions, {lacking[0]} first")

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from synesthesia import answering, processes
 from synesthesia.distillation import checkpoints, memory
 from synesthesia.distillation.lessons import Lessons, order
-from synesthesia.distillation.losses import letter_cross_entropy, letter_divergence
+from synesthesia.distillation.losses import divergence, letter_cross_entropy
 from synesthesia.distillation.replay import Replay
 from synesthesia.distillation.targets import Targets
 from synesthesia.models.base import LanguageModel
@@ -59,7 +59,7 @@ def train(
 
     The loss of a step is the mean over the clips of its effective batch, in whatever micro-batches they came. `tell`
     is called with (name, value, step) as the training goes, with clips_per_second and gpu_gib too, which differ from
-    run to run and are no part of the history. Raises TrackingError or memory.OutOfMemory before anything is learnt.
+    run to run and are no part of the history. Raises TrainingError or memory.OutOfMemory before anything is learnt.
     """
     gpu = str(student.device).startswith("cuda")
     if gpu:
@@ -128,11 +128,11 @@ def train(
 def _learn(student: LanguageModel, batch: tuple, training: Training, clips: int, accelerator) -> torch.Tensor:
     """Gradients of one micro-batch of a step of `clips` clips; its share of the two losses, float32 (2,)."""
     inputs = batch[0]
-    letters, soft, teacher = (t.to(accelerator.device, non_blocking=True) for t in batch[1:])
+    letters, soft, teacher, tokens = (t.to(accelerator.device, non_blocking=True) for t in batch[1:])
     logits = student.answer_logits(inputs)
-    tokens = student.letter_ids.to(accelerator.device, non_blocking=True)[letters.clamp(min=0)]
-    hard = letter_cross_entropy(logits, tokens, letters >= 0) / clips
-    close = letter_divergence(student.letters(logits), teacher, soft, training.temperature) / clips
+    said = student.letter_ids.to(accelerator.device, non_blocking=True)[letters.clamp(min=0)]
+    hard = letter_cross_entropy(logits, said, letters >= 0) / clips
+    close = divergence(logits.gather(1, tokens), teacher, soft, training.temperature) / clips
     accelerator.backward(hard + training.kl_weight * close)
     return torch.stack([hard.detach(), close.detach()])
 

@@ -52,10 +52,13 @@ def ask(params: Params, family, who: str, splits: Sequence[str], out: Path, weig
     from synesthesia import partial
     from synesthesia.models.talker import Talker
 
+    more = {}
     if isinstance(family, Talker):
         from synesthesia import asking as way
     else:
         from synesthesia import answering as way
+
+        more["likeliest_tokens"] = params.answer.likeliest_tokens
 
     clips = tables.read("out/curate/clips.parquet", tables.CLIP)
     questions = tables.read("out/ask/questions.parquet", tables.QUESTION)
@@ -73,6 +76,7 @@ def ask(params: Params, family, who: str, splits: Sequence[str], out: Path, weig
             batch=batch,
             key=key,
             title=f"{who} answers {split}",
+            **more,
         )
         if not processes.is_main():
             continue

@@ -44,7 +44,7 @@ def run(params: Params, item: str) -> None:
             / fingerprint(
                 [block.model_dump() for block in decides],
                 [lessons.questions.to_pylist(), lessons.letters.tolist(), lessons.soft.tolist()],
-                lessons.teacher_logits.tolist(),
+                [lessons.teacher_logits.tolist(), None if lessons.tokens is None else lessons.tokens.tolist()],
                 Path(model.checkpoint),
                 STORE / "shards.json",
             )
@@ -82,7 +82,13 @@ def lessons_of(params: Params, setting: Setting):
     column = "visual_teaches" if setting.teacher == params.gap.visual else "audio_teaches"
     closed = dict(zip(route["clip_id"].to_pylist(), route[column].to_pylist(), strict=True))
     files = (f"out/answer/{who}/finetune.parquet" for who in (setting.teacher, setting.student))
-    return targets(asked, setting, closed, *(tables.read(file, tables.ANSWER) for file in files))
+    shared = None
+    if setting.kl and params.distill.training.kl_over == "likeliest_tokens":
+        from synesthesia.distillation.shared_tokens import shared_tokens
+
+        teacher = entry.choose(params.models, setting.teacher, "model")  # tokens come from models that are loaded here
+        shared = shared_tokens(teacher.checkpoint, params.models[setting.student].checkpoint)
+    return targets(asked, setting, closed, *(tables.read(file, tables.ANSWER) for file in files), shared)
 
 
 def adapter_model(params: Params, item: str, score: float | None = None) -> tracking.RegisteredModel:

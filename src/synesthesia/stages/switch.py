@@ -12,7 +12,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +25,9 @@ from synesthesia import tables, tracking
 from synesthesia.params import Params
 from synesthesia.stages import entry
 
+if TYPE_CHECKING:
+    import torch
+
 OUT = Path("out/switch")
 STORE = Path("out/curate/store")
 
@@ -31,8 +36,6 @@ def run(params: Params) -> None:
     """Write the trained network, its history, a prediction a clip, and metrics."""
     block = params.switch
     with tracking.session("switch") as session:
-        import torch
-
         from synesthesia import switch
         from synesthesia.models import device
 
@@ -40,16 +43,12 @@ def run(params: Params) -> None:
         place = device.pick()
         rows = clips_with_targets(params)
         network = switch.Switch.pretrained(block.checkpoint).to(place)
-        frames = hear(network, rows, place)
-        target = torch.tensor([r["target"] for r in rows], dtype=torch.float32, device=place)
-        part = {p: torch.tensor([i for i, r in enumerate(rows) if r["part"] == p], device=place) for p in PARTS}
-        train, held = part["train"], part["validation"]
+        train, held = (learnable(network, [r for r in rows if r["part"] == part], place) for part in LEARNT)
         history = []
         epochs = switch.train(
             network,
-            frames[train],
-            target[train],
-            (frames[held], target[held]),
+            *train,
+            held,
             epochs=block.epochs,
             batch_clips=block.batch_clips,
             learning_rate=block.learning_rate,
@@ -62,13 +61,17 @@ def run(params: Params) -> None:
             for name, value in row.items():
                 if name != "epoch":
                     session.metric(name, value, row["epoch"])
-        probability = torch.sigmoid(switch.predict(network, frames)).cpu().numpy().astype(np.float32)
+        probability = judge(network, rows, place)
         network.save(OUT / "model")
         write(rows, probability, history, params)
         session.finish(record(params, None))
 
 
-PARTS = ("train", "validation", "finetune")
+class SwitchStageError(ValueError):
+    """The switch has nothing to learn from; the message says what to look at."""
+
+
+LEARNT = ("train", "validation")  # the other rows are `finetune`, ten times as many: never held in memory
 
 
 def clips_with_targets(params: Params) -> list[dict]:
@@ -96,18 +99,39 @@ def clips_with_targets(params: Params) -> list[dict]:
     return rows
 
 
-def hear(network, rows: list[dict], place: str):
-    """Log-mel frames float32 (clips, 1, frames, mel) of all rows, on the device."""
+def hear(network, rows: list[dict], place: str, title: str) -> Iterator[torch.Tensor]:
+    """Log-mel frames float32 (up to 64, 1, frames, mel) of the rows' clips, batch by batch, on the device."""
     import torch
 
     from synesthesia.store import Store
 
     store = Store(STORE)
-    heard = []
-    for start in tqdm(range(0, len(rows), 64), desc="switch hears", unit="batch"):
+    for start in tqdm(range(0, len(rows), 64), desc=title, unit="batch"):
         batch = np.stack([store.audio(r["shard"], r["row"]) for r in rows[start : start + 64]])
-        heard.append(network.hear(torch.from_numpy(batch).to(place)))
-    return torch.cat(heard)
+        yield network.hear(torch.from_numpy(batch).to(place))
+
+
+def learnable(network, rows: list[dict], place: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-mel frames and targets float32 (clips,) of these rows, held on the device: 3.7 GB at the paper's size."""
+    import torch
+
+    if not rows:
+        raise SwitchStageError(
+            "too few analysis clips to learn from and to validate with: no label has two; look at "
+            "curate.analysis_clips_a_label and out/curate/damaged.parquet"
+        )
+    frames = list(hear(network, rows, place, f"switch hears {rows[0]['part']}"))
+    return torch.cat(frames), torch.tensor([r["target"] for r in rows], dtype=torch.float32, device=place)
+
+
+def judge(network, rows: list[dict], place: str) -> np.ndarray:
+    """The trained network's probability of "the visual model is better" for each row, float32 (rows,)."""
+    import torch
+
+    from synesthesia import switch
+
+    logits = [switch.predict(network, frames) for frames in hear(network, rows, place, "switch judges")]
+    return torch.sigmoid(torch.cat(logits)).cpu().numpy().astype(np.float32)
 
 
 def write(rows: list[dict], probability: np.ndarray, history: list[dict], params: Params) -> None:

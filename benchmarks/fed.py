@@ -1,0 +1,186 @@
+"""The study's own loops on the paper's LLMs, fed from a store by the loader's workers: on one GPU and on several.
+
+`gpu.py` times batches that lie on the GPU already; here `answering.answer` and `distillation.trainer.train` run as the
+stages run them: clips read, decoded, made into mels and patches by worker processes, answers written in parts, losses
+told. The busy share is nvidia-smi's (the share of the time in which a kernel ran) over the same seconds. With several
+processes the work grows with them in answering; in learning the effective batch of 8 clips is shared among them.
+Models have random weights, clips are smooth noise of the real sizes (10 s of sound, ten frames of 644 x 392).
+
+examples:
+  python benchmarks/fed.py                                       one process, then one a GPU
+  python benchmarks/fed.py --models qwen2-vl --processes 1 2
+  python benchmarks/fed.py --small --processes 1                 models of two layers, on any machine: does it run?
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from gpu import HEIGHT, LORA, TRAINING, WIDTH
+from PIL import Image
+
+from synesthesia import answering, processes, tables
+from synesthesia.distillation import adapters, trainer
+from synesthesia.distillation.targets import Targets
+from synesthesia.models import device, random_weights
+from synesthesia.store import StoreWriter
+
+CLIPS = 64
+BATCH = {"qwen2-audio": 64, "qwen2-vl": 16}
+PARTS = {"qwen2-audio": 8, "qwen2-vl": 6}  # of answering.PART_BATCHES batches, a process
+STEPS = {"qwen2-audio": 260, "qwen2-vl": 64}
+WARM = {"qwen2-audio": 60, "qwen2-vl": 24}  # steps before the clock starts: shapes are met and recorded, queues empty
+
+
+def materials(folder: Path) -> None:
+    """Write a store of smooth noise and its table of clips."""
+    random, rows = np.random.default_rng(0), []
+    with StoreWriter(folder / "store", shard_clips=16) as writer:
+        for number in range(CLIPS):
+            sound = (random.standard_normal(160_000).clip(-4, 4) * 4000).astype(np.int16)
+            jpegs = []
+            for _ in range(10):
+                coarse = random.integers(0, 256, (HEIGHT // 14, WIDTH // 14, 3), np.uint8)
+                file = io.BytesIO()
+                Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(file, "JPEG", quality=92)
+                jpegs.append(file.getvalue())
+            shard, row = writer.add(f"c{number:02d}_000000", sound, jpegs)
+            rows.append({"clip_id": f"c{number:02d}_000000", "video_id": f"c{number:02d}", "dataset": "vggsound",
+                         "split": "finetune", "labels": ["x"], "shard": shard, "row": row})  # fmt: skip
+    tables.write(tables.from_rows(rows, tables.CLIP, "clips"), folder / "clips.parquet", tables.CLIP)
+
+
+def questions(count: int):
+    """So many questions about the clips, of different lengths."""
+    names = random_weights.SOUNDS
+    rows = []
+    for i in range(count):
+        options = [names[(i * 7 + j * (1 + i % 5)) % len(names)] + f" {j}" for j in range(10)]
+        rows.append({"question_id": f"q{i}", "clip_id": f"c{i % CLIPS:02d}_000000", "split": "finetune",
+                     "options": options, "answer": i % 10})  # fmt: skip
+    return tables.from_rows(rows, tables.QUESTION, "questions")
+
+
+class Busy:
+    """The GPU's busy share in percent while it is entered, by nvidia-smi; None where there is none."""
+
+    def __enter__(self) -> Busy:
+        program = shutil.which("nvidia-smi") or shutil.which("/usr/local/nvidia/bin/nvidia-smi")
+        self.share, self._asked = None, None
+        if program and torch.cuda.is_available():
+            identity = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+            query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
+            command = [program, "-i", identity if identity.startswith("GPU-") else f"GPU-{identity}", *query]
+            self._asked = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._asked:
+            self._asked.terminate()
+            said = [float(line) for line in self._asked.communicate()[0].split() if line.strip().isdigit()]
+            self.share = float(np.mean(said)) if said else None
+
+
+def answering_rate(model, name: str, clips, folder: Path, parts: int) -> tuple[float, float | None]:
+    """Clips a second of all processes together, and this GPU's busy share."""
+    batch, world = BATCH[name], processes.world()
+
+    def ask(count: int, key: str) -> float:
+        processes.wait()
+        start = time.perf_counter()
+        answering.answer(model, questions(count), clips, folder / "store", respondent=name, read="letter_logits",
+                         batch=batch, key=f"{key}-{world}")  # fmt: skip
+        return time.perf_counter() - start
+
+    part = batch * answering.PART_BATCHES
+    ask(world * part, f"{name}-warm")
+    with Busy() as busy:
+        seconds = ask(world * parts * part, f"{name}-timed")
+    return world * parts * part / seconds, busy.share
+
+
+def learning_rate(model, clips, folder: Path, warm: int, steps: int) -> tuple[float, float | None]:
+    """Clips a second of all processes together, and this GPU's busy share, after the first `warm` steps."""
+    adapters.attach(model, LORA)
+    asked = questions(8 * steps)
+    letters = np.arange(asked.num_rows) % 10
+    nothing = np.zeros(asked.num_rows, dtype=bool), np.zeros((asked.num_rows, 10), dtype=np.float32)
+    busy, at = Busy(), {}
+
+    def tell(name: str, _value: float, step: int) -> None:
+        if name == "loss" and step in (warm, steps - 1):
+            at[step] = time.perf_counter()
+            busy.__enter__() if step == warm else busy.__exit__()
+
+    trainer.train(model, Targets(asked, letters, *nothing, closed_share=1.0), clips, folder / "store", TRAINING,
+                  partial=folder / f"learning-{processes.world()}", tell=tell, checkpoint_seconds=1e9)  # fmt: skip
+    return 8 * (steps - 1 - warm) / (at[steps - 1] - at[warm]), busy.share
+
+
+def work(name: str, folder: Path, small: bool) -> None:
+    """One process: answer and learn; the first writes what it measured."""
+    place = device.pick()
+    if processes.world() > 1:
+        from accelerate import PartialState
+
+        PartialState(cpu=not torch.cuda.is_available())
+    clips = tables.read(folder / "clips.parquet", tables.CLIP)
+    scale = random_weights.Scale() if small else None
+    precision = "float32" if small else "bfloat16"
+    model = random_weights.build(name, place, precision, scale=scale)
+    if not small:
+        model.compile()
+    if small:
+        BATCH[name] = 2
+    found = {"answering": answering_rate(model, name, clips, folder, 1 if small else PARTS[name])}
+    found["learning"] = learning_rate(model, clips, folder, *((4, 8) if small else (WARM[name], STEPS[name])))
+    if processes.is_main():
+        (folder / f"{name}-{processes.world()}.json").write_text(json.dumps(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(BATCH), choices=BATCH)
+    parser.add_argument("--processes", nargs="+", type=int, default=sorted({1, max(1, torch.cuda.device_count())}))
+    parser.add_argument("--small", action="store_true", help="models of two layers, a few clips")
+    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)  # model, folder: one process of what this starts
+    given = parser.parse_args()
+    if given.work:
+        os.chdir(given.work[1])
+        work(given.work[0], Path(given.work[1]), given.small)
+        return
+    if not (given.small or torch.cuda.is_available()):
+        print("no GPU here: --small shows whether it runs")
+        return
+    folder = Path(tempfile.mkdtemp(prefix="fed-"))
+    materials(folder)
+    print("| model | task | processes | clips/s | of one | GPU busy |\n|---|---|---|---|---|---|", flush=True)
+    for name in given.models:
+        one: dict[str, float] = {}
+        for count in given.processes:
+            start = processes.launcher(count, torch.cuda.is_available()) if count > 1 else [sys.executable]
+            arguments = [str(Path(__file__).resolve()), "--work", name, str(folder)]
+            done = subprocess.run([*start, *arguments, *(["--small"] if given.small else [])], stdout=sys.stderr)
+            if done.returncode:
+                print(f"| {name} | failed with {count} processes | | | | |", flush=True)
+                continue
+            for task, (rate, busy) in json.loads((folder / f"{name}-{count}.json").read_text()).items():
+                one.setdefault(task, rate / count if count == 1 else float("nan"))
+                share = "" if busy is None else f"{busy:.0f} %"
+                print(f"| {name} | {task} | {count} | {rate:.1f} | {rate / one[task]:.2f} | {share} |", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Which token ids mean the same to teacher and student: the support of a divergence beyond the letters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from synesthesia.models import ModelError
+
+
+def shared_tokens(teacher: str | Path, student: str | Path) -> set[int]:
+    """Ids under which both checkpoints' vocabularies have the same token; only the tokenizers are loaded.
+
+    Raises ModelError where a folder has no tokenizer that can be read.
+    """
+    one, other = (_vocabulary(Path(folder)) for folder in (teacher, student))
+    return {number for token, number in one.items() if other.get(token) == number}
+
+
+def _vocabulary(folder: Path) -> dict[str, int]:
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: its tokenizer cannot be read: {error}") from None
