@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synesthesia import params, tables
+from presets import PATH as PARAMS
+from presets import embedded
+from synesthesia import tables
 from synesthesia.stages import entry
 from synesthesia.stages import switch as stage
 
-PARAMS = Path(__file__).parents[1] / "params/embedded.yaml"
 ITEMS = {"answer": "model", "examine": "setting", "distill": "setting"}
 
 
@@ -70,7 +71,7 @@ def test_a_table_that_is_missing_is_named_with_what_to_run(name, item, capsys):
 def test_help_has_examples_that_can_be_typed(name, capsys):
     assert ended(name, "--help") == 0
     said = capsys.readouterr().out.split("\nexamples:\n")[1].split("\n\n")[0]
-    given = params.load(PARAMS)
+    given = embedded()
     known = {"model": given.models, "setting": given.distill.settings}.get(ITEMS.get(name), {name: 1})
     examples = [line.strip() for line in said.splitlines()]
     assert len(examples) >= 2
@@ -101,7 +102,7 @@ def write_world(counts, gap=None):
 
 def parts(**changes):
     """clip_id -> part."""
-    given = params.load(PARAMS)
+    given = embedded()
     given = given.model_copy(update={"switch": given.switch.model_copy(update=changes)})
     rows = stage.clips_with_targets(given)
     assert all(r["target"] == (r["label"] < "d") for r in rows)
