@@ -2,8 +2,10 @@
 
 `gpu.py` times batches that lie on the GPU already; here `answering.answer` and `distillation.trainer.train` run as the
 stages run them: clips read, decoded, made into mels and patches by worker processes, answers written in parts, losses
-told. The busy share is nvidia-smi's (the share of the time in which a kernel ran) over the same seconds. With several
-processes the work grows with them in answering; in learning the effective batch of 8 clips is shared among them.
+told. Time starts when each process has finished its first part, or some steps: what starting costs, and the meeting of
+new shapes, is not in it. The busy share is nvidia-smi's (the share of the time in which a kernel ran) over the same
+seconds. With several processes the work grows with them in answering; in learning the effective batch of 8 clips is
+shared among them.
 Models have random weights, clips are smooth noise of the real sizes (10 s of sound, ten frames of 644 x 392).
 
 examples:
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -66,21 +69,23 @@ def questions(count: int):
     names = random_weights.SOUNDS
     rows = []
     for i in range(count):
-        options = [names[(i * 7 + j * (1 + i % 5)) % len(names)] + f" {j}" for j in range(10)]
+        step = (1, 5, 7, 11, 13)[i % 5]  # prime to 24, the number of names: ten different ones
+        options = [names[(i * 7 + j * step) % len(names)] for j in range(10)]
         rows.append({"question_id": f"q{i}", "clip_id": f"c{i % CLIPS:02d}_000000", "split": "finetune",
                      "options": options, "answer": i % 10})  # fmt: skip
     return tables.from_rows(rows, tables.QUESTION, "questions")
 
 
 class Busy:
-    """The GPU's busy share in percent while it is entered, by nvidia-smi; None where there is none."""
+    """The GPU's busy share in percent from `since` to the end, by nvidia-smi; None where there is none."""
 
     def __enter__(self) -> Busy:
+        self.since = 0.0
         program = shutil.which("nvidia-smi") or shutil.which("/usr/local/nvidia/bin/nvidia-smi")
         self.share, self._asked = None, None
         if program and torch.cuda.is_available():
             identity = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
-            query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
+            query = ["--query-gpu=timestamp,utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
             command = [program, "-i", identity if identity.startswith("GPU-") else f"GPU-{identity}", *query]
             self._asked = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         return self
@@ -88,7 +93,9 @@ class Busy:
     def __exit__(self, *_) -> None:
         if self._asked:
             self._asked.terminate()
-            said = [float(line) for line in self._asked.communicate()[0].split() if line.strip().isdigit()]
+            lines = [line.split(", ") for line in self._asked.communicate()[0].splitlines() if line.count(", ") == 1]
+            at = [datetime.strptime(when, "%Y/%m/%d %H:%M:%S.%f").timestamp() for when, _ in lines]
+            said = [float(share) for when, (_, share) in zip(at, lines, strict=True) if when >= self.since]
             self.share = float(np.mean(said)) if said else None
 
 
@@ -96,18 +103,19 @@ def answering_rate(model, name: str, clips, folder: Path, parts: int) -> tuple[f
     """Clips a second of all processes together, and this GPU's busy share."""
     batch, world = BATCH[name], processes.world()
 
-    def ask(count: int, key: str) -> float:
+    def ask(count: int, key: str) -> list[float]:
+        """When the parts were finished, in seconds of the clock."""
         processes.wait()
-        start = time.perf_counter()
         answering.answer(model, questions(count), clips, folder / "store", respondent=name, read="letter_logits",
                          batch=batch, key=f"{key}-{world}")  # fmt: skip
-        return time.perf_counter() - start
+        return sorted(f.stat().st_mtime for f in (answering.PARTIAL / f"answers/{key}-{world}").glob("*.parquet"))
 
     part = batch * answering.PART_BATCHES
     ask(world * part, f"{name}-warm")
     with Busy() as busy:
-        seconds = ask(world * parts * part, f"{name}-timed")
-    return world * parts * part / seconds, busy.share
+        finished = ask(world * parts * part, f"{name}-timed")
+        busy.since = finished[world - 1]
+    return (len(finished) - world) * part / (finished[-1] - finished[world - 1]), busy.share
 
 
 def learning_rate(model, clips, folder: Path, warm: int, steps: int) -> tuple[float, float | None]:
@@ -143,7 +151,7 @@ def work(name: str, folder: Path, small: bool) -> None:
         model.compile()
     if small:
         BATCH[name] = 2
-    found = {"answering": answering_rate(model, name, clips, folder, 1 if small else PARTS[name])}
+    found = {"answering": answering_rate(model, name, clips, folder, 2 if small else PARTS[name])}
     found["learning"] = learning_rate(model, clips, folder, *((4, 8) if small else (WARM[name], STEPS[name])))
     if processes.is_main():
         (folder / f"{name}-{processes.world()}.json").write_text(json.dumps(found))

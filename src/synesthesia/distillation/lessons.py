@@ -61,7 +61,7 @@ class Lessons(Dataset):
         percepts = [answering.perceive(self._store, *self.places[i], self.student.condition) for i in chosen]
         inputs = self.student.collate(percepts, [self.prompts[i] for i in chosen])
         of = self.targets
-        tokens = self.student.letter_ids.expand(len(chosen), -1) if of.tokens is None else of.tokens[chosen]
+        tokens = self.student.letter_ids.repeat(len(chosen), 1) if of.tokens is None else of.tokens[chosen]
         taught = of.letters[chosen], of.soft[chosen], of.teacher_logits[chosen], tokens
         return inputs, *(torch.as_tensor(values) for values in taught)
 

@@ -82,7 +82,7 @@ class Replay:
                 self._pass(given)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):  # loader threads pin memory
             losses = self._pass(given)
         for parameter, grad in zip(self.learnt, before, strict=True):
             parameter.grad.copy_(grad)

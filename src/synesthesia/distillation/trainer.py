@@ -8,7 +8,6 @@ batch and the order of clips are the same for any number of them, and sums diffe
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -83,6 +82,9 @@ def train(
     for parameter in learnt:
         parameter.grad = torch.zeros_like(parameter)
     learn = _learner(student, learnt, training, accelerator)
+    if gpu:  # compiled kernels follow the shape that is met first: the same one, wherever a killed run goes on
+        learn(lessons.batch(lessons.longest(micro)), micro)
+        torch._foreach_zero_([parameter.grad for parameter in learnt])
     torch.manual_seed(training.seed)
     history = checkpoints.resume(partial, student.model, optimizer)
     first, steps = len(history), lessons.steps
@@ -171,7 +173,15 @@ def _fit(student: LanguageModel, targets: Targets, clips, store, training: Train
     def attempt(micro: int, again: bool) -> None:
         student.recompute(again)
         lessons = Lessons(student, targets, clips, store, training, micro)
-        _learn(student, lessons.batch(lessons.longest(micro)), training, micro, accelerator)
+        batch = lessons.batch(lessons.longest(micro))
+        try:
+            _learn(student, (dict(batch[0]), *batch[1:]), training, micro, accelerator)
+        except RuntimeError as error:
+            if "deterministic" not in str(error):
+                raise
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            print(f"a resumed training may differ in its last bits here: {str(error).splitlines()[0]}")
+            _learn(student, (dict(batch[0]), *batch[1:]), training, micro, accelerator)
         for parameter in student.model.parameters():
             parameter.grad = None
 
@@ -187,6 +197,9 @@ def _fit(student: LanguageModel, targets: Targets, clips, store, training: Train
 
 
 def _same_bits_each_time() -> None:
-    """Attention's gradients add up in one order; a resumed training then equals one that was never stopped."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    """Gradients add up in one order; a resumed training then equals one that was never stopped.
+
+    With `device.pick`, which tells cuBLAS. Not `warn_only`: attention by cuDNN then keeps its order-less backward pass
+    (torch 2.11). `_fit` falls back to it for a model with an operation that has no ordered way.
+    """
+    torch.use_deterministic_algorithms(True)

@@ -12,7 +12,11 @@ MOST_WORKERS = 12  # 17 clips a second of ten frames cost about six processors (
 
 
 def pick() -> str:
-    """This process's GPU where there is one, else `cpu`; SYNESTHESIA_DEVICE overrides."""
+    """This process's GPU where there is one, else `cpu`; SYNESTHESIA_DEVICE overrides.
+
+    Called before anything is computed: cuBLAS reads at its first product whether its sums shall have one order.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if os.environ.get("SYNESTHESIA_DEVICE"):
         return os.environ["SYNESTHESIA_DEVICE"]
     if not torch.cuda.is_available():
