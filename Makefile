@@ -87,14 +87,18 @@ ui: install ## MLflow's pages on 127.0.0.1 (PORT=5000)
 dry: install ## the stages that would run, as a list; SIZE=paper shows the paper's and touches nothing
 	@$(PY) -m synesthesia.sizes dry $(SIZE)
 
-# pytest's code 5 (nothing to run) is no failure of either half.
-test: install ## the tests: first those that need no torch, then the rest
+# pytest's code 5 (nothing to run) is no failure of either half. Files of the second half go to the workers in the order
+# of tests/conftest.py, long ones first: xdist's own order begins the longest, which holds the fewest tests, last.
+RAY_TESTS := tests/test_ray_engine.py
+test: install ## the tests: first those that need no torch, then the rest; Ray's are `make test-ray`
 	$(PY) -m pytest -n 2 -m "not torch and not slow" $(TESTS) || test $$? -eq 5
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "torch or slow" $(TESTS) || test $$? -eq 5
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore $(RAY_TESTS) \
+	  -m "torch or slow" $(TESTS) || test $$? -eq 5
 
 test-ray: install ## the Ray engine on a local cluster of two machines; installs Ray (200 MB)
-	$(VENV)/bin/uv pip install --quiet --python $(PY) --editable '.[ray]'
-	$(PY) -m pytest tests/test_ray_engine.py
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --editable '.[ray]' || \
+	  { echo "Ray cannot be installed (see above), so its engine was not tested" >&2; exit 1; }
+	$(PY) -m pytest $(RAY_TESTS)
 
 lint: install ## ruff
 	$(PY) -m ruff check .

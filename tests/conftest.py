@@ -3,7 +3,11 @@
 Torch alone takes seconds. Files of slow tests start first, so that two workers end together.
 """
 
+import gc
+import os
 import re
+
+os.environ.setdefault("SYNESTHESIA_TRACKING", "off")  # seconds of MLflow a stage; tests of tracking turn it on
 
 _MARKED = re.compile(r"^pytestmark = .*\bmark\.(torch|slow)\b", re.MULTILINE)
 
@@ -18,3 +22,8 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_collection_modifyitems(items):
     """Files of slow tests first; the order within stays."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: the garbage collector need not go through torch and the like again and again."""
+    gc.freeze()

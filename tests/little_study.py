@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from presets import embedded
 from synesthesia import params, store, tables
 from synesthesia.params import Study
 
@@ -17,7 +18,7 @@ RATE = 16000
 
 def parameters(**changes) -> params.Params:
     """The embedded parameters with a shorter study."""
-    given = params.load(ROOT / "params/embedded.yaml")
+    given = embedded()
     short = {"trials": 6, "practice": 3, "attention_checks": 1, "consent": str(ROOT / "humans/consent.md")}
     checked = Study.model_validate(given.study.model_dump() | short | changes)
     return given.model_copy(update={"study": checked})

@@ -19,6 +19,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from presets import embedded
 from synesthesia import models, params, tables
 from synesthesia import questions as wording
 from synesthesia.models import random_weights
@@ -174,9 +175,9 @@ def jpegs(seed: int) -> list[bytes]:
 
 def training(**changes) -> params.Training:
     """The embedded study's optimisation, with changes."""
-    return params.load(ROOT / "params/embedded.yaml").distill.training.model_copy(update=changes)
+    return embedded().distill.training.model_copy(update=changes)
 
 
 def lora(**changes) -> params.Lora:
     """The embedded study's LoRA, of rank 4, with changes."""
-    return params.load(ROOT / "params/embedded.yaml").distill.lora.model_copy(update={"rank": 4, **changes})
+    return embedded().distill.lora.model_copy(update={"rank": 4, **changes})

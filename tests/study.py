@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from presets import embedded
 from synesthesia import params, statistics, tables
 
-ROOT = Path(__file__).parents[1]
 ALWAYS, NEVER = 1.0, 0.0
 
 
 def parameters(**report) -> params.Params:
     """The embedded study's parameters, with fewer bootstrap samples."""
-    given = params.load(ROOT / "params/embedded.yaml")
+    given = embedded()
     changed = given.report.model_copy(update={"bootstrap_samples": 200} | report)
     return given.model_copy(update={"report": changed})
 

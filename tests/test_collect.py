@@ -14,7 +14,6 @@ from synesthesia.stages import collect, entry, gap
 def maker(tmp_path, monkeypatch):
     """Clips and questions of a small study, and the working folder there."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
     made = Maker(tmp_path / "out", parameters(), labels=3, clips=4, unseen=1)
     made.write_clips()
     return made

@@ -28,9 +28,12 @@ def start(*arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def test_outs_say_what_is_usable_and_what_is_not(world):
+def test_outs_say_what_is_usable_and_what_is_not(world, monkeypatch, capfd):
     given = settings()
+    monkeypatch.delenv("SYNESTHESIA_TRACKING")
     curate.run(given, workers=2)
+    monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
+    assert Path("mlruns/mlflow.db").exists() and "warning" not in capfd.readouterr().err
     ask.run(given)
     rows = tables.read("out/curate/clips.parquet", tables.CLIP).to_pylist()
     assert [row["clip_id"] for row in rows] == sorted(row["clip_id"] for row in rows)

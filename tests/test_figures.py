@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from synesthesia import figures
 
+pytestmark = pytest.mark.slow  # real figures
+
 
 def gaps(count, seed=0):
     random = np.random.default_rng(seed)

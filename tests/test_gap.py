@@ -58,7 +58,6 @@ def test_the_stage_writes_labels_and_totals(tmp_path, monkeypatch):
     from study import Maker, parameters
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")  # seconds of MLflow that have tests of their own
     given: params.Params = parameters()
     Maker(tmp_path / "out", given, labels=4, clips=4, unseen=2).write()
     expected = tables.read("out/gap/gap.parquet", tables.GAP)
@@ -74,7 +73,6 @@ def test_no_analysis_question_is_refused(tmp_path, monkeypatch):
     from study import Maker, parameters
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")  # seconds of MLflow that have tests of their own
     maker = Maker(tmp_path / "out", parameters(), labels=2, clips=2, unseen=1)
     maker.write_clips()
     tables.write(

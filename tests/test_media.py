@@ -16,6 +16,7 @@ import clips
 from synesthesia import media
 from synesthesia.media import frames
 
+pytestmark = pytest.mark.slow  # real files of every kind are written and decoded
 PARAMS = {**clips.PARAMS, "jpeg_quality": 100}
 
 

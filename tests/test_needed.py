@@ -10,6 +10,7 @@ import clips
 from synesthesia.media import frames, reading
 from synesthesia.media.needed import UNKNOWN, Role, needed, roles
 
+pytestmark = pytest.mark.slow  # real files of every codec are written and decoded
 TARGETS = [float(k) for k in range(10)]
 X264 = st.fixed_dictionaries(
     {

@@ -95,7 +95,6 @@ def test_the_stage_writes_routes_and_shares(tmp_path, monkeypatch):
     from synesthesia.stages import route as stage
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
     given_params = parameters()
     Maker(tmp_path / "out", given_params, labels=4, clips=4, unseen=2).write()
     stage.run(given_params)

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synesthesia import params, tables
+from presets import PATH as PARAMS
+from presets import embedded
+from synesthesia import tables
 from synesthesia.stages import entry
 from synesthesia.stages import switch as stage
 
-PARAMS = Path(__file__).parents[1] / "params/embedded.yaml"
 ITEMS = {"answer": "model", "examine": "setting", "distill": "setting"}
 
 
 def called(name, *arguments):
     command = [sys.executable, "-m", f"synesthesia.stages.{name}", "--params", str(PARAMS)]
-    env = {**os.environ, "SYNESTHESIA_TRACKING": "off"}
+    env = {**os.environ, "SYNESTHESIA_DEVICE": "cpu"}  # counting GPUs would import torch
     return subprocess.run([*command, *arguments], capture_output=True, text=True, env=env)
 
 
@@ -59,8 +60,7 @@ def test_a_mistyped_item_is_told_the_nearest():
 
 
 @pytest.mark.parametrize("name, item", [("route", []), ("distill", ["visual-to-audio"])])
-def test_a_table_that_is_missing_is_named_with_what_to_run(name, item, capsys, monkeypatch):
-    monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
+def test_a_table_that_is_missing_is_named_with_what_to_run(name, item, capsys):
     assert ended(name, *item, "--params", PARAMS) == 1
     assert capsys.readouterr().err == (
         f"{name}: out/curate/clips.parquet is missing: run `dvc repro` (or the stage that writes it) first\n"
@@ -71,7 +71,7 @@ def test_a_table_that_is_missing_is_named_with_what_to_run(name, item, capsys, m
 def test_help_has_examples_that_can_be_typed(name, capsys):
     assert ended(name, "--help") == 0
     said = capsys.readouterr().out.split("\nexamples:\n")[1].split("\n\n")[0]
-    given = params.load(PARAMS)
+    given = embedded()
     known = {"model": given.models, "setting": given.distill.settings}.get(ITEMS.get(name), {name: 1})
     examples = [line.strip() for line in said.splitlines()]
     assert len(examples) >= 2
@@ -102,7 +102,7 @@ def write_world(counts, gap=None):
 
 def parts(**changes):
     """clip_id -> part."""
-    given = params.load(PARAMS)
+    given = embedded()
     given = given.model_copy(update={"switch": given.switch.model_copy(update=changes)})
     rows = stage.clips_with_targets(given)
     assert all(r["target"] == (r["label"] < "d") for r in rows)

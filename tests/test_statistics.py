@@ -14,6 +14,8 @@ from statsmodels.stats.multitest import multipletests
 
 from synesthesia import statistics
 
+pytestmark = pytest.mark.slow  # the libraries that it compares with take seconds to import
+
 HOW = {"samples": 400, "seed": 3, "confidence": 0.95}
 counts = st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 levels = st.floats(0.55, 0.999)

@@ -267,10 +267,11 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_no_hindrance(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
+@pytest.mark.slow
 def test_who_reads_while_stores_are_replaced_sees_whole_ones_or_none(tmp_path):
     fill(tmp_path / "store", 4, 2)
     loop = "import sys; sys.path.insert(0, sys.argv[2])\nimport test_store as t, pathlib\n"
-    loop += "for n in range(60): t.fill(pathlib.Path(sys.argv[1]), 4, 2)"
+    loop += "for n in range(30): t.fill(pathlib.Path(sys.argv[1]), 4, 2)"
     command = [sys.executable, "-c", loop, str(tmp_path / "store"), os.path.dirname(__file__)]
     process = subprocess.Popen(command)
     seen = 0

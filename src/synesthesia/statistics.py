@@ -12,9 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
-from statsmodels.stats.contingency_tables import mcnemar as _mcnemar
-from statsmodels.stats.proportion import proportion_confint
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,8 @@ def wilson(correct: int, total: int, confidence: float = 0.95) -> Interval:
     """
     if total < 1 or not 0 <= correct <= total:
         raise ValueError(f"{correct} right of {total} answers is not a proportion")
+    from statsmodels.stats.proportion import proportion_confint  # a second: who only reads answers is spared it
+
     low, high = proportion_confint(correct, total, alpha=1 - confidence, method="wilson")
     share = correct / total
     return Interval(share, float(max(0.0, min(low, share))), float(min(1.0, max(high, share))))
@@ -141,9 +140,11 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> Change:
     before, after = np.asarray(before, bool), np.asarray(after, bool)
     if before.shape != after.shape:
         raise ValueError(f"before and after must be the same questions: {before.shape} and {after.shape}")
+    from statsmodels.stats.contingency_tables import mcnemar as mcnemar_test
+
     gained, lost = int((~before & after).sum()), int((before & ~after).sum())
     table = [[int((before & after).sum()), lost], [gained, int((~before & ~after).sum())]]
-    return Change(gained, lost, float(_mcnemar(table, exact=True).pvalue))
+    return Change(gained, lost, float(mcnemar_test(table, exact=True).pvalue))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -204,6 +205,8 @@ def correlation(
 def _correlations(x: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
     """Correlation of each row [samples, n]; nan where one side is constant."""
     if kind == "spearman":
+        from scipy.stats import rankdata
+
         x, y = rankdata(x, axis=1), rankdata(y, axis=1)
     elif kind != "pearson":
         raise ValueError(f"correlation {kind!r} is not one of pearson, spearman")

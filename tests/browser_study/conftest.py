@@ -1,4 +1,7 @@
-"""A little study that was prepared once, and participants who go through it without a browser."""
+"""A little study that was prepared once, and participants who go through it without a browser.
+
+The server's libraries are imported where a test asks for a server: the first tier does not.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,22 @@ import itertools
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-import little_study
-from study_people import PASSWORD, Person, Server
-from synesthesia.study import serve, web
-from synesthesia.study.site import Settings, Site
+if TYPE_CHECKING:
+    from study_people import Person, Server
+    from synesthesia.study.site import Site
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory) -> Path:
     """A folder with out/, params.yaml and humans/ (secret and stimuli); its database has the plan and nobody in it."""
     import yaml
+
+    import little_study
+    from synesthesia.study import serve
 
     folder = tmp_path_factory.mktemp("little")
     little_study.make(folder / "out")
@@ -32,6 +38,11 @@ def prepared(tmp_path_factory) -> Path:
 @pytest.fixture
 def make_site(prepared, tmp_path):
     """Sites of fresh databases: `make_site(trials=6, ...)`; the same database again with `url`."""
+    import little_study
+    from study_people import PASSWORD
+    from synesthesia.study import serve
+    from synesthesia.study.site import Settings, Site
+
     sites, numbers = [], itertools.count()
 
     def make(url: str | None = None, simulated: bool = False, **changes) -> Site:
@@ -58,6 +69,9 @@ def site(make_site):
 @pytest.fixture
 def joined(site):
     """`joined()` is a new participant of `site`; `joined.app` the application."""
+    from study_people import Person
+    from synesthesia.study import web
+
     app = web.create(site)
 
     def join(link: str = "/") -> Person:
@@ -73,11 +87,14 @@ def joined(site):
 @pytest.fixture
 def served(prepared, tmp_path):
     """Servers over copies of the prepared study; stopped at the end."""
+    import yaml
+
+    import little_study
+    from study_people import Server
+
     servers = []
 
     def start(workers: int = 1, **study) -> Server:
-        import yaml
-
         folder = tmp_path / f"served{len(servers)}"
         folder.mkdir()
         for name in ("out", "humans"):

@@ -13,6 +13,8 @@ from synesthesia.study import __main__ as command
 from synesthesia.study import database, export, materials, serve
 from synesthesia.study.schema import STEP
 
+pytestmark = pytest.mark.slow  # a real server and database
+
 
 @pytest.fixture
 def folder(prepared, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,18 +33,43 @@ for out in sys.argv[1:]:
 """
 
 
-@pytest.fixture
-def scratch(tmp_path, monkeypatch):
-    """dvc.yaml, params.yaml (the embedded preset) and an empty DVC repository; no stage has run."""
-    from dvc.repo import Repo
+@pytest.fixture(scope="session")
+def quick_dvc():
+    """DVC in this process: quiet, finding this Python, parsing a params.yaml once instead of once a stage item."""
+    from dvc.dependency import param
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
+    parsed, load = {}, param.load_path
+
+    def load_once(path, fs, **kwargs):
+        content = Path(path).read_bytes()
+        if content not in parsed:
+            parsed[content] = load(path, fs, **kwargs)
+        return parsed[content]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(param, "load_path", load_once)
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        patch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+        yield
+
+
+def begin(folder: Path) -> None:
+    """dvc.yaml, params.yaml (the embedded preset) and an empty DVC repository."""
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    shutil.copy(ROOT / "params/embedded.yaml", folder / "params.yaml")
+    shutil.copytree(ROOT / "params", folder / "params")
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text("[core]\n    no_scm = True\n")
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch, quick_dvc):
+    """A study of which no stage has run, as the working folder."""
+    from dvc.repo import Repo
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    shutil.copy(ROOT / "params/embedded.yaml", tmp_path / "params.yaml")
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    Repo.init(str(tmp_path), no_scm=True).close()
+    begin(tmp_path)
 
     def change(key, value):
         """Set one parameter, named as `a/b/c` (names may hold dots)."""
@@ -76,34 +100,27 @@ def scratch(tmp_path, monkeypatch):
     return SimpleNamespace(change=change, stages=stages, unchanged=UNCHANGED)
 
 
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-
-
-def call_dvc(*arguments, cwd="."):
-    command = [sys.executable, "-m", "dvc", *arguments]
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "PATH": PATH})
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.fixture(scope="session")
-def ran_once(tmp_path_factory) -> Path:
-    """A study after a `dvc repro` with stand-ins for the stages, to be copied: DVC takes a quarter minute for it."""
+def ran_once(tmp_path_factory, quick_dvc) -> Path:
+    """A study of two settings after a `dvc repro` with stand-ins for the stages, to be copied: DVC takes seconds."""
+    from dvc.repo import Repo
+
     folder = tmp_path_factory.mktemp("ran")
-    shutil.copy(ROOT / "params/embedded.yaml", folder / "params.yaml")
-    shutil.copytree(ROOT / "params", folder / "params")
-    call_dvc("init", "--no-scm", "--quiet", cwd=folder)
+    begin(folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    settings = params["distill"]["settings"]
+    params["distill"]["settings"] = {name: settings[name] for name in ("visual-to-audio", "audio-to-visual")}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     (folder / "stand_in.py").write_text(STAND_IN)
     for stage in pipeline["stages"].values():
         body = stage.get("do", stage)
         outs = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"] + body.get("metrics", [])]
-        body["cmd"] = " ".join(["python stand_in.py", *outs, "#", body["cmd"]])
+        body["cmd"] = " ".join(["python -S stand_in.py", *outs, "#", body["cmd"]])
         for dep in body["deps"]:
             if "${" not in dep and not dep.startswith("out/"):
                 (folder / dep).parent.mkdir(parents=True, exist_ok=True)
                 (folder / dep).write_text("source")
-    params = yaml.safe_load((folder / "params.yaml").read_text())
     for path in [model["checkpoint"] for model in params["models"].values()] + [params["switch"]["checkpoint"]]:
         (folder / path).mkdir(parents=True, exist_ok=True)
         (folder / path / "weights").write_text(path)
@@ -111,14 +128,28 @@ def ran_once(tmp_path_factory) -> Path:
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(path)
     (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
-    call_dvc("repro", "--quiet", cwd=folder)
+    with pytest.MonkeyPatch.context() as patch, Repo(str(folder)) as repo:
+        patch.chdir(folder)
+        repo.reproduce()
     return folder
 
 
 @pytest.fixture
 def ran(scratch, ran_once):
-    """A copy of that study; gives `dvc` to go on with."""
+    """A copy of that study: what `dvc status` says of it, the names of the stages that `dvc repro` runs, `dvc add`."""
+    from dvc.repo import Repo
+
+    def status():
+        with Repo() as repo:
+            return repo.status()
+
+    def repro():
+        with Repo() as repo:
+            return {stage.addressing for stage in repo.reproduce()}
+
+    def add(path):
+        with Repo() as repo:
+            repo.add(path)
+
     shutil.copytree(ran_once, ".", symlinks=True, dirs_exist_ok=True)
-    scratch.dvc = call_dvc
-    scratch.status = lambda: json.loads(call_dvc("status", "--json"))
-    return scratch
+    return SimpleNamespace(change=scratch.change, status=status, repro=repro, add=add)

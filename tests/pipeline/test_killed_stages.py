@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import random
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from stage_processes import Stages
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
-def call(folder: Path, *command: str, **kwargs) -> subprocess.Popen:
-    environment = os.environ | {"SYNESTHESIA_TRACKING": "off", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        **kwargs,
-    )
+@pytest.fixture(scope="module")
+def stages():
+    with Stages() as started:
+        yield started
 
 
-def whole(folder: Path, *command: str) -> float:
+def whole(stages: Stages, folder: Path, command: str) -> float:
     """Run to the end; seconds it took."""
     start = time.monotonic()
-    child = call(folder, *command)
-    error = child.communicate()[1]
-    assert child.returncode == 0, error.decode()[-2000:]
+    stages.start(folder, *command.split())
+    code, said = stages.end()
+    assert code == 0, said[-2000:]
     return time.monotonic() - start
 
 
@@ -47,13 +42,14 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory) -> Path:
+def small(stages, tmp_path_factory) -> Path:
     """A world of twelve labels and a few clips, the shipped models, one distillation of a few steps."""
     folder = tmp_path_factory.mktemp("small")
-    counts = ["--train", "6", "--test", "1", "--several", "1", "--audioset", "6", "--labels", "4", "--damaged", "0.03"]
-    whole(folder, "synesthesia.world.make", "--out", "data", "--workers", "2", *counts)
+    counts = "--train 5 --test 1 --several 1 --audioset 6 --labels 4 --damaged 0.03"
+    whole(stages, folder, f"synesthesia.world.make --out data --workers 1 {counts}")
     values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
     values["curate"] |= {"analysis_clips_a_label": 2, "shard_clips": 16}
+    values["report"] |= {"bootstrap_samples": 100}
     values["switch"] |= {"epochs": 2, "validation_clips_a_label": 1}
     for model in values["models"].values():
         model["checkpoint"] = str(ROOT / model["checkpoint"])
@@ -80,26 +76,26 @@ STAGES = [
 ]
 
 
-def test_stages_killed_at_random_and_run_again_ends_with_the_outs_of_one_never_killed(small):
-    took = {stage: whole(small, *stage.split()) for stage, _ in STAGES}
+def test_stages_killed_at_random_and_run_again_ends_with_the_outs_of_one_never_killed(stages, small):
+    took = {stage: whole(stages, small, stage) for stage, _ in STAGES}
     expected = bytes_of(small)
     chance = random.Random(2026)
     for stage, out in STAGES:
         if out is None:  # a second's work, written at its end in one piece
             continue
         shutil.rmtree(small / out)  # as DVC does before a stage runs
-        child = call(small, *stage.split())
-        time.sleep(chance.uniform(0.2, 1.0) * took[stage])
-        os.killpg(child.pid, 9)
-        child.wait()
-        child.stderr.close()
-        whole(small, *stage.split())
+        process = stages.start(small, *stage.split())
+        time.sleep(chance.uniform(0, 1) * took[stage])
+        with contextlib.suppress(ProcessLookupError):  # done already
+            os.killpg(process, signal.SIGKILL)
+        stages.end()
+        whole(stages, small, stage)
         assert bytes_of(small) == expected, f"{stage} killed and run again wrote other outs"
 
 
-def test_counts_of_the_small_world_add_up(small):
+def test_counts_of_the_small_world_add_up(stages, small):
     if not (small / "out/curate/counts.json").exists():  # the test above leaves what a whole run wrote
-        whole(small, "synesthesia.stages.curate")
+        whole(stages, small, "synesthesia.stages.curate")
     counts = json.loads((small / "out/curate/counts.json").read_text())
     for split in counts["splits"].values():
         assert 0 < split["usable"] <= split["files"]

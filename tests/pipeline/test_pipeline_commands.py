@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 WORKFLOW = ROOT / ".github/workflows/study.yml"
-TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.M))
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.M))
 
 
 def make(*arguments):
@@ -70,6 +70,11 @@ def test_tests_without_torch_run_first():
     assert said.index('-m "not torch and not slow"') < said.index('-m "torch or slow"')
 
 
+def test_rays_tests_are_run_by_their_own_command_alone():
+    assert "--ignore tests/test_ray_engine.py" in make("test").stdout
+    assert make("test-ray").stdout.rstrip().endswith("-m pytest tests/test_ray_engine.py")
+
+
 def test_the_user_interface_stays_on_this_machine():
     assert "--host 127.0.0.1" in make("ui").stdout
 
@@ -77,7 +82,7 @@ def test_the_user_interface_stays_on_this_machine():
 def test_ci_runs_the_tests_and_is_executable():
     text = (ROOT / ".ci/run").read_text()
     assert "set -euo pipefail" in text
-    assert text.rstrip().endswith("make test")
+    assert text.rstrip().endswith("make test\nmake test-ray")
     assert os.access(ROOT / ".ci/run", os.X_OK)
     subprocess.run(["bash", "-n", ROOT / ".ci/run"], check=True)
 
@@ -113,8 +118,8 @@ def test_the_workflow_calls_only_targets_that_exist():
     for job in workflow()["jobs"]:
         for line in commands(job).splitlines():
             words = shlex.split(line, comments=True) if line.strip().startswith("make") else []
-            called |= {word for word in words[1:] if re.fullmatch("[a-z]+", word)}
-    assert {"test", "bounds", "compare"} <= called <= TARGETS
+            called |= {word for word in words[1:] if re.fullmatch("[a-z][a-z-]*", word)}
+    assert {"test", "test-ray", "bounds", "compare"} <= called <= TARGETS
 
 
 @pytest.mark.parametrize("job", ["test", "study"])

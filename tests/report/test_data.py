@@ -10,6 +10,8 @@ from study import Maker, parameters
 from synesthesia.report import page, rules, tabulate, vggsounder
 from synesthesia.report.study import load
 
+pytestmark = pytest.mark.slow  # real files: seconds each
+
 
 @pytest.fixture(scope="module")
 def maker(tmp_path_factory) -> Maker:

