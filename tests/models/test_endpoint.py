@@ -435,9 +435,10 @@ def test_one_failure_ends_the_waiting_of_all_others(server):
     assert time.monotonic() - begun < 60
 
 
-def test_the_whole_path_imports_no_torch(server):
+def test_the_whole_path_from_clips_to_answers_imports_no_torch(server):
     code = (
-        "import sys\nfrom synesthesia import asking, models, params\nfrom synesthesia.stages import answer\n"
+        "import sys\nfrom synesthesia import asking, models, params\n"
+        "from synesthesia.stages import answer, ask, curate\n"
         "m = params.Model(title='t', family='endpoint', checkpoint='endpoint.yaml', condition='audio', batch_clips=1,"
         " role='audio', splits=['test'])\nt = answer.respondent(m, 't')\n"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
