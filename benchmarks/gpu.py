@@ -166,7 +166,9 @@ class Bench:
         print(f"{self.name}: TFLOP a clip: {counted}", flush=True)
 
     def agreement(self) -> None:
-        """How far our numbers are from plain transformers' in bfloat16, beside how far its own are between batches."""
+        """How far our numbers are from plain transformers' in bfloat16, beside how far its own are between batches, and
+        how far both are from the same weights in float32.
+        """
         wrapped = random_weights.build(self.name, "cpu", scale=random_weights.Scale())  # for its processor alone
         clips = 4 if self.name == "qwen2-audio" else 2  # what plain peft without checkpointing holds
         loss = torch.nn.functional.cross_entropy
@@ -193,6 +195,16 @@ class Bench:
                 parameter.grad = None
             return made
 
+        frozen = [*(p for p in adapted.parameters() if not p.requires_grad), *adapted.buffers()]
+        halves = [tensor for tensor in frozen if tensor.dtype == torch.bfloat16]
+        for tensor in halves:
+            tensor.data = tensor.data.float()
+        halved = {k: v.float() for k, v in many.items() if isinstance(v, torch.Tensor) and v.dtype == torch.bfloat16}
+        exact = plain({**many, **halved}, says)
+        exact_gradients = gradients()
+        for tensor in halves:
+            tensor.data = tensor.data.bfloat16()
+        released()
         batched, batched_gradients = plain(many, says), gradients()
         single = torch.cat([plain(inputs, says[i : i + 1]) for i, inputs in enumerate(alone)])
         single_gradients = gradients()
@@ -219,7 +231,9 @@ class Bench:
             f"{self.name}, relative difference to plain transformers and peft, batch of {clips}: letters' logits "
             f"{apart(mine, batched):.1e} (plain's own between batch 1 and {clips}: {apart(single, batched):.1e}), "
             f"LoRA gradients {apart(mine_gradients, batched_gradients):.1e} "
-            f"({apart(single_gradients, batched_gradients):.1e})",
+            f"({apart(single_gradients, batched_gradients):.1e}). From float32: logits ours "
+            f"{apart(mine, exact):.1e}, plain {apart(batched, exact):.1e}; gradients {apart(mine_gradients, exact_gradients):.1e}, "
+            f"{apart(batched_gradients, exact_gradients):.1e}",
             flush=True,
         )
 
