@@ -232,8 +232,8 @@ class Bench:
             f"{apart(mine, batched):.1e} (plain's own between batch 1 and {clips}: {apart(single, batched):.1e}), "
             f"LoRA gradients {apart(mine_gradients, batched_gradients):.1e} "
             f"({apart(single_gradients, batched_gradients):.1e}). From float32: logits ours "
-            f"{apart(mine, exact):.1e}, plain {apart(batched, exact):.1e}; gradients {apart(mine_gradients, exact_gradients):.1e}, "
-            f"{apart(batched_gradients, exact_gradients):.1e}",
+            f"{apart(mine, exact):.1e}, plain {apart(batched, exact):.1e}; gradients "
+            f"{apart(mine_gradients, exact_gradients):.1e}, {apart(batched_gradients, exact_gradients):.1e}",
             flush=True,
         )
 
