@@ -195,16 +195,16 @@ def draw(drawn: list[tuple[Payload, Rates]], path: Path) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=["formats", "growth"], default=["formats", "growth"])
+    parser.add_argument("what", nargs="?", choices=["formats", "growth", "both"], default="both")
     parser.add_argument("--clips", type=int, default=256, help="of the formats' table (default: 256, 0.2 GB a format)")
     parser.add_argument("--rounds", type=int, default=30, help="of the growth's tables")
     parser.add_argument("--chart", type=Path, help="where to draw the growth")
     given = parser.parse_args()
-    if "formats" in given.what:
+    if given.what != "growth":
         with tempfile.TemporaryDirectory() as scratch:
             compare(given.clips, Path(scratch))
     drawn = []
-    for payload in PAYLOADS if "growth" in given.what else []:
+    for payload in PAYLOADS if given.what != "formats" else []:
         with tempfile.TemporaryDirectory() as scratch:
             drawn.append((payload, grow(payload, given.rounds, Path(scratch))))
         tell(*drawn[-1])
