@@ -116,6 +116,29 @@ def test_a_double_click_from_many_threads_is_one_answer(make_site, either_url):
     assert len(finished(site)) == 1
 
 
+def test_an_answer_sent_again_while_its_first_sending_is_being_saved_is_a_repetition(
+    make_site, postgresql_url, monkeypatch
+):
+    site = make_site(postgresql_url)
+    person = Person(web.create(site))
+    person.join()
+    answer = Answer(person.go("trial")["step"]["number"], "a" * 32, choice=3, seconds=1.0)
+    participant, current, first = person.id(site), sessions.Sessions._current, []
+
+    def between(connection, me):  # of two statements of the second sending, the first one is committed
+        if not first:
+            first.append("begun")
+            thread = threading.Thread(target=lambda: first.append(site.sessions.answer(participant, answer)[0]))
+            thread.start()
+            thread.join(30)
+        return current(connection, me)
+
+    monkeypatch.setattr(sessions.Sessions, "_current", staticmethod(between))
+    assert site.sessions.answer(participant, answer)[0] == "repeated"
+    assert first == ["begun", "saved"]
+    assert [r.choice for r in finished(site)] == [3]
+
+
 def test_a_crowd_that_joins_at_once_shares_no_trial_and_the_late_find_it_full(make_site, either_url):
     site = make_site(either_url)  # 12 labels x 4 clips x 3 conditions, 6 each: 24 seats
     outcomes = []

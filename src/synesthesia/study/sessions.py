@@ -152,7 +152,7 @@ class Sessions:
             if step.key == answer.key:
                 return "again" if step.answered_at is None and not step.released else "repeated", step, now
             if now.step is None or now.step.number != answer.number:
-                return "stale", step, now
+                return self._quicker(connection, mine, answer), step, now
             seconds = int(time.time())
             values = answers.filled(self.study, self.questions, step, answer)
             status = "again" if values is None else "saved"
@@ -166,9 +166,8 @@ class Sessions:
                 done = connection.execute(_FILL_CHOICE, mine | {f"new_{name}": value for name, value in values.items()})
             else:
                 done = connection.execute(update(STEP).where(_MINE, _OPEN).values(values), mine)
-            if done.rowcount != 1:  # somebody was quicker: another tab, or this very answer over a lost connection
-                key = connection.execute(_STEP, mine).one().key
-                return "repeated" if key == answer.key else "stale", step, self._current(connection, participant)
+            if done.rowcount != 1:
+                return self._quicker(connection, mine, answer), step, self._current(connection, participant)
             if values.get("released"):
                 connection.execute(update(TRIAL).where(TRIAL.c.id == step.trial).values(taken=False))
             elif step.kind == "headphones" and status == "saved" and self.study.headphones == "require":
@@ -177,6 +176,13 @@ class Sessions:
             elif step.kind == "comments":
                 connection.execute(update(PARTICIPANT).where(PARTICIPANT.c.id == participant).values(state="finished"))
             return status, step, self._current(connection, participant)
+
+    @staticmethod
+    def _quicker(connection, mine: dict, answer: Answer) -> str:
+        """What became of a step that somebody filled a moment ago: another tab, or this very answer, sent over a
+        connection that was lost. Read once more: PostgreSQL shows each statement what was committed before it.
+        """
+        return "repeated" if connection.execute(_STEP, mine).one().key == answer.key else "stale"
 
     def close_late(self) -> int:
         """Close sessions without an answer for `late_after_hours`; their empty trials become free. How many."""
