@@ -70,18 +70,22 @@ def learnt(student):
     return {k: v.detach().clone() for k, v in student.model.named_parameters() if v.requires_grad}
 
 
+def first_step(original, of):
+    """The clips of the first step of four, and what the student that has learnt nothing says of each: float64 logits."""
+    clips, _, folder = study(CLIPS)
+    store, places = Store(folder), answering.places(clips, of.questions["clip_id"].to_pylist())
+    for i in trainer.order(CLIPS, training(epochs=2.0))[:4]:
+        percept = answering.perceive(store, *places[i], "audio")
+        prompt = wording.prompt(of.questions["options"][int(i)].as_py())
+        with torch.inference_mode():
+            yield i, original.answer_logits(original.collate([percept], [prompt]))[0].double()
+
+
 def test_the_first_steps_loss_is_the_mean_over_its_clips_worked_out_by_hand(tmp_path):
     _, history = trained(tmp_path, temperature=2.0, kl_weight=0.7)
     original, of = fresh("qwen2_audio"), lessons()
-    clips, _, folder = study(CLIPS)
-    store, places = Store(folder), answering.places(clips, of.questions["clip_id"].to_pylist())
     hard = soft = 0.0
-    for i in trainer.order(CLIPS, training(epochs=2.0))[:4]:
-        percept = answering.perceive(store, *places[i], "audio")
-        with torch.inference_mode():
-            logits = original.answer_logits(
-                original.collate([percept], [wording.prompt(of.questions["options"][int(i)].as_py())])
-            )[0].double()
+    for i, logits in first_step(original, of):
         if of.letters[i] >= 0:
             hard -= logits.log_softmax(-1)[original.letter_ids[of.letters[i]]].item()
         if of.soft[i]:
@@ -105,15 +109,8 @@ def test_logits_over_the_vocabulary_are_matched_at_their_own_tokens(tmp_path):
     wide[:, 5] = -np.inf  # filled up
     only = replace(of, letters=np.full(CLIPS, -1), soft=np.ones(CLIPS, dtype=bool), teacher_logits=wide, tokens=tokens)
     _, history = trained(tmp_path, targets=only, temperature=3.0)
-    clips, _, folder = study(CLIPS)
-    store, places = Store(folder), answering.places(clips, of.questions["clip_id"].to_pylist())
     soft = 0.0
-    for i in trainer.order(CLIPS, training(epochs=2.0))[:4]:
-        percept = answering.perceive(store, *places[i], "audio")
-        with torch.inference_mode():
-            logits = original.answer_logits(
-                original.collate([percept], [wording.prompt(of.questions["options"][int(i)].as_py())])
-            )[0].double()
+    for i, logits in first_step(original, of):
         p = torch.from_numpy(wide[i, :5]).double().div(3).softmax(-1)
         q = logits[torch.from_numpy(tokens[i, :5])].div(3).softmax(-1)
         soft += 9 * (p * (p / q).log()).sum().item()

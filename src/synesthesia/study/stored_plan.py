@@ -16,21 +16,14 @@ from sqlalchemy.exc import DBAPIError
 from synesthesia.params import Study
 from synesthesia.study import plan
 from synesthesia.study.database import Database, DatabaseError, explain, shown
-from synesthesia.study.materials import Materials
+from synesthesia.study.materials import Materials, Question
 from synesthesia.study.schema import FORMAT, METADATA, QUESTION, SEAT, STUDY, TRIAL
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(Question):
     """A question as the database keeps it; `practice` is its condition where it is for practice, else None."""
 
-    question_id: str
-    clip_id: str
-    label: str
-    options: tuple[str, ...]
-    answer: int
-    shard: int
-    row: int
     practice: str | None
     practice_place: int | None
 
