@@ -71,7 +71,7 @@ def learnt(student):
 
 
 def first_step(original, of):
-    """The clips of the first step of four, and what the student that has learnt nothing says of each: float64 logits."""
+    """The clips of the first step of four, and the float64 logits of a student that has learnt nothing yet for each."""
     clips, _, folder = study(CLIPS)
     store, places = Store(folder), answering.places(clips, of.questions["clip_id"].to_pylist())
     for i in trainer.order(CLIPS, training(epochs=2.0))[:4]:
