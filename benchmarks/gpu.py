@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from synesthesia import questions as wording
 from synesthesia.distillation import adapters, trainer
+from synesthesia.distillation.gradients import Gradients
 from synesthesia.distillation.lean_lora import use_lean_lora
 from synesthesia.models import device, random_weights
 from synesthesia.models.base import ALL_LINEAR, LanguageModel, Percept
@@ -261,8 +262,7 @@ class Bench:
         trainer._same_bits_each_time()  # as the training loop
         learnt = [p for p in model.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learnt, lr=1e-4, fused=True)
-        for parameter in learnt:
-            parameter.grad = torch.zeros_like(parameter)
+        gradients = Gradients(learnt)
         tries = [(micro, False) for micro in self.micros] + [(1, True)]
         fitted = False
         for micro, again in tries:
@@ -283,7 +283,7 @@ class Bench:
                     learner((dict(given[0]), *given[1:]), 8)
                 torch.nn.utils.clip_grad_norm_(learnt, 1.0)
                 optimizer.step()
-                torch._foreach_zero_([p.grad for p in learnt])
+                gradients.clear()
 
             how = f"ours, micro-batch {micro}" + (", activations twice" if again else "")
             fitted |= self.row("learning", how, 8, step, 5, 3)

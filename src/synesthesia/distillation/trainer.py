@@ -20,12 +20,13 @@ from tqdm import tqdm
 
 from synesthesia import answering, processes
 from synesthesia.distillation import checkpoints, memory
+from synesthesia.distillation.gradients import Gradients
 from synesthesia.distillation.lessons import Lessons, order
 from synesthesia.distillation.losses import divergence, letter_cross_entropy
 from synesthesia.distillation.replay import Replay
 from synesthesia.distillation.targets import Targets
 from synesthesia.models.base import LanguageModel
-from synesthesia.models.device import send
+from synesthesia.models.device import bring, send
 from synesthesia.params import Training
 
 __all__ = ["Lessons", "TrainingError", "learning_rate", "order", "train"]
@@ -80,37 +81,35 @@ def train(
     micro = _fit(student, targets, clips, store, training, accelerator) if gpu else training.micro_batch
     micro = min(micro or training.effective_batch, training.effective_batch // world)
     lessons = Lessons(student, targets, clips, store, training, micro)
-    for parameter in learnt:
-        parameter.grad = torch.zeros_like(parameter)
+    gradients = Gradients(learnt)
     learn = _learner(student, learnt, training, accelerator)
     if gpu:  # compiled kernels follow the shape that is met first: the same one, wherever a killed run goes on
         learn(lessons.batch(lessons.longest(micro)), micro)
-        torch._foreach_zero_([parameter.grad for parameter in learnt])
+        gradients.clear()
     torch.manual_seed(training.seed)
     history = checkpoints.resume(partial, student.model, optimizer)
     first, steps = len(history), lessons.steps
     mine = [lessons.of(step, rank, world) for step in range(first, steps)]
     prepared = iter(answering.loader(lessons, [number for numbers in mine for number in numbers]))
-    waiting: deque[tuple[int, torch.Tensor]] = deque()  # steps whose losses the GPU has yet to tell
+    waiting: deque[tuple[int, Callable[[], list[float]]]] = deque()  # steps whose losses the GPU has yet to tell
     started = saved = time.monotonic()
     progress = tqdm(total=steps, initial=first, desc=title, unit="step", mininterval=1, disable=rank > 0)
     for step in range(first, steps):
         rate = learning_rate(step, steps, training)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        losses = torch.zeros(2, device=accelerator.device)
         for _ in mine[step - first]:
-            losses += learn(next(prepared), lessons.clips_of(step))
+            gradients.losses += learn(next(prepared), lessons.clips_of(step))
         if world > 1:
-            losses = _add_up(learnt, losses, accelerator)
+            gradients.add_up(accelerator)
         norm = accelerator.clip_grad_norm_(learnt, training.clip_gradient_norm)
         optimizer.step()
-        torch._foreach_zero_([parameter.grad for parameter in learnt])
-        waiting.append((step, torch.cat([losses, norm.detach().reshape(1)])))
+        waiting.append((step, bring(torch.cat([gradients.losses, norm.detach().reshape(1)]))))
+        gradients.clear()
         due = time.monotonic() - saved > checkpoint_seconds and step + 1 < steps
         while len(waiting) > (1 if gpu and not due and step + 1 < steps else 0):  # one step behind: nothing waits
             done, values = waiting.popleft()
-            history.append(_row(done, values.tolist(), learning_rate(done, steps, training), training))
+            history.append(_row(done, values(), learning_rate(done, steps, training), training))
             for name in ("loss", "learning_rate", "gradient_norm"):
                 tell(name, history[-1][name], done + 1)
             if done % 20 == 19:
@@ -160,14 +159,6 @@ def _row(step: int, values: list[float], rate: float, training: Training) -> dic
     }
 
 
-def _add_up(learnt: list[torch.Tensor], losses: torch.Tensor, accelerator: Accelerator) -> torch.Tensor:
-    """Sum gradients and losses over the processes as one message; returns the losses."""
-    flat = accelerator.reduce(torch.cat([losses, *(p.grad.flatten() for p in learnt)]), reduction="sum")
-    for parameter, grad in zip(learnt, flat[2:].split([p.numel() for p in learnt]), strict=True):
-        parameter.grad.copy_(grad.view_as(parameter))
-    return flat[:2]
-
-
 def _fit(student: LanguageModel, targets: Targets, clips, store, training: Training, accelerator: Accelerator) -> int:
     """Micro-batch for this GPU; turns recomputing of activations on where nothing fits without."""
 
@@ -204,3 +195,4 @@ def _same_bits_each_time() -> None:
     (torch 2.11). `_fit` falls back to it for a model with an operation that has no ordered way.
     """
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # writes to every new tensor, to find faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -33,6 +34,24 @@ def send(tensor: torch.Tensor, place: str | torch.device) -> torch.Tensor:
     if torch.device(place).type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
         tensor = tensor.pin_memory()
     return tensor.to(place, non_blocking=True)
+
+
+def bring(tensor: torch.Tensor) -> Callable[[], list[float]]:
+    """Start a copy of a small tensor to the CPU; the function waits for that copy alone and returns the values.
+
+    `tolist` itself would wait for everything queued on the GPU since.
+    """
+    if not tensor.is_cuda:
+        return tensor.tolist
+    here = tensor.to("cpu", non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def values() -> list[float]:
+        copied.synchronize()
+        return here.tolist()
+
+    return values
 
 
 def loader_workers() -> int:
