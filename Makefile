@@ -7,6 +7,8 @@ UV     := uv==0.13.9
 VENV   := .venv
 PY     := $(VENV)/bin/python
 DVC    := $(PY) -m dvc
+# stages become forks of a process that has imported torch and MLflow: see the module
+REPRO  := $(PY) -m synesthesia.forkserver $(DVC) repro
 PORT   ?= 5000
 STUDY_PORT ?= 8000
 BASE   ?= origin/main
@@ -61,17 +63,17 @@ data: | check ## the embedded world's clips and lists, where data/ is missing
 	test -f data.dvc || $(DVC) add data
 
 repro: check data
-	$(DVC) repro
+	$(REPRO)
 
 .PHONY: humans
 humans: check data ## the browser study's finished trials into the study: humans stand beside the models
 	$(PY) -m synesthesia.study export
-	$(DVC) repro
+	$(REPRO)
 
 # What a rerun must not do: change an out. dvc.lock holds every out's hash.
 again: check data ## every stage once more, by force; fails where any out changes
 	@mkdir -p out && cp dvc.lock out/.dvc.lock.before
-	$(DVC) repro --force
+	$(REPRO) --force
 	@diff -u out/.dvc.lock.before dvc.lock || { echo "these outs changed in a second run" >&2; exit 1; }
 	@rm out/.dvc.lock.before && $(DVC) status && echo "a second run changed no out"
 

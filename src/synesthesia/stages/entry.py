@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from synesthesia import params, processes
+from synesthesia import forkserver, params, processes
 
 FAILED, INTERRUPTED = 1, 130
 T = TypeVar("T")
@@ -45,6 +45,8 @@ def main(
     if arguments:
         arguments(parser)
     given = vars(parser.parse_args(argv))
+    if argv is None and (code := forkserver.delegate(f"synesthesia.stages.{name}", sys.argv[1:])) is not None:
+        sys.exit(code)
     try:
         if several and argv is None:
             processes.spread(f"synesthesia.stages.{name}", sys.argv[1:])

@@ -22,6 +22,8 @@ QUIET = {  # MLflow reports its use over the network unless told not to; a dead 
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+for _name, _value in QUIET.items():  # some are read when MLflow is imported
+    os.environ.setdefault(_name, _value)
 
 
 class TrackingError(RuntimeError):
@@ -55,8 +57,6 @@ def lock() -> Iterator[None]:
 
 def client():
     """An MlflowClient; makes the local database first where there is none (once, whoever comes first)."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient

@@ -19,6 +19,8 @@ import sys
 import threading
 import time
 
+from synesthesia import forkserver
+
 FLUSH = 1.0  # seconds between writes of live metrics
 NOTHING = {"fail": "the stage was killed or died"}
 
@@ -35,10 +37,21 @@ def _read(parent: int, messages: queue.Queue) -> None:
                 *lines, pending = (pending + chunk).split(b"\n")
                 for line in lines:  # whole lines only: a stage killed in mid-line leaves no half message
                     messages.put(json.loads(line))
-            elif os.getppid() != parent:
+            elif not _lives(parent):
                 return
     finally:
         messages.put(NOTHING)
+
+
+def _lives(parent: int) -> bool:
+    """Whether the stage does; a fork of a server has another parent than who asked for it."""
+    if not forkserver.forked:
+        return os.getppid() == parent
+    try:
+        os.kill(parent, 0)
+    except OSError:
+        return False
+    return True
 
 
 def _batch(messages: queue.Queue) -> tuple[list, dict | None]:
@@ -91,6 +104,9 @@ def serve(parent: int, stage: str, item: str | None) -> dict:
 
 def main() -> None:
     """Answer in one line of JSON; leave at once, without waiting for MLflow's own threads."""
+    code = forkserver.delegate("synesthesia.tracking.sidecar", sys.argv[1:])
+    if code is not None:
+        os._exit(code)
     parent, stage, item = int(sys.argv[1]), sys.argv[2], sys.argv[3] or None
     try:
         answer = serve(parent, stage, item)
