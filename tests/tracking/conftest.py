@@ -54,12 +54,14 @@ def study(tmp_path, monkeypatch, empty_database):
 
 @pytest.fixture
 def start(study):
-    """Start a Python script as a stage would be: in the study's folder and in a process group of its own."""
+    """Start a Python script as a stage would be: in the study's folder and in a process group of its own; `before` is
+    the beginning of the command.
+    """
     children = []
 
-    def _start(script, **environment):
+    def _start(script, *before, **environment):
         child = subprocess.Popen(
-            [sys.executable, "-c", script],
+            [*before, sys.executable, "-c", script],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

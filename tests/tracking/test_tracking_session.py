@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -39,16 +40,19 @@ def test_running_a_stage_again_with_the_same_result_adds_no_run(study):
     assert len(study.runs()) == 1
 
 
-def test_a_killed_stage_leaves_a_failed_run_with_what_it_had_said(study, start):
+@pytest.mark.parametrize("served", [(), (sys.executable, "-m", "synesthesia.forkserver")], ids=["alone", "served"])
+def test_a_killed_stage_leaves_a_failed_run_with_what_it_had_said(study, start, served):
     stage = start(
-        "import time\n"
+        "import os, time\n"
         "from synesthesia import tracking\n"
+        "print(os.getpid(), flush=True)\n"
         "with tracking.session('distill', 'a') as session:\n"
         "    session.metric('loss', 2.0, 0)\n"
-        "    time.sleep(600)\n"
+        "    time.sleep(600)\n",
+        *served,
     )
     until(lambda: any(run.data.metrics for run in study.runs()))
-    os.killpg(stage.pid, signal.SIGKILL)
+    os.kill(int(stage.stdout.readline()), signal.SIGKILL)
     until(lambda: study.runs()[0].info.status == "FAILED")
     (run,) = study.runs()
     assert run.data.metrics == {"loss": 2.0}
