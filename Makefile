@@ -113,7 +113,7 @@ compare: install ## metrics and parameters against a commit, as Markdown (BASE=o
 	@echo "### Metrics against $(BASE)" && echo && $(DVC) metrics diff --md $(BASE) -- 
 	@echo && echo "### Parameters against $(BASE)" && echo && $(DVC) params diff --md $(BASE) --
 
-BY_NAME := $(addprefix benchmarks/,seeds.py newcomer.py gpu.py fed.py rehearsal.py)
+BY_NAME := $(addprefix benchmarks/,seeds.py newcomer.py gpu.py fed.py agreement.py rehearsal.py)
 
 bench: install ## measurements behind the README's figures; seeds.py and newcomer.py, half an hour each, are run by name
 	@for file in $(filter-out $(BY_NAME),$(wildcard benchmarks/*.py)); do \
@@ -122,6 +122,7 @@ bench: install ## measurements behind the README's figures; seeds.py and newcome
 bench-gpu: install ## the paper's LLMs at full size on a GPU, beside plain transformers and peft
 	$(PY) benchmarks/gpu.py
 	$(PY) benchmarks/fed.py
+	$(PY) benchmarks/agreement.py
 
 rehearse: install ## the paper-size parameters end to end on a GPU, with random weights of the real size
 	$(PY) benchmarks/rehearsal.py

@@ -28,7 +28,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from synesthesia import questions as wording
 from synesthesia.distillation import adapters, trainer
 from synesthesia.distillation.gradients import Gradients
-from synesthesia.distillation.lean_lora import use_lean_lora
 from synesthesia.models import device, random_weights
 from synesthesia.models.base import ALL_LINEAR, LanguageModel, Percept
 from synesthesia.params import Lora, Training
@@ -38,7 +37,7 @@ TRAINING = Training(
     seed=0, epochs=1.0, effective_batch=8, micro_batch=None, checkpoint_minutes=10.0, learning_rate=1e-4, warmup=0.1,
     weight_decay=0.01, clip_gradient_norm=1.0, temperature=2.0, kl_weight=1.0, kl_over="letters",
 )  # fmt: skip
-ROWS = ["plain", "ours", "agreement"]
+ROWS = ["plain", "ours"]
 HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
 
 
@@ -119,25 +118,24 @@ def plain_model(name: str) -> torch.nn.Module:
         return kind._from_config(random_weights.configuration(name), dtype=torch.bfloat16).eval()
 
 
+def plain_inputs(model: LanguageModel, clips: int, only: int | None = None) -> dict:
+    """What the model's own processor makes of the first clips (or of one), sounds padded to 30 s, on the GPU."""
+    chosen = slice(None) if only is None else slice(only, only + 1)
+    media = model.media(percepts(model, clips)[chosen])
+    media.pop("audio_kwargs", None)
+    texts = [model.text(p) for p in prompts(clips)[chosen]]
+    made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
+    made = {k: v.to("cuda") if isinstance(v, torch.Tensor) else v for k, v in made.items()}
+    return {k: v.bfloat16() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in made.items()}
+
+
 class Bench:
     """The rows of one model; all of them see the same clips and questions."""
 
-    def __init__(self, name: str, top: float, batch: int, micros: list[int]) -> None:
-        self.name, self.top, self.batch, self.micros = name, top, batch, micros
+    def __init__(self, name: str, top: float, batch: int, micros: list[int], share: float) -> None:
+        self.name, self.top, self.batch, self.micros, self.share = name, top, batch, micros, share
         self.work = {"answering": 0.0, "learning": 0.0}
         self.texts = prompts(64)
-
-    def plain_inputs(self, model: LanguageModel, clips: int, only: int | None = None) -> dict:
-        """What the model's own processor makes of the first clips (or of one), sounds padded to 30 s, on the GPU."""
-        chosen = slice(None) if only is None else slice(only, only + 1)
-        media = model.media(percepts(model, clips)[chosen])
-        media.pop("audio_kwargs", None)
-        texts = [model.text(p) for p in self.texts[:clips][chosen]]
-        made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
-        made = {k: v.to("cuda") if isinstance(v, torch.Tensor) else v for k, v in made.items()}
-        return {
-            k: v.bfloat16() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in made.items()
-        }
 
     def row(self, kind: str, how: str, clips: int, work: Callable[[], object], times: int = 3, warm: int = 2) -> bool:
         """Time one way of answering or learning; what does not fit is said, and the rest goes on: whether it fits."""
@@ -156,87 +154,20 @@ class Bench:
         return fits
 
     def count(self, model: LanguageModel) -> None:
-        """TFLOP a clip that our path asks for, of answering and of learning (LoRA on every linear layer)."""
+        """TFLOP a clip that our path asks for, of answering and of learning (LoRA on every linear layer); counted with
+        all of the card's memory, since a smaller one would have to compute activations twice.
+        """
+        torch.cuda.set_per_process_memory_fraction(1.0)
         batch = model.collate(percepts(model, 2), self.texts[:2])
         with torch.no_grad():
             self.work["answering"] = flops(lambda: model.answer_logits(dict(batch))) / 2
         adapters.attach(model, LORA)
         model.learn()
-        self.work["learning"] = flops(lambda: learn(model, lesson(model, self.texts[:1]), 1))  # on a small card too
+        self.work["learning"] = flops(lambda: learn(model, lesson(model, self.texts[:1]), 1))
+        released()
+        torch.cuda.set_per_process_memory_fraction(self.share)
         counted = ", ".join(f"{kind} {value:.2f}" for kind, value in self.work.items())
         print(f"{self.name}: TFLOP a clip: {counted}", flush=True)
-
-    def agreement(self) -> None:
-        """How far our numbers are from plain transformers' in bfloat16, beside how far its own are between batches, and
-        how far both are from the same weights in float32.
-        """
-        wrapped = random_weights.build(self.name, "cpu", scale=random_weights.Scale())  # for its processor alone
-        clips = 4 if self.name == "qwen2-audio" else 2  # what plain peft without checkpointing holds
-        loss = torch.nn.functional.cross_entropy
-        model = plain_model(self.name)
-        many = self.plain_inputs(wrapped, clips)
-        alone = [self.plain_inputs(wrapped, clips, only=i) for i in range(clips)]
-        adapted = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=wrapped.lora_targets))
-        learnt = [p for p in adapted.parameters() if p.requires_grad]
-        torch.manual_seed(1)
-        for parameter in learnt:
-            parameter.data = 0.02 * torch.randn_like(parameter)  # as after some learning: B is not zero
-        says = torch.arange(clips, device="cuda") % 10
-
-        def plain(inputs: dict, letters: torch.Tensor) -> torch.Tensor:
-            logits = adapted(**inputs, use_cache=False).logits
-            at = inputs["attention_mask"].sum(1) - 1
-            logits = logits[torch.arange(len(at)), at].float()
-            (loss(logits, wrapped.letter_ids.cuda()[letters], reduction="sum") / clips).backward()
-            return logits[:, wrapped.letter_ids.cuda()].detach()
-
-        def gradients() -> torch.Tensor:
-            made = torch.cat([p.grad.flatten() for p in learnt])
-            for parameter in learnt:
-                parameter.grad = None
-            return made
-
-        frozen = [*(p for p in adapted.parameters() if not p.requires_grad), *adapted.buffers()]
-        halves = [tensor for tensor in frozen if tensor.dtype == torch.bfloat16]
-        for tensor in halves:
-            tensor.data = tensor.data.float()
-        halved = {k: v.float() for k, v in many.items() if isinstance(v, torch.Tensor) and v.dtype == torch.bfloat16}
-        exact = plain({**many, **halved}, says)
-        exact_gradients = gradients()
-        for tensor in halves:
-            tensor.data = tensor.data.bfloat16()
-        released()
-        batched, batched_gradients = plain(many, says), gradients()
-        single = torch.cat([plain(inputs, says[i : i + 1]) for i, inputs in enumerate(alone)])
-        single_gradients = gradients()
-        del many, alone
-        released()
-        use_lean_lora(adapted)
-        ours = random_weights.family(self.name)(model, wrapped.processor, "cuda")
-        ours.compile()
-        ours.learn()
-        for parameter in learnt:
-            parameter.grad = torch.zeros_like(parameter)
-        batch = ours.collate(percepts(ours, clips), self.texts[:clips])
-        with torch.inference_mode():
-            mine = ours.letters(ours.answer_logits(dict(batch)))
-        tokens = wrapped.letter_ids.repeat(clips, 1)
-        nothing = torch.zeros(clips, dtype=torch.bool), torch.zeros(clips, 10), tokens
-        trainer._learner(ours, learnt, TRAINING, _Accelerator)((dict(batch), says.cpu(), *nothing), clips)
-        mine_gradients = gradients()
-
-        def apart(a: torch.Tensor, b: torch.Tensor) -> float:
-            return float((a - b).norm() / b.norm())
-
-        print(
-            f"{self.name}, relative difference to plain transformers and peft, batch of {clips}: letters' logits "
-            f"{apart(mine, batched):.1e} (plain's own between batch 1 and {clips}: {apart(single, batched):.1e}), "
-            f"LoRA gradients {apart(mine_gradients, batched_gradients):.1e} "
-            f"({apart(single_gradients, batched_gradients):.1e}). From float32: logits ours "
-            f"{apart(mine, exact):.1e}, plain {apart(batched, exact):.1e}; gradients "
-            f"{apart(mine_gradients, exact_gradients):.1e}, {apart(batched_gradients, exact_gradients):.1e}",
-            flush=True,
-        )
 
     def ours(self, profile: str | None) -> None:
         model = random_weights.build(self.name, "cuda")
@@ -270,13 +201,13 @@ class Bench:
                 continue
             model.recompute(again)
             given = pinned(lesson(model, self.texts[:micro]))
-            learner = trainer._learner(model, learnt, TRAINING, _Accelerator)  # its graphs' memory goes with it
+            learner = trainer._learner(model, learnt, TRAINING, Accelerator)  # its graphs' memory goes with it
             first = True
 
             def step(given=given, micro=micro, learner=learner) -> None:
                 nonlocal first
                 if first:  # as the stage tries what fits: a graph's recording is no place to run out of memory
-                    trainer._learn(model, (dict(given[0]), *given[1:]), TRAINING, 8, _Accelerator)
+                    trainer._learn(model, (dict(given[0]), *given[1:]), TRAINING, 8, Accelerator)
                     released()
                     first = False
                 for _ in range(8 // micro):
@@ -294,7 +225,7 @@ class Bench:
     def plain(self) -> None:
         wrapped = random_weights.build(self.name, "cpu", scale=random_weights.Scale())  # for its processor alone
         model = plain_model(self.name)
-        one, many = self.plain_inputs(wrapped, 1), self.plain_inputs(wrapped, self.batch)
+        one, many = plain_inputs(wrapped, 1), plain_inputs(wrapped, self.batch)
 
         def generate() -> None:
             model.generate(**one, max_new_tokens=1, do_sample=False)
@@ -317,14 +248,14 @@ class Bench:
             optimizer.step()
             optimizer.zero_grad()
 
-        eight = self.plain_inputs(wrapped, 8)
+        eight = plain_inputs(wrapped, 8)
         self.row("learning", "plain: peft, batch 8", 8, lambda: step(eight, 8), 2, 1)
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
         self.row("learning", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: step(one, 1), 1, 1)
 
 
-class _Accelerator:
+class Accelerator:
     """What trainer._learn needs of one."""
 
     device = torch.device("cuda")
@@ -347,7 +278,7 @@ def pinned(value):
 
 
 def learn(model: LanguageModel, given: tuple, clips: int) -> None:
-    trainer._learn(model, (dict(given[0]), *given[1:]), TRAINING, clips, _Accelerator)
+    trainer._learn(model, (dict(given[0]), *given[1:]), TRAINING, clips, Accelerator)
 
 
 def traced(work: Callable[[], object], folder: str | None, name: str) -> None:
@@ -400,18 +331,15 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("no GPU here: `make bench-gpu` needs one")
         return
-    if given.memory:
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, given.memory * 1e9 / total))
+    total = torch.cuda.get_device_properties(0).total_memory
+    share = min(1.0, given.memory * 1e9 / total) if given.memory else 1.0
+    torch.cuda.set_per_process_memory_fraction(share)
     device.pick()
     top = ceiling()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: matrix product {top:.0f} TFLOP/s")
     print("\n| model | task | how | clips/s | TFLOP/s | of ceiling | GiB |\n|---|---|---|---|---|---|---|", flush=True)
     for name in given.models:
-        bench = Bench(name, top, 64 if name == "qwen2-audio" else 16, given.micro)
-        if "agreement" in given.rows:
-            bench.agreement()
-        released()
+        bench = Bench(name, top, 64 if name == "qwen2-audio" else 16, given.micro, share)
         if "ours" in given.rows:
             bench.ours(given.profile)
         released()

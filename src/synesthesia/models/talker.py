@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import wave
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,15 +32,15 @@ class Reply:
     letters: tuple[float, ...] | None = None
 
 
-class Talker:
+class Talker(ABC):
     """A model that only talks. `concurrency` questions may be asked at a time, from as many threads."""
 
     condition: str
     concurrency: int = 1
 
+    @abstractmethod
     def reply(self, clip: Clip, prompt: str, options: int) -> Reply:
         """Answer one question of `options` letters; raise ModelError where no further question would be answered."""
-        raise NotImplementedError(f"{type(self).__name__} does not reply")
 
 
 def wav(audio: np.ndarray) -> bytes:
