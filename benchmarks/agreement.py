@@ -1,7 +1,7 @@
 """How far our bfloat16 is from plain transformers' and peft's at full size, and how far both are from float32.
 
-The ten letters' logits and the LoRA gradients of a few clips, once by ours (compiled, replayed, without padding), once by
-plain transformers and peft in one batch, once by them one clip at a time, and once by them in float32 with the same
+The ten letters' logits and the LoRA gradients of a few clips, once by ours (compiled, replayed, without padding), once
+by plain transformers and peft in one batch, once by them one clip at a time, and once by them in float32 with the same
 weights. Differences are relative, by norm. Rounding moves all three of bfloat16; ours should be no farther from float32
 than plain is. Models have the real configuration and random weights; an adapter as after some learning (B is not zero).
 
