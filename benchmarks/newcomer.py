@@ -5,6 +5,10 @@ Clones this repository's last commit into an empty folder and runs there, one af
 the proportional set size (PSS: shared pages counted once) of all processes of a step together, sampled each half
 second with psutil; its highest sum is printed. Use an idle machine for figures to report.
 
+A rented machine is not as fast in every hour. `reference, s` is what the same fixed work (`reference`: one thread, about
+a second, while nothing else of ours runs) took right before and right after the step: seconds of two hours compare
+where their references do, and roughly by their ratio where they do not.
+
 examples:
   python benchmarks/newcomer.py                        about 25 minutes on two cores
   python benchmarks/newcomer.py --steps install make   without the second runs
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -32,6 +37,17 @@ STEPS = {
     "again": ["make", "again"],
     "test": ["make", "test"],
 }
+
+
+def reference() -> float:
+    """Seconds of a fixed work in plain Python: a loop that stays in the processor, and a sort that goes to memory."""
+    start, total = time.monotonic(), 0
+    for number in range(8_000_000):
+        total += number & 3
+    numbers = list(range(500_000))
+    random.Random(0).shuffle(numbers)
+    numbers.sort()
+    return time.monotonic() - start
 
 
 def held(process: psutil.Process) -> int:
@@ -82,10 +98,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch) / "synesthesia"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-        print("| step | command | seconds | peak memory |\n|---|---|---|---|", flush=True)
+        print("| step | command | seconds | peak memory | reference, s |\n|---|---|---|---|---|", flush=True)
+        before = reference()
         for name in given.steps:
             seconds, peak = step(STEPS[name], folder)
-            print(f"| {name} | `{' '.join(STEPS[name])}` | {seconds:.1f} | {peak / 2**30:.2f} GiB |", flush=True)
+            after = reference()
+            row = (name, f"`{' '.join(STEPS[name])}`", f"{seconds:.1f}", f"{peak / 2**30:.2f} GiB")
+            print(f"| {' | '.join(row)} | {before:.2f}, then {after:.2f} |", flush=True)
+            before = after
 
 
 if __name__ == "__main__":
