@@ -9,6 +9,8 @@ import re
 
 os.environ.setdefault("SYNESTHESIA_TRACKING", "off")  # seconds of MLflow a stage; tests of tracking turn it on
 
+gc.disable()  # while everything is imported, which makes few cycles: it would go through all modules dozens of times
+
 _MARKED = re.compile(r"^pytestmark = .*\bmark\.(torch|slow)\b", re.MULTILINE)
 
 
@@ -27,3 +29,5 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """What is imported by now stays: the garbage collector need not go through torch and the like again and again."""
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()

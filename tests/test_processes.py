@@ -1,6 +1,9 @@
 """Several processes on one stage item: who starts them, and that their number changes no result."""
 
+import json
+import multiprocessing
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -70,27 +73,57 @@ if processes.is_main():
 """
 
 
+# What the launcher starts: it hands its environment to the test, which forks a process that has everything imported.
+STARTED = """
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as test:
+    test.connect("started")
+    test.sendall(json.dumps(dict(os.environ)).encode() + b"\\n")
+    sys.exit(int(test.makefile().readline()))
+"""
+
+
+def work(environment):
+    """In a process of its own: WORK as one of those that were launched."""
+    from accelerate.state import AcceleratorState
+
+    os.environ.clear()
+    os.environ.update(environment)
+    AcceleratorState._reset_state(reset_partial_state=True)  # the test's process was alone
+    exec(WORK, {})
+
+
+def launch(count):
+    """WORK in as many processes as the launcher starts, here, with the environment that it gives each of them."""
+    Path("started.py").write_text(STARTED)
+    forks, replies = [], []
+    with socket.create_server("started", family=socket.AF_UNIX) as listening, open("said", "w+") as said:
+        listening.settimeout(120)
+        launcher = subprocess.Popen([*processes.launcher(count, gpus=False), "started.py"], stdout=said, stderr=said)
+        for _ in range(count):
+            reply = listening.accept()[0].makefile("rw")
+            forks.append(multiprocessing.get_context("fork").Process(target=work, args=(json.loads(reply.readline()),)))
+            forks[-1].start()
+            replies.append(reply)
+        for fork, reply in zip(forks, replies, strict=True):
+            fork.join()
+            reply.write(f"{fork.exitcode}\n")
+            reply.close()
+        assert launcher.wait(120) == 0, Path("said").read_text()
+
+
 def test_two_processes_answer_the_same_bytes_and_learn_the_same_but_for_the_last_bits(tmp_path, monkeypatch):
     import pyarrow.parquet as pq
     import torch
 
-    here = Path(__file__).parent
-    monkeypatch.syspath_prepend(here / "distillation")
+    monkeypatch.syspath_prepend(Path(__file__).parent / "distillation")
     monkeypatch.setenv("SYNESTHESIA_DEVICE", "cpu")
-    beside = os.pathsep.join([str(here), str(here / "distillation"), os.environ.get("PYTHONPATH", "")])
     made = {}
     for count in (1, 2):
         folder = tmp_path / str(count)
         folder.mkdir()
-        if count == 1:  # this one; what it would import is here already
-            monkeypatch.chdir(folder)
-            exec(WORK, {})
-        else:
-            (folder / "work.py").write_text(WORK)
-            environment = {**os.environ, "PYTHONPATH": beside, "OMP_NUM_THREADS": "1"}
-            command = [*processes.launcher(2, gpus=False), "work.py"]
-            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr[-3000:]
+        monkeypatch.chdir(folder)
+        exec(WORK, {}) if count == 1 else launch(count)
         there = sorted(file.name for file in folder.glob("process-*"))
         assert there == [f"process-{rank}-of-{count}" for rank in range(count)]
         made[count] = (
