@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
 
 import httpx2
+import uvicorn
 from fastapi.testclient import TestClient
 
-from synesthesia.study import tones
+from synesthesia import params
+from synesthesia.study import serve, tones, web
+from synesthesia.study.site import Settings, Site
 
 PASSWORD = "a-long-and-quiet-17"
 
@@ -90,6 +95,31 @@ class RealPerson(Person):
         self.http.close()
 
 
+class ServerHere:
+    """The study served in a thread of this process, which has everything imported; another process needs seconds."""
+
+    def __init__(self, folder: Path, url: str):
+        given = params.load(folder / "params.yaml")
+        serve.prepare(given, url, folder / "humans", folder / "out").close()
+        settings = Settings(str(folder / "params.yaml"), url, str(folder / "humans"))
+        self.site = Site(settings, given.study, (folder / "humans/secret").read_bytes(), PASSWORD)
+        config = uvicorn.Config(web.create(self.site), port=0, log_level="warning", timeout_graceful_shutdown=10)
+        self.folder, self.server = folder, uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+        for _ in range(600):
+            if self.server.started:
+                break
+            assert self.thread.is_alive(), "the server does not start"
+            time.sleep(0.05)  # waits for the server to listen, up to half a minute
+        self.base = f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(30)
+        self.site.database.close()
+
+
 class Server:
     """The study served as `make study` serves it, in a process of its own."""
 
@@ -107,7 +137,7 @@ class Server:
         environment = os.environ | {"SYNESTHESIA_ADMIN_PASSWORD": PASSWORD}
         self.log = open(self.folder / f"log-{self.port}", "a")  # noqa: SIM115 - closed by stop
         self.process = subprocess.Popen(
-            self.command, cwd=self.folder, env=environment, stdout=self.log, stderr=self.log
+            self.command, cwd=self.folder, env=environment, stdout=self.log, stderr=self.log, start_new_session=True
         )
         for _ in range(600):
             try:
@@ -119,7 +149,8 @@ class Server:
         raise AssertionError("the server does not start: " + Path(self.log.name).read_text())
 
     def kill(self) -> None:
-        self.process.kill()
+        """As a power cut does: its workers die with it. Killed alone it would leave them behind."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(20)
         self.log.close()
 

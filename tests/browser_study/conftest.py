@@ -6,7 +6,6 @@ The server's libraries are imported where a test asks for a server: the first ti
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from study_people import Person, Server
+    from study_people import Person, Server, ServerHere
     from synesthesia.study.site import Site
 
 
@@ -85,33 +84,57 @@ def joined(site):
 
 
 @pytest.fixture
-def served(prepared, tmp_path):
-    """Servers over copies of the prepared study; stopped at the end."""
+def copied(prepared, tmp_path):
+    """`copied(trials=6, ...)`: a folder with the prepared study and its own parameters, without a database."""
     import yaml
 
     import little_study
+
+    numbers = itertools.count()
+
+    def copy(**study) -> Path:
+        folder = tmp_path / f"served{next(numbers)}"
+        folder.mkdir()
+        (folder / "out").symlink_to(prepared / "out")
+        shutil.copytree(prepared / "humans", folder / "humans", ignore=shutil.ignore_patterns("study.sqlite*"))
+        (folder / "params.yaml").write_text(yaml.safe_dump(little_study.parameters(**study).model_dump()))
+        return folder
+
+    return copy
+
+
+@pytest.fixture
+def served(copied):
+    """`served(workers=1, trials=6, ...)`: a server in a process of its own; stopped at the end."""
     from study_people import Server
 
     servers = []
 
     def start(workers: int = 1, **study) -> Server:
-        folder = tmp_path / f"served{len(servers)}"
-        folder.mkdir()
-        for name in ("out", "humans"):
-            os.symlink(prepared / name, folder / name) if name == "out" else shutil.copytree(
-                prepared / name, folder / name
-            )
-        (folder / "params.yaml").write_text(yaml.safe_dump(little_study.parameters(**study).model_dump()))
-        for old in folder.glob("humans/study.sqlite*"):
-            old.unlink()
-        server = Server(folder, "sqlite:///humans/study.sqlite", workers)
-        servers.append(server)
-        return server
+        servers.append(Server(copied(**study), "sqlite:///humans/study.sqlite", workers))
+        return servers[-1]
 
     yield start
     for server in servers:
         if server.process.poll() is None:
             server.stop()
+
+
+@pytest.fixture
+def served_here(copied):
+    """`served_here(trials=6, ...)`: a server in this process; stopped at the end."""
+    from study_people import ServerHere
+
+    servers = []
+
+    def start(**study) -> ServerHere:
+        folder = copied(**study)
+        servers.append(ServerHere(folder, f"sqlite:///{folder}/humans/study.sqlite"))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -199,8 +199,8 @@ def _tells_how_far(page):
 
 
 @needs_browser
-def test_audio_shows_no_picture_silent_video_has_no_sound_and_pictures_are_the_stored_ones(served, chromium):
-    server = served(attention_checks=0)
+def test_audio_shows_no_picture_silent_video_has_no_sound_and_pictures_are_the_stored_ones(served_here, chromium):
+    server = served_here(attention_checks=0)
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     page = Page(context, server)
     page.begin()
@@ -245,8 +245,8 @@ def _same_picture(page, server, row):
 
 
 @needs_browser
-def test_replays_end_where_the_parameters_say_even_after_a_reload(served, chromium):
-    server = served(replays=1, attention_checks=0)
+def test_replays_end_where_the_parameters_say_even_after_a_reload(served_here, chromium):
+    server = served_here(replays=1, attention_checks=0)
     context = chromium.new_context(viewport={"width": 1000, "height": 700})
     page = Page(context, server)
     page.begin()
@@ -264,8 +264,8 @@ def test_replays_end_where_the_parameters_say_even_after_a_reload(served, chromi
 
 
 @needs_browser
-def test_a_dropped_network_and_two_tabs_lose_and_double_nothing(served, chromium):
-    server = served(attention_checks=0)
+def test_a_dropped_network_and_two_tabs_lose_and_double_nothing(served_here, chromium):
+    server = served_here(attention_checks=0)
     context = chromium.new_context(viewport={"width": 1000, "height": 700})
     page = Page(context, server)
     page.begin()
@@ -292,8 +292,8 @@ def test_a_dropped_network_and_two_tabs_lose_and_double_nothing(served, chromium
 
 
 @needs_browser
-def test_a_clip_that_does_not_load_is_tried_again_and_counted(served, chromium):
-    server = served(attention_checks=0, practice=0)
+def test_a_clip_that_does_not_load_is_tried_again_and_counted(served_here, chromium):
+    server = served_here(attention_checks=0, practice=0)
     context = chromium.new_context(viewport={"width": 1000, "height": 700})
     page = Page(context, server)
     page.begin()
@@ -310,9 +310,9 @@ def test_a_clip_that_does_not_load_is_tried_again_and_counted(served, chromium):
 
 
 @needs_browser
-def test_going_to_another_page_is_counted_and_comes_out_in_the_export(served, chromium, tmp_path):
+def test_going_to_another_page_is_counted_and_comes_out_in_the_export(served_here, chromium, tmp_path):
     """Real focus: Playwright's pretence that every page has it is switched off, and another page comes to the front."""
-    server = served(attention_checks=0, practice=0)
+    server = served_here(attention_checks=0, practice=0)
     context = chromium.new_context(viewport={"width": 1000, "height": 700})
     page = Page(context, server)
     page.begin()
@@ -349,8 +349,8 @@ def test_going_to_another_page_is_counted_and_comes_out_in_the_export(served, ch
 
 
 @needs_browser
-def test_a_trial_fits_wide_screens_and_phones_and_has_names_for_screen_readers(served, chromium):
-    server = served(attention_checks=0, practice=0)
+def test_a_trial_fits_wide_screens_and_phones_and_has_names_for_screen_readers(served_here, chromium):
+    server = served_here(attention_checks=0, practice=0)
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, has_touch=True)
     page = Page(context, server)
     page.begin()
@@ -386,8 +386,8 @@ def test_a_trial_fits_wide_screens_and_phones_and_has_names_for_screen_readers(s
 
 
 @needs_browser
-def test_withdrawing_asks_once_and_deletes(served, chromium):
-    server = served()
+def test_withdrawing_asks_once_and_deletes(served_here, chromium):
+    server = served_here()
     context = chromium.new_context()
     page = Page(context, server)
     page.begin()
@@ -406,8 +406,8 @@ def test_withdrawing_asks_once_and_deletes(served, chromium):
 
 
 @needs_browser
-def test_a_study_that_is_closed_or_a_cookie_that_is_gone_is_said_and_nothing_else(served, chromium):
-    server = served()
+def test_a_study_that_is_closed_or_a_cookie_that_is_gone_is_said_and_nothing_else(served_here, chromium):
+    server = served_here()
     context = chromium.new_context()
     page = Page(context, server)
     page.begin()
