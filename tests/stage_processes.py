@@ -6,14 +6,14 @@ Importing torch and transformers takes seconds a process; a fork has them at onc
 from __future__ import annotations
 
 import importlib
-import json
+import multiprocessing
 import os
 import runpy
-import subprocess
 import sys
 import traceback
 from pathlib import Path
 
+FORK = multiprocessing.get_context("fork")
 IMPORTED = (
     "chunks",
     "engines.processes",
@@ -22,7 +22,7 @@ IMPORTED = (
     "models.qwen2_audio",
     "models.qwen2_vl",
     "distillation.trainer",
-    "report.study",
+    "stages.report",
     "world.make",
 )  # below synesthesia
 
@@ -31,40 +31,51 @@ class Stages:
     """`with Stages() as stages: pid = stages.start(folder, "synesthesia.stages.ask"); stages.end()`, one at a time."""
 
     def __enter__(self) -> Stages:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        self.origin = subprocess.Popen(
-            [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.origin.stdout.readline() == "imported\n"
+        self.here, there = FORK.Pipe()
+        self.origin = FORK.Process(target=serve, args=(self.here, there))  # has what this process has imported
+        self.origin.start()
+        there.close()
+        assert self.here.recv() == "imported"
         return self
 
     def __exit__(self, *_) -> None:
-        self.origin.communicate()  # its input ends, and so does it
+        self.here.close()
+        self.origin.join()
 
     def start(self, folder: Path, module: str, *arguments: str) -> int:
         """Begin `python -m module arguments` in the folder, in a process group of its own; gives its id."""
         self.folder = folder
-        print(json.dumps([str(folder), module, *arguments]), file=self.origin.stdin, flush=True)
-        return int(self.origin.stdout.readline())
+        self.here.send([str(folder), module, *arguments])
+        return self.here.recv()
 
     def end(self) -> tuple[int, str]:
         """Wait for its end: the exit code (minus the signal that killed it), and what it said on stderr."""
-        code = int(self.origin.stdout.readline())
+        code = self.here.recv()
         return code, (self.folder / "stderr.txt").read_text()
 
 
-def serve() -> None:
-    """Fork a process for each line of stdin: a folder, a module, its arguments."""
+def serve(test, pipe) -> None:
+    """Fork a process for each message: a folder, a module, its arguments."""
+    test.close()
+    os.environ["OMP_NUM_THREADS"] = "1"
     for name in IMPORTED:
         importlib.import_module(f"synesthesia.{name}")
-    print("imported", flush=True)
-    for line in sys.stdin:
+    sys.modules["torch"].set_num_threads(1)
+    sys.modules["synesthesia.switch"].panns_models()
+    importlib.import_module("librosa.util.utils")  # torchlibrosa asks for it first; compiles for a second
+    pipe.send("imported")
+    while True:
+        try:
+            command = pipe.recv()
+        except EOFError:
+            os._exit(0)  # tidying up would take longer than a stage
         child = os.fork()
         if not child:
-            become(*json.loads(line))
+            pipe.close()
+            become(*command)
         os.setpgid(child, child)  # here too, so that it is so before anybody hears of it
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        pipe.send(child)
+        pipe.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def become(folder: str, module: str, *arguments: str) -> None:
@@ -85,7 +96,3 @@ def become(folder: str, module: str, *arguments: str) -> None:
     sys.stderr.flush()
     os._exit(code)
 
-
-if __name__ == "__main__":
-    serve()
-    os._exit(0)  # tidying up would take longer than a stage

@@ -1,6 +1,7 @@
 """The published lists at their real size: the paper's arithmetic, splits, questions and their statistics."""
 
 import csv
+import functools
 import json
 from collections import Counter
 
@@ -17,6 +18,14 @@ from synesthesia.catalogs import audioset, labels, plan, splits, vggsound
 from synesthesia.report import rules
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """A list of 200,000 rows is read once, whoever asks for it: reading takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vggsound, "read", functools.cache(vggsound.read))
+        yield
 
 
 @pytest.fixture(scope="module")
