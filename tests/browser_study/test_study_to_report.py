@@ -8,7 +8,7 @@ import pytest
 
 import little_study
 from study_people import Person
-from synesthesia import tables
+from synesthesia import figures, tables
 from synesthesia.stages import collect, report
 from synesthesia.study import __main__ as command
 from synesthesia.study import web
@@ -45,6 +45,7 @@ def folder(prepared, tmp_path, monkeypatch):
         tables.write(tables.from_rows(rows, tables.ANSWER, model), path, tables.ANSWER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
+    monkeypatch.setattr(figures, "save", lambda figure, name, form: name.encode())  # drawn and laid out, not written
     return tmp_path
 
 

@@ -12,12 +12,12 @@ def pitch():
 
 
 def test_either_ear_alone_hears_plain_noise(pitch):
-    """No peak or dip at 600 Hz in the power spectrum of either ear: Welch's estimate, against its neighbourhood."""
-    from scipy.signal import welch
-
+    """No peak or dip at 600 Hz in the power spectrum of either ear: the mean over windows, against its neighbourhood."""
     many = np.concatenate([tones.huggins(np.random.default_rng(n)) for n in range(40)])
+    frequency = np.fft.rfftfreq(4096, 1 / tones.RATE)
     for ear in range(2):
-        frequency, power = welch(many[:, ear], tones.RATE, nperseg=4096)
+        windows = np.lib.stride_tricks.sliding_window_view(many[:, ear], 4096)[::2048] * np.hanning(4096)
+        power = (np.abs(np.fft.rfft(windows)) ** 2).mean(axis=0)
         inside = power[np.abs(frequency - 600) <= 36].mean()
         around = power[(np.abs(frequency - 600) > 36) & (np.abs(frequency - 600) < 300)].mean()
         assert abs(10 * np.log10(inside / around)) < 0.5

@@ -53,13 +53,23 @@ def test_one_label_and_a_switch_with_one_answer_are_said_in_words(tmp_path, monk
     assert "know 1 of 1 labels" in page
 
 
-def test_no_unseen_clips_no_ground_truth_and_an_absent_answer_file(tmp_path, monkeypatch):
-    maker = Maker(tmp_path / "out", without(parameters(), labels=("ground_truth",)), labels=3, clips=4, unseen=0)
+@pytest.fixture(scope="module")
+def lacking(tmp_path_factory):
+    """A study without humans, unseen clips and the ground truth's setting, some files of which are lost: `told` of it."""
+    maker = Maker(tmp_path_factory.mktemp("lacking") / "out", without(parameters(), labels=("ground_truth",)), labels=3,
+                  clips=4, unseen=0)  # fmt: skip
     maker.write()
+    for name in maker.params.collect.respondents:  # as the stage leaves them where the CSV has a header only
+        (maker.out / "answer" / name).mkdir(parents=True)
     (maker.out / "answer/qwen2-5-omni/test.parquet").unlink()
     (maker.out / "examine/visual-to-audio/test.parquet").write_bytes(b"broken")
     (maker.out / "switch/history.csv").unlink()
-    page, metrics = told(maker, monkeypatch)
+    with pytest.MonkeyPatch.context() as patch:
+        return maker.out, *told(maker, patch)
+
+
+def test_no_unseen_clips_no_ground_truth_and_an_absent_answer_file(lacking):
+    _, page, metrics = lacking
     assert "No question belongs to the unseen split" in page
     assert "the parameters have no such setting" in page
     assert "qwen2-5-omni/test.parquet is missing" in page
@@ -110,15 +120,11 @@ def test_humans_who_judged_some_clips_only_are_no_note_but_a_file_that_lacks_ans
     assert tabulate.table1(study).set_index("respondent").loc["human-ears", "role"] == "from a file"
 
 
-def test_without_humans_the_report_does_not_speak_of_them(tmp_path, monkeypatch):
-    maker = Maker(tmp_path / "out", parameters(), labels=3, clips=4, unseen=1)
-    maker.write()
-    for name in maker.params.collect.respondents:  # as the stage leaves them where the CSV has a header only
-        (maker.out / "answer" / name).mkdir(parents=True)
-    page, metrics = told(maker, monkeypatch)
+def test_without_humans_the_report_does_not_speak_of_them(lacking):
+    out, page, metrics = lacking
     assert not [word for word in ("Human", "human", "SIMULATED") if word in page]
-    assert not (maker.out / "report/tables/humans.csv").exists()
-    assert not (maker.out / "report/figures/humans.svg").exists()
+    assert not (out / "report/tables/humans.csv").exists()
+    assert not (out / "report/figures/humans.svg").exists()
     assert "humans" not in metrics
     assert not [key for key in metrics["accuracy"] if key.startswith("human")]
 
