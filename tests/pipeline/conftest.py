@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -35,20 +36,23 @@ for out in sys.argv[1:]:
 
 @pytest.fixture(scope="session")
 def quick_dvc():
-    """DVC in this process: quiet, finding this Python, parsing a params.yaml once instead of once a stage item."""
-    from dvc.dependency import param
+    """DVC in this process: quiet, finding this Python, parsing a YAML text once instead of at each stage item's turn."""
+    from dvc.utils import strictyaml
+    from dvc.utils.serialize import _yaml
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    parsed, load = {}, param.load_path
+    parsed, parse = {}, _yaml.parse_yaml
 
-    def load_once(path, fs, **kwargs):
-        content = Path(path).read_bytes()
-        if content not in parsed:
-            parsed[content] = load(path, fs, **kwargs)
-        return parsed[content]
+    def parse_once(text, path, typ="safe"):
+        if typ != "safe":
+            return parse(text, path, typ)
+        if text not in parsed:
+            parsed[text] = pickle.dumps(parse(text, path))
+        return pickle.loads(parsed[text])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(param, "load_path", load_once)
+        patch.setattr(_yaml, "parse_yaml", parse_once)
+        patch.setattr(strictyaml, "parse_yaml", parse_once)
         patch.setenv("DVC_NO_ANALYTICS", "1")
         patch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
         yield
