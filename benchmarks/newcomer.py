@@ -5,9 +5,9 @@ Clones this repository's last commit into an empty folder and runs there, one af
 the proportional set size (PSS: shared pages counted once) of all processes of a step together, sampled each half
 second with psutil; its highest sum is printed. Use an idle machine for figures to report.
 
-A rented machine is not as fast in every hour. `reference, s` is what the same fixed work (`reference`: one thread, about
-a second, while nothing else of ours runs) took right before and right after the step: seconds of two hours compare
-where their references do, and roughly by their ratio where they do not.
+A rented machine is not as fast in every hour. `reference, s` is what the same fixed work (`reference`: one thread,
+about a second, while nothing else of ours runs) took right before and right after the step: seconds of two hours
+compare where their references do, and roughly by their ratio where they do not.
 
 examples:
   python benchmarks/newcomer.py                        about 25 minutes on two cores

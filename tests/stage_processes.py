@@ -95,4 +95,3 @@ def become(folder: str, module: str, *arguments: str) -> None:
         code = 1
     sys.stderr.flush()
     os._exit(code)
-

@@ -12,18 +12,40 @@ from own_mounts import namespace
 
 pytestmark = pytest.mark.slow
 
+# One process that has everything imported, and a fork of it for each time that the command is run.
 START = """
-set -u
-mkdir humans
-mount -t tmpfs -o size=1500k tmpfs humans || exit 77
-plan() { "$0" -m synesthesia.study plan 2>said; echo "$1: $? $(tr '\\r' '\\n' <said | tail -1)"; }
-plan full
-ls -A humans humans/stimuli | grep tmp
-mount -o remount,ro humans
-plan read-only
-mount -o remount,rw,size=30m humans
-plan again
-"$0" answers.py
+import os, subprocess, sys
+from pathlib import Path
+from synesthesia.study import __main__ as command
+
+def mount(*arguments):
+    return subprocess.run(["mount", *arguments]).returncode
+
+def plan(when):
+    sys.stdout.flush()
+    if not (child := os.fork()):
+        os.dup2(os.open("said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        code = 1
+        try:
+            command.main(["plan"])
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(f"{when}: {code}", Path("said").read_text().splitlines()[-1])
+
+os.mkdir("humans")
+if mount("-t", "tmpfs", "-o", "size=1500k", "tmpfs", "humans"):
+    sys.exit(77)
+plan("full")
+print(*[path for path in Path("humans").rglob("*") if "tmp" in path.name], sep="", end="")
+mount("-o", "remount,ro", "humans")
+plan("read-only")
+mount("-o", "remount,rw,size=30m", "humans")
+plan("again")
 """
 
 # What a participant meets where the disk fills up in the middle of a session, in one process with the server.
@@ -57,9 +79,9 @@ def test_a_full_and_a_read_only_disk_are_one_sentence_each_and_no_answer_is_lost
     (tmp_path / "out").symlink_to(prepared / "out")
     given = little_study.parameters(labels=[little_study.label(n) for n in range(12)])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(given.model_dump()))
-    (tmp_path / "answers.py").write_text(ANSWERS)
+    (tmp_path / "start.py").write_text(START + ANSWERS)
     seen = os.pathsep.join(path for path in sys.path if path)
-    ended = subprocess.run([*namespace(), "sh", "-c", START, sys.executable], cwd=tmp_path, text=True,
+    ended = subprocess.run([*namespace(), sys.executable, "start.py"], cwd=tmp_path, text=True,
                            capture_output=True, timeout=120, env=os.environ | {"PYTHONPATH": seen})  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     lines = ended.stdout.splitlines()

@@ -11,6 +11,7 @@ import pytest
 from little_study import ROOT
 from study_people import PASSWORD, Person
 from synesthesia import judgements, tables
+from synesthesia.study import __main__ as command
 from synesthesia.study import database, export, web
 
 pytestmark = pytest.mark.slow  # a real server and database
@@ -100,14 +101,15 @@ def test_the_researchers_download_of_simulated_answers_says_so_as_well(simulatio
     assert len(people) == 1 and people.pop().startswith("simulated-p")
 
 
-def test_what_make_humans_runs_first_lets_nobody_simulated_through(simulation, prepared, tmp_path):
+def test_what_make_humans_runs_first_lets_nobody_simulated_through(simulation, prepared, tmp_path, capsys):
     """`make humans` exports and then reproduces the report: it ends at the export, and the old answers stay."""
     folder = tmp_path / "humans"
     folder.mkdir()
     (folder / "judgements.csv").write_text("answers of people\n")
-    done = command(simulation, prepared, tmp_path)
-    assert done.returncode == 1
-    assert "study: these participants are simulated" in done.stderr
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments(simulation, prepared, tmp_path))
+    assert ended.value.code == 1
+    assert "study: these participants are simulated" in capsys.readouterr().err
     assert (folder / "judgements.csv").read_text() == "answers of people\n"
     assert [path.name for path in folder.iterdir()] == ["judgements.csv"]
     recipe = (ROOT / "Makefile").read_text().partition("\nhumans:")[2].partition("\n\n")[0].splitlines()
@@ -130,16 +132,16 @@ def test_a_real_study_cannot_be_exported_as_simulated(site, tmp_path):
         export.write(site.database, site.study, tmp_path, simulated=True)
 
 
-def command(site, prepared, folder):
-    """`python -m synesthesia.study export`, in `folder`."""
-    said = [sys.executable, "-m", "synesthesia.study", "export", "--params", str(prepared / "params.yaml"),
-            "--database", site.settings.database, "--folder", str(folder / "humans")]  # fmt: skip
-    return subprocess.run(said, capture_output=True, text=True, cwd=folder)
+def arguments(site, prepared, folder):
+    """What `python -m synesthesia.study` is told to export into `folder`."""
+    return ["export", "--params", str(prepared / "params.yaml"), "--database", site.settings.database,
+            "--folder", str(folder / "humans")]  # fmt: skip
 
 
 def test_the_command_writes_the_file_and_says_how_many(site, joined, prepared, tmp_path):
     joined().go()
-    done = command(site, prepared, tmp_path)
+    said = [sys.executable, "-m", "synesthesia.study", *arguments(site, prepared, tmp_path)]
+    done = subprocess.run(said, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"6 judgements in {tmp_path}/humans/judgements.csv\n"
     assert len(read(tmp_path / "humans/judgements.csv")) == 6

@@ -12,7 +12,7 @@ def pitch():
 
 
 def test_either_ear_alone_hears_plain_noise(pitch):
-    """No peak or dip at 600 Hz in the power spectrum of either ear: the mean over windows, against its neighbourhood."""
+    """No peak or dip at 600 Hz in the power spectrum of either ear (mean of windows) against its neighbourhood."""
     many = np.concatenate([tones.huggins(np.random.default_rng(n)) for n in range(40)])
     frequency = np.fft.rfftfreq(4096, 1 / tones.RATE)
     for ear in range(2):

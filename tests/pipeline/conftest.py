@@ -36,7 +36,7 @@ for out in sys.argv[1:]:
 
 @pytest.fixture(scope="session")
 def quick_dvc():
-    """DVC in this process: quiet, finding this Python, parsing a YAML text once instead of at each stage item's turn."""
+    """DVC in this process: quiet, finding this Python, parsing a YAML text once, not for each stage item."""
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 

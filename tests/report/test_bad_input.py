@@ -55,7 +55,7 @@ def test_one_label_and_a_switch_with_one_answer_are_said_in_words(tmp_path, monk
 
 @pytest.fixture(scope="module")
 def lacking(tmp_path_factory):
-    """A study without humans, unseen clips and the ground truth's setting, some files of which are lost: `told` of it."""
+    """A study without humans, unseen clips and the ground truth's setting, some files of which are lost; `told`."""
     maker = Maker(tmp_path_factory.mktemp("lacking") / "out", without(parameters(), labels=("ground_truth",)), labels=3,
                   clips=4, unseen=0)  # fmt: skip
     maker.write()
