@@ -113,7 +113,7 @@ def test_what_make_humans_runs_first_lets_nobody_simulated_through(simulation, p
     assert (folder / "judgements.csv").read_text() == "answers of people\n"
     assert [path.name for path in folder.iterdir()] == ["judgements.csv"]
     recipe = (ROOT / "Makefile").read_text().partition("\nhumans:")[2].partition("\n\n")[0].splitlines()
-    assert [line.strip() for line in recipe[1:]] == ["$(PY) -m synesthesia.study export", "$(DVC) repro"]
+    assert [line.strip() for line in recipe[1:]] == ["$(PY) -m synesthesia.study export", "$(REPRO)"]
 
 
 def test_simulated_lines_put_among_real_ones_by_hand_are_refused(simulation, site, joined, prepared, tmp_path):

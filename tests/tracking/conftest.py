@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from synesthesia import forkserver
 from synesthesia.tracking import place
 
 
@@ -50,6 +51,21 @@ def study(tmp_path, monkeypatch, empty_database):
         return path
 
     return SimpleNamespace(runs=runs, write=write, client=place.client, folder=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The socket of a fork server, as stages under `make` have it: MLflow is imported once for all of its sidecars."""
+    command = [sys.executable, "-m", "synesthesia.forkserver", "sh", "-c", f"echo ${forkserver.VARIABLE}; read _"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.communicate()
+
+
+@pytest.fixture
+def served(server, monkeypatch):
+    """Stages of the test, and sidecars of its own sessions, find that server."""
+    monkeypatch.setenv(forkserver.VARIABLE, server)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from synesthesia import tracking
 from synesthesia.tracking import place
 
 pytestmark = pytest.mark.slow
+served = pytest.mark.usefixtures("served")
 
 
 def until(condition, seconds=60):
@@ -33,6 +34,7 @@ def test_live_metrics_and_the_finished_record_are_one_run(study):
     assert sorted(steps) == list(range(40))
 
 
+@served
 def test_running_a_stage_again_with_the_same_result_adds_no_run(study):
     for _ in range(2):
         with tracking.session("gap") as session:
@@ -59,6 +61,7 @@ def test_a_killed_stage_leaves_a_failed_run_with_what_it_had_said(study, start, 
     assert "killed" in run.data.tags["failure"]
 
 
+@served
 def test_an_error_in_a_stage_passes_through_and_is_named_in_the_run(study):
     with pytest.raises(ValueError, match="no such clip"), tracking.session("ask"):
         raise ValueError("no such clip")
@@ -67,6 +70,7 @@ def test_an_error_in_a_stage_passes_through_and_is_named_in_the_run(study):
     assert run.data.tags["failure"] == "ValueError: no such clip"
 
 
+@served
 def test_a_record_with_a_missing_file_is_a_warning_and_a_failed_run(study, capfd):
     with tracking.session("gap") as session:
         session.finish(tracking.Record("gap", artifacts=["out/gap/gap.parquet"]))
@@ -74,6 +78,7 @@ def test_a_record_with_a_missing_file_is_a_warning_and_a_failed_run(study, capfd
     assert [run.info.status for run in study.runs()] == ["FAILED"]
 
 
+@served
 def test_a_broken_server_costs_a_warning_and_nothing_else(study, start):
     stage = start(
         "from pathlib import Path\n"
@@ -93,6 +98,7 @@ def test_a_broken_server_costs_a_warning_and_nothing_else(study, start):
     assert tracking.log_all([tracking.Record("gap")]) == 1
 
 
+@served
 def test_stages_that_log_at_once_all_arrive_even_into_no_database(study, start):
     place.DATABASE.unlink()
     script = (
