@@ -129,15 +129,20 @@ class Server:
             self.port = probe.getsockname()[1]
         self.base = f"http://127.0.0.1:{self.port}"
         self.command = [sys.executable, "-m", "synesthesia.study", "serve", "--port", str(self.port), "--database", url,
-                        "--folder", "humans", "--workers", str(workers)]  # fmt: skip
+                        "--folder", "humans"]  # fmt: skip
         self.folder, self.process = folder, None
-        self.start()
+        self.start(workers)
 
-    def start(self) -> None:
+    def start(self, workers: int = 1) -> None:
         environment = os.environ | {"SYNESTHESIA_ADMIN_PASSWORD": PASSWORD}
         self.log = open(self.folder / f"log-{self.port}", "a")  # noqa: SIM115 - closed by stop
         self.process = subprocess.Popen(
-            self.command, cwd=self.folder, env=environment, stdout=self.log, stderr=self.log, start_new_session=True
+            [*self.command, "--workers", str(workers)],
+            cwd=self.folder,
+            env=environment,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
         )
         for _ in range(600):
             try:
