@@ -72,7 +72,9 @@ def answer_all(site, person, most=1000, careless=False):
             wanted["choice"] = choice({"options": asked.options, "answer": asked.answer}, step["condition"])
         elif step["kind"] == "check" and careless:
             wanted["choice"] = ("ABCDEFGHIJ".index(step["instructed"][0]) + 1) % 10
-        now = person.answer(step, **wanted).json()
+        reply = person.answer(step, **wanted)
+        assert reply.status_code == 200, (step, reply.text)
+        now = reply.json()
 
 
 def read(path):

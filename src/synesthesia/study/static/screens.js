@@ -200,9 +200,10 @@ async function question(step) {
   };
   const play = async () => {
     if (player.playing || allowed() <= 0) return;
+    find("replay").disabled = true; // until the clip has ended
     if (!(await player.play())) { // the browser wants a key first, as after a reload
+      state();
       find("replay").firstChild.textContent = "Play ";
-      find("replay").disabled = false;
       return;
     }
     find("replay").firstChild.textContent = "Play again ";
@@ -223,9 +224,9 @@ async function question(step) {
     find("left").textContent = "Loading the clip …";
     try {
       await player.load(step.stimulus, () => kept.add("load_failures"));
+      if (allowed() > 0) return await play();
       state();
-      if (allowed() > 0) await play();
-      else open(); // played as often as is allowed before a reload
+      open(); // played as often as is allowed before a reload
     } catch {
       trouble();
     }
