@@ -32,7 +32,8 @@ all: repro ## the whole study: install, data, every stage that has to run, MLflo
 install: $(READY) ## .venv with the locked packages and this one
 
 # pip brings a pinned uv, uv the rest: ten times faster, every file checked against its hash. Bytecode is compiled here,
-# since imports without it take three times as long and PYTHONDONTWRITEBYTECODE would keep it so.
+# since imports without it take three times as long and PYTHONDONTWRITEBYTECODE would keep it so; so are librosa's
+# functions by numba, which takes fifteen seconds at their first import.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || \
 	  { echo "Python 3.11 to 3.13 is needed, $(PYTHON) is not one: make PYTHON=python3.11" >&2; exit 1; }
@@ -41,6 +42,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
 	$(VENV)/bin/uv pip install --python $(PY) --require-hashes --compile-bytecode --requirements requirements.lock
 	$(VENV)/bin/uv pip install --python $(PY) --no-deps --editable .
+	$(PY) -c 'import librosa.util.utils'
 	@touch $@
 
 size: install
@@ -90,11 +92,12 @@ dry: install ## the stages that would run, as a list; SIZE=paper shows the paper
 	@$(PY) -m synesthesia.sizes dry $(SIZE)
 
 # pytest's code 5 (nothing to run) is no failure of either half. Files of the second half go to the workers in the order
-# of tests/conftest.py, long ones first: xdist's own order begins the longest, which holds the fewest tests, last.
+# of tests/conftest.py, long ones first: xdist's own order begins the longest, which holds the fewest tests, last. A third
+# worker computes while the others wait for a browser or a server: a fifth of the time on two cores.
 RAY_TESTS := tests/test_ray_engine.py
 test: install ## the tests: first those that need no torch, then the rest; Ray's are `make test-ray`
 	$(PY) -m pytest -n 2 -m "not torch and not slow" $(TESTS) || test $$? -eq 5
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore $(RAY_TESTS) \
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore $(RAY_TESTS) \
 	  -m "torch or slow" $(TESTS) || test $$? -eq 5
 
 test-ray: install ## the Ray engine on a local cluster of two machines; installs Ray (200 MB)

@@ -15,6 +15,7 @@ import pytest
 
 from synesthesia import forkserver
 
+pytestmark = pytest.mark.slow  # real processes
 PROBE = """
 import json, os, subprocess, sys, time
 
@@ -120,8 +121,8 @@ def test_several_forks_one_after_the_other_and_at_once_draw_different_numbers(fo
 
 
 def test_the_servers_folder_is_private_while_it_serves_and_gone_afterwards(folder):
-    done = under_server(folder, ["bash", "-c", "stat -c %a $(dirname $SYNESTHESIA_FORKSERVER)"])
-    assert done.stdout == "700\n"
+    told = "import os; print(oct(os.stat(os.path.dirname(os.environ['SYNESTHESIA_FORKSERVER'])).st_mode))"
+    assert under_server(folder, [sys.executable, "-c", told]).stdout == "0o40700\n"
     assert not list(folder.glob("synesthesia-*"))
 
 
