@@ -143,3 +143,14 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, said):
 def test_a_missing_file_says_where_to_run(tmp_path):
     with pytest.raises(params.ParamsError, match="run from the project's top folder"):
         params.load(tmp_path / "params.yaml")
+
+
+def test_the_rehearsals_parameters_are_valid_and_its_clips_lie_where_the_world_puts_them(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import rehearsal
+
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(rehearsal.parameters(compile=False, small=True)))
+    data, out = params.load(file).data, rehearsal.STAGES["world"][2]
+    assert rehearsal.STAGES["world"][1] == "--out"
+    assert (data.vggsound_clips, data.audioset_clips) == (f"{out}/vggsound", f"{out}/audioset/clips")
