@@ -82,6 +82,11 @@ class Person:
         raise AssertionError(f"still at {now} after {most} answers")
 
 
+def wrong(check: dict) -> int:
+    """An answer that fails the check of attention; it has as many options as the study has labels, ten at most."""
+    return ("ABCDEFGHIJ".index(check["instructed"][0]) + 1) % len(check["question"]["options"])
+
+
 class RealPerson(Person):
     """A participant over a real connection."""
 

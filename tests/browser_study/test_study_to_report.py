@@ -7,7 +7,7 @@ import csv
 import pytest
 
 import little_study
-from study_people import Person
+from study_people import Person, wrong
 from synesthesia import figures, tables
 from synesthesia.stages import collect, report
 from synesthesia.study import __main__ as command
@@ -71,7 +71,7 @@ def answer_all(site, person, most=1000, careless=False):
             asked = site.questions[site.sessions.current(who).step.question_id]
             wanted["choice"] = choice({"options": asked.options, "answer": asked.answer}, step["condition"])
         elif step["kind"] == "check" and careless:
-            wanted["choice"] = ("ABCDEFGHIJ".index(step["instructed"][0]) + 1) % 10
+            wanted["choice"] = wrong(step)
         reply = person.answer(step, **wanted)
         assert reply.status_code == 200, (step, reply.text)
         now = reply.json()
