@@ -26,6 +26,8 @@ from synesthesia.models import ModelError, endpoint, load_talker
 from synesthesia.models.talker import Clip, wav
 from synesthesia.store import StoreWriter
 
+pytestmark = pytest.mark.slow  # servers that hang, drip and refuse
+
 OPTIONS = ["cat purring", "dog barking", "police car", "playing drums"]
 COUNT = 12
 
