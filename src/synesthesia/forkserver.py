@@ -2,11 +2,11 @@
 
 Importing torch, transformers and peft takes a process some eight seconds, MLflow four, and at the embedded size most
 stages compute for less than twenty. `python -m synesthesia.forkserver COMMAND ...` runs the command. The first stage in
-it that needs an import has it done here; this and every later one become forks of this process (multiprocessing's start method
-"forkserver" is the same idea). A fork has the folder, environment, arguments, input and outputs of the process that
-asked, whose exit code becomes its own; signals are passed on to it, and it dies with who asked. A stage runs by itself,
-as it does without all this, where there is no server, where its environment lets an import do something else, or where
-code has changed since.
+it that needs an import has it done here; this and every later one become forks of this process (multiprocessing's start
+method "forkserver" is the same idea). A fork has the folder, environment, arguments, input and outputs of the process
+that asked, whose exit code becomes its own; signals are passed on to it, and it dies with who asked. A stage runs by
+itself, as it does without all this, where there is no server, where its environment lets an import do something else,
+or where code has changed since.
 
 examples:
   python -m synesthesia.forkserver dvc repro
