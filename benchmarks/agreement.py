@@ -18,8 +18,8 @@ import gpu
 import torch
 from peft import LoraConfig, get_peft_model
 
-from synesthesia.distillation import trainer
 from synesthesia.distillation.lean_lora import use_lean_lora
+from synesthesia.distillation.passes import fastest
 from synesthesia.models import device, random_weights
 
 
@@ -77,7 +77,9 @@ def compare(name: str) -> None:
         mine = ours.letters(ours.answer_logits(dict(batch)))
     tokens = wrapped.letter_ids.repeat(clips, 1)
     nothing = torch.zeros(clips, dtype=torch.bool), torch.zeros(clips, 10), tokens
-    trainer._learner(ours, learnt, gpu.TRAINING, gpu.Accelerator)((dict(batch), says.cpu(), *nothing), clips)
+    passes = fastest(ours, learnt, gpu.TRAINING)
+    for taught in passes.ahead([(dict(batch), says.cpu(), *nothing)]):
+        passes.learn(taught, clips)
     mine_gradients = gradients()
 
     def apart(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -99,9 +101,8 @@ def main() -> None:
         print("no GPU here: this needs one of 80 GB")
         return
     device.pick()
-    print(
-        "| model | what | ours from plain | plain, batch of one from several | ours from float32 | plain from float32 |"
-    )
+    heads = ["model", "what", "ours from plain", "plain's batch of one from several", "ours from float32"]
+    print("| " + " | ".join([*heads, "plain from float32"]) + " |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in given.models:
         compare(name)

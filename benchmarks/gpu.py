@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from synesthesia import questions as wording
 from synesthesia.distillation import adapters, trainer
 from synesthesia.distillation.gradients import Gradients
+from synesthesia.distillation.passes import Direct, fastest
 from synesthesia.models import device, random_weights
 from synesthesia.models.base import ALL_LINEAR, LanguageModel, Percept
 from synesthesia.params import Lora, Training
@@ -190,7 +191,7 @@ class Bench:
             clips //= 2
         adapters.attach(model, LORA)
         model.learn()
-        trainer._same_bits_each_time()  # as the training loop
+        trainer.same_bits_each_time()  # as the training loop
         learnt = [p for p in model.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learnt, lr=1e-4, fused=True)
         gradients = Gradients(learnt)
@@ -201,26 +202,26 @@ class Bench:
                 continue
             model.recompute(again)
             given = pinned(lesson(model, self.texts[:micro]))
-            learner = trainer._learner(model, learnt, TRAINING, Accelerator)  # its graphs' memory goes with it
+            passes = fastest(model, learnt, TRAINING)  # its graphs' memory goes with it
             first = True
 
-            def step(given=given, micro=micro, learner=learner) -> None:
+            def step(given=given, micro=micro, passes=passes) -> None:
                 nonlocal first
                 if first:  # as the stage tries what fits: a graph's recording is no place to run out of memory
-                    trainer._learn(model, (dict(given[0]), *given[1:]), TRAINING, 8, Accelerator)
+                    learn(model, given, 8)
                     released()
                     first = False
-                for _ in range(8 // micro):
-                    learner((dict(given[0]), *given[1:]), 8)
+                for batch in passes.ahead((dict(given[0]), *given[1:]) for _ in range(8 // micro)):
+                    passes.learn(batch, 8)
                 torch.nn.utils.clip_grad_norm_(learnt, 1.0)
                 optimizer.step()
                 gradients.clear()
 
             how = f"ours, micro-batch {micro}" + (", activations twice" if again else "")
             fitted |= self.row("learning", how, 8, step, 5, 3)
-            if micro == 4:
+            if micro == self.micros[0]:
                 traced(step, profile, f"{self.name}-learning")
-            del step, learner
+            del step, passes
 
     def plain(self) -> None:
         wrapped = random_weights.build(self.name, "cpu", scale=random_weights.Scale())  # for its processor alone
@@ -255,16 +256,6 @@ class Bench:
         self.row("learning", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: step(one, 1), 1, 1)
 
 
-class Accelerator:
-    """What trainer._learn needs of one."""
-
-    device = torch.device("cuda")
-
-    @staticmethod
-    def backward(loss: torch.Tensor) -> None:
-        loss.backward()
-
-
 def lesson(model: LanguageModel, texts: list[str]) -> tuple:
     """A micro-batch as distillation.lessons makes it: letters to say, and every other clip's logits to match."""
     inputs = model.collate(percepts(model, len(texts)), texts)
@@ -278,7 +269,7 @@ def pinned(value):
 
 
 def learn(model: LanguageModel, given: tuple, clips: int) -> None:
-    trainer._learn(model, (dict(given[0]), *given[1:]), TRAINING, clips, Accelerator)
+    Direct(model, TRAINING).learn((dict(given[0]), *given[1:]), clips)
 
 
 def traced(work: Callable[[], object], folder: str | None, name: str) -> None:
@@ -290,7 +281,7 @@ def traced(work: Callable[[], object], folder: str | None, name: str) -> None:
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
         work()
         torch.cuda.synchronize()
-    table = seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=45, max_name_column_width=90)
+    table = seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=60, max_name_column_width=110)
     with open(f"{folder}/{name}.txt", "w") as file:
         file.write(table)
 

@@ -139,11 +139,17 @@ def started(folder: Path, *command: str) -> tuple[subprocess.Popen, list[int]]:
     return server, json.loads(server.stdout.readline())
 
 
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def gone(pids: list[int], seconds: float = 20) -> bool:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        left = [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
-        if not left:
+        if not any(lives(pid) for pid in pids):
             return True
         time.sleep(0.02)
     return False

@@ -8,11 +8,13 @@ looks at values, the encoders and the merging of their outputs with the text, st
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
+from synesthesia.distillation.lean_lora import small_weights
 from synesthesia.distillation.losses import divergence, letter_cross_entropy
 from synesthesia.models.base import LanguageModel
 from synesthesia.models.device import send
@@ -35,13 +37,37 @@ class Replay:
 
     def __init__(self, student: LanguageModel, learnt: list[torch.nn.Parameter], training: Training) -> None:
         self.student, self.learnt, self.training = student, learnt, training
+        self._small = small_weights(student.model, together=True)
         self._recorded: dict[tuple, Recorded] = {}
         self._pool = torch.cuda.graph_pool_handle()
+        self._beside = torch.cuda.Stream()
+        self._beside.wait_stream(torch.cuda.current_stream())
+
+    def ahead(self, batches: Iterable[tuple]) -> Iterator[tuple]:
+        """The micro-batches (see Lessons) as `learn` takes them: embedded, each beside the learning of the one before.
+
+        The encoders learn nothing, so what they hear and see does not wait for the step before; on a stream of their
+        own they fill what the language model's small kernels leave of the GPU.
+        """
+        before = None
+        for inputs, *taught in batches:
+            with torch.cuda.stream(self._beside):
+                embedded = self.student.embed(inputs)
+                embedded = *embedded, self._beside.record_event()
+            if before is not None:
+                yield before
+            before = embedded, *taught
+        if before is not None:
+            yield before
 
     def learn(self, batch: tuple, clips: int) -> torch.Tensor:
-        """Gradients of one micro-batch (see Lessons) of a step of `clips` clips; its losses, float32 (2,)."""
-        inputs, letters, soft, teacher, tokens = batch
-        embeds, places, at = self.student.embed(inputs)
+        """Gradients of one micro-batch of `ahead`, of a step of `clips` clips; its losses, float32 (2,)."""
+        (embeds, places, at, ready), letters, soft, teacher, tokens = batch
+        now = torch.cuda.current_stream()
+        now.wait_event(ready)
+        for made in (embeds, places, at):
+            if made is not None:
+                made.record_stream(now)
         device = embeds.device
         more = -embeds.shape[1] % STEP
         given = {
@@ -66,11 +92,12 @@ class Replay:
         return recorded.losses.clone()
 
     def _pass(self, given: dict[str, torch.Tensor]) -> torch.Tensor:
+        self._small.renew()
         logits = self.student.decode(given["embeds"], given.get("places"), given["at"])
         hard = letter_cross_entropy(logits, given["said"], given["taught"]) * given["share"]
         close = logits.gather(1, given["tokens"])
         close = divergence(close, given["teacher"], given["soft"], self.training.temperature) * given["share"]
-        (hard + self.training.kl_weight * close).backward()
+        self._small.backward(hard + self.training.kl_weight * close)
         return torch.stack([hard.detach(), close.detach()])
 
     def _record(self, given: dict[str, torch.Tensor]) -> Recorded:

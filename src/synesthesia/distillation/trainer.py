@@ -22,11 +22,10 @@ from synesthesia import answering, processes
 from synesthesia.distillation import checkpoints, memory
 from synesthesia.distillation.gradients import Gradients
 from synesthesia.distillation.lessons import Lessons, order
-from synesthesia.distillation.losses import divergence, letter_cross_entropy
-from synesthesia.distillation.replay import Replay
+from synesthesia.distillation.passes import Direct, fastest
 from synesthesia.distillation.targets import Targets
 from synesthesia.models.base import LanguageModel
-from synesthesia.models.device import bring, send
+from synesthesia.models.device import bring
 from synesthesia.params import Training
 
 __all__ = ["Lessons", "TrainingError", "learning_rate", "order", "train"]
@@ -64,7 +63,7 @@ def train(
     """
     gpu = str(student.device).startswith("cuda")
     if gpu:
-        _same_bits_each_time()
+        same_bits_each_time()
     rank, world = processes.rank(), processes.world()
     if training.effective_batch % world:
         raise TrainingError(
@@ -82,15 +81,16 @@ def train(
     micro = min(micro or training.effective_batch, training.effective_batch // world)
     lessons = Lessons(student, targets, clips, store, training, micro)
     gradients = Gradients(learnt)
-    learn = _learner(student, learnt, training, accelerator)
+    passes = fastest(student, learnt, training)
     if gpu:  # compiled kernels follow the shape that is met first: the same one, wherever a killed run goes on
-        learn(lessons.batch(lessons.longest(micro)), micro)
+        for batch in passes.ahead([lessons.batch(lessons.longest(micro))]):
+            passes.learn(batch, micro)
         gradients.clear()
     torch.manual_seed(training.seed)
     history = checkpoints.resume(partial, student.model, optimizer)
     first, steps = len(history), lessons.steps
     mine = [lessons.of(step, rank, world) for step in range(first, steps)]
-    prepared = iter(answering.loader(lessons, [number for numbers in mine for number in numbers]))
+    prepared = passes.ahead(answering.loader(lessons, [number for numbers in mine for number in numbers]))
     waiting: deque[tuple[int, Callable[[], list[float]]]] = deque()  # steps whose losses the GPU has yet to tell
     started = saved = time.monotonic()
     progress = tqdm(total=steps, initial=first, desc=title, unit="step", mininterval=1, disable=rank > 0)
@@ -99,7 +99,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         for _ in mine[step - first]:
-            gradients.losses += learn(next(prepared), lessons.clips_of(step))
+            gradients.losses += passes.learn(next(prepared), lessons.clips_of(step))
         if world > 1:
             gradients.add_up(accelerator)
         norm = accelerator.clip_grad_norm_(learnt, training.clip_gradient_norm)
@@ -127,26 +127,6 @@ def train(
     return history
 
 
-def _learn(student: LanguageModel, batch: tuple, training: Training, clips: int, accelerator) -> torch.Tensor:
-    """Gradients of one micro-batch of a step of `clips` clips; its share of the two losses, float32 (2,)."""
-    inputs = batch[0]
-    letters, soft, teacher, tokens = (send(t, accelerator.device) for t in batch[1:])
-    logits = student.answer_logits(inputs)
-    said = send(student.letter_ids, accelerator.device)[letters.clamp(min=0)]
-    hard = letter_cross_entropy(logits, said, letters >= 0) / clips
-    close = divergence(logits.gather(1, tokens), teacher, soft, training.temperature) / clips
-    accelerator.backward(hard + training.kl_weight * close)
-    return torch.stack([hard.detach(), close.detach()])
-
-
-def _learner(student: LanguageModel, learnt: list, training: Training, accelerator) -> Callable:
-    """The way to learn a micro-batch: replayed as a CUDA graph where the student is compiled and nothing is random."""
-    plain = student.plain_decoder and student.replayable
-    if student.compiled and plain and not student.random and accelerator.device.type == "cuda":
-        return Replay(student, learnt, training).learn
-    return lambda batch, clips: _learn(student, batch, training, clips, accelerator)
-
-
 def _row(step: int, values: list[float], rate: float, training: Training) -> dict[str, float]:
     hard, close, norm = values
     return {
@@ -165,15 +145,15 @@ def _fit(student: LanguageModel, targets: Targets, clips, store, training: Train
     def attempt(micro: int, again: bool) -> None:
         student.recompute(again)
         lessons = Lessons(student, targets, clips, store, training, micro)
-        batch = lessons.batch(lessons.longest(micro))
+        direct, batch = Direct(student, training), lessons.batch(lessons.longest(micro))
         try:
-            _learn(student, (dict(batch[0]), *batch[1:]), training, micro, accelerator)
+            direct.learn((dict(batch[0]), *batch[1:]), micro)
         except RuntimeError as error:
             if "deterministic" not in str(error):
                 raise
             torch.use_deterministic_algorithms(True, warn_only=True)
             print(f"a resumed training may differ in its last bits here: {str(error).splitlines()[0]}")
-            _learn(student, (dict(batch[0]), *batch[1:]), training, micro, accelerator)
+            direct.learn((dict(batch[0]), *batch[1:]), micro)
         for parameter in student.model.parameters():
             parameter.grad = None
 
@@ -188,7 +168,7 @@ def _fit(student: LanguageModel, targets: Targets, clips, store, training: Train
     return micro
 
 
-def _same_bits_each_time() -> None:
+def same_bits_each_time() -> None:
     """Gradients add up in one order; a resumed training then equals one that was never stopped.
 
     With `device.pick`, which tells cuBLAS. Not `warn_only`: attention by cuDNN then keeps its order-less backward pass
