@@ -29,7 +29,11 @@ def pass_(student, together=False):
     """Logits, and the gradients after two backward passes."""
     small = small_weights(student.model, together)
     assert isinstance(small, WorkingCopies) == together
-    for _ in range(2):
+    return passes_(student, small, small)
+
+
+def passes_(student, *smalls):
+    for small in smalls:
         small.renew()
         logits = student.answer_logits(student.collate(percepts("audio"), prompts()))
         small.backward(logits.log_softmax(-1)[:, 32].sum())
@@ -75,6 +79,14 @@ def test_copies_serve_learning_alone_and_follow_the_weights_once_renewed():
         assert torch.equal(student.answer_logits(student.collate(percepts("audio"), prompts())), expected)
     student.learn()
     assert torch.equal(pass_(student, together=True)[0], expected)
+
+
+def test_two_that_round_the_same_weights_give_gradients_in_turn():
+    student, expected = adapted(), pass_(adapted())[1]
+    one, two = small_weights(student.model, together=True), small_weights(student.model, together=True)
+    found = passes_(student, one, two)[1]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in found.items())
 
 
 def test_with_something_else_to_learn_each_layer_rounds_for_itself():

@@ -19,7 +19,7 @@ from peft.tuners.lora import Linear
 class LeanLoraLinear(Linear):
     """y = W x + s B A x, one adapter, nothing merged; otherwise peft's own `forward`."""
 
-    working: tuple[torch.Tensor, torch.Tensor] | None = None  # A and s B as WorkingCopies keeps them, for learning
+    working: list[torch.Tensor] | None = None  # A and s B as WorkingCopies keeps them, for learning
 
     def forward(self, x: torch.Tensor, *arguments: object, **named: object) -> torch.Tensor:
         name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
@@ -59,19 +59,21 @@ class WorkingCopies(AsTheyAre):
 
     def __init__(self, layers: list[LeanLoraLinear]) -> None:
         names = [layer.active_adapters[0] for layer in layers]
+        self._layers = layers
         self._downs = [layer.lora_A[name].weight for layer, name in zip(layers, names, strict=True)]
         self._ups = [layer.lora_B[name].weight for layer, name in zip(layers, names, strict=True)]
         self._scales = [float(layer.scaling[name]) for layer, name in zip(layers, names, strict=True)]
         self.weights = [*self._downs, *self._ups]
         precision = layers[0].base_layer.weight.dtype
         self._copies = [torch.empty_like(w, dtype=precision, requires_grad=True) for w in self.weights]
-        for layer, *small in zip(layers, self._copies[: len(layers)], self._copies[len(layers) :], strict=True):
-            layer.working = small
 
     @torch.no_grad()
     def renew(self) -> None:
-        """Round the weights as they are now."""
+        """Round the weights as they are now, and let the layers compute with these copies."""
         torch._foreach_copy_(self._copies, [*self._downs, *torch._foreach_mul(self._ups, self._scales)])
+        half = len(self._layers)
+        for layer, *copies in zip(self._layers, self._copies[:half], self._copies[half:], strict=True):
+            layer.working = copies
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the loss's gradients, float32, to the `grad` of the weights."""
