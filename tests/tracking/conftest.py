@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -16,17 +18,18 @@ from synesthesia.tracking import place
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    """A migrated, empty database."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-            place.client()
-    finally:
-        os.chdir(before)
+def empty_database(tmp_path_factory, worker_id):
+    """A migrated, empty database; migrating takes seconds, so the first of several pytest workers does it for all."""
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared if worker_id == "master" else shared.parent) / "mlflow"
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            made = tmp_path_factory.mktemp("mlflow")
+            with contextlib.chdir(made), pytest.MonkeyPatch.context() as patch:
+                patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+                place.client()
+            made.rename(folder)
     return folder / place.DATABASE
 
 

@@ -21,6 +21,7 @@ def until(condition, seconds=60):
         time.sleep(0.2)
 
 
+@served
 def test_live_metrics_and_the_finished_record_are_one_run(study):
     with tracking.session("distill", "a") as session:
         for step in range(30):
