@@ -1,5 +1,7 @@
 """The largest micro-batch that fits: the order of trying, agreement between processes, and too little for one clip."""
 
+import gc
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,6 +10,12 @@ from hypothesis import strategies as st
 from synesthesia.distillation import memory
 
 pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def other_tests_objects_stay():
+    """Memory is tidied up at each try: in a process with millions of objects of other tests, for half a second."""
+    gc.freeze()
 
 
 @given(processes=st.sampled_from([1, 2, 4]), share=st.integers(1, 24))
