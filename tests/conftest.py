@@ -7,9 +7,15 @@ import gc
 import os
 import re
 
+from hypothesis import HealthCheck, settings
+
 os.environ.setdefault("SYNESTHESIA_TRACKING", "off")  # seconds of MLflow a stage; tests of tracking turn it on
 
 gc.disable()  # while everything is imported, which makes few cycles: it would go through all modules dozens of times
+
+# 200 ms an example is too little on a busy machine, and so is what hypothesis grants for making one.
+settings.register_profile("whatever_the_hour", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whatever_the_hour")
 
 _MARKED = re.compile(r"^pytestmark = .*\bmark\.(torch|slow)\b", re.MULTILINE)
 

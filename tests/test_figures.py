@@ -26,7 +26,7 @@ def words(svg):
     return " ".join(ElementTree.fromstring(svg).itertext())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 300), st.integers(1, 12), st.integers(0, 5))
 def test_every_row_of_figure1_holds_its_kind_and_no_label_stands_twice(count, number, seed):
     frame = gaps(count, seed)

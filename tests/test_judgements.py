@@ -148,7 +148,7 @@ def test_a_missing_file_says_where_it_is_named(tmp_path):
 cells = st.one_of(st.text(max_size=8), st.sampled_from(["q0", "q1", "audio", "A", "2", "true", "[1,2,3]", '"', ","]))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=60), st.lists(st.lists(cells, max_size=4), max_size=4)), st.booleans())
 def test_any_bytes_are_read_or_refused_with_a_sentence(read, content, with_header):
     if isinstance(content, list):
@@ -179,7 +179,7 @@ def table(judged):
     return tables.from_rows(rows, tables.JUDGEMENT, "judged")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(several_judged, st.integers(0, 5), st.randoms(use_true_random=False))
 def test_each_question_gets_one_of_its_judgements_whatever_the_order_of_the_file(judged, seed, random):
     found = answers(table(judged), seed).to_pylist()

@@ -60,7 +60,7 @@ def assert_same(path) -> tuple[int, int]:
     return decoded, packets
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(options=X264, fps=st.sampled_from([12, 15, 30]), ending=st.sampled_from(["mp4", "mkv", "ts"]))
 def test_h264_of_any_settings(tmp_path_factory, options, fps, ending):
     path = tmp_path_factory.mktemp("x264") / f"a.{ending}"

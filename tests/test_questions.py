@@ -96,7 +96,7 @@ def test_every_way_of_naming_an_option_is_read_where_it_exists(index, form, coun
 LABELS = [f"label {n}" for n in range(14)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.sampled_from(LABELS), min_size=1, max_size=4, unique=True), min_size=1, max_size=12),
     st.integers(2, 10),

@@ -104,7 +104,7 @@ def test_unequal_videos_are_weighed_by_their_clips():
     assert found.estimate == pytest.approx(10 / 12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), min_size=1, max_size=40))
 def test_a_difference_lies_between_its_bounds_and_minus_one_and_one(rows):
     before, after, videos = (np.array(column) for column in zip(*rows, strict=True))
@@ -227,7 +227,7 @@ def test_a_correlation_of_few_or_constant_labels_is_none():
         statistics.correlation([0, 1, 2], [0, 1, 3], "kendall", **HOW)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=3, max_size=12))
 def test_a_correlation_is_symmetric_bounded_and_turns_with_a_sign(rows):
     x, y = (np.array(column, float) for column in zip(*rows, strict=True))

@@ -196,7 +196,7 @@ def test_a_clip_is_found_by_its_id(tmp_path):
         opened.place("nobody_000001")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_a_clip_of_a_damaged_shard_is_as_it_was_written_or_an_error_that_names_the_shard(tmp_path, place, change):
     folder = tmp_path / "store"

@@ -25,7 +25,7 @@ def by_seat(trials):
 SHAPES = st.tuples(st.integers(3, 31), st.integers(2, 12), st.integers(1, 2), st.integers(1, 9))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SHAPES, st.integers(0, 2**32 - 1))
 def test_every_plan_keeps_all_of_its_promises(shape, seed):
     labels, each, judgements, block = shape

@@ -14,7 +14,7 @@ from synesthesia.distillation.losses import divergence, letter_cross_entropy
 from synesthesia.distillation.trainer import learning_rate, order
 
 pytestmark = pytest.mark.torch
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60)
 temperatures = st.floats(0.25, 20)
 seeds = st.integers(0, 2**31)
 

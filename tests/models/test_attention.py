@@ -28,7 +28,7 @@ def attended(queries, keys, values, lengths, scaling=None):
     return torch.cat(done, dim=2).transpose(1, 2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=7), seed=st.integers(0, 99), scaled=st.booleans())
 def test_chunks_of_any_lengths_equal_one_call_a_chunk(lengths, seed, scaled):
     generator = torch.Generator().manual_seed(seed)
