@@ -168,6 +168,7 @@ def test_an_unknown_or_incomplete_architecture_is_refused(pann):
         Switch.pretrained(pann)
 
 
+@pytest.mark.slow  # 81 million weights
 def test_the_papers_network_has_panns_shape_hears_and_is_read_from_panns_own_file(tmp_path):
     network = Switch({"architecture": "Cnn14_16k"}).eval()
     state = network.backbone.state_dict()
@@ -182,6 +183,7 @@ def test_the_papers_network_has_panns_shape_hears_and_is_read_from_panns_own_fil
         assert torch.equal(Switch.pretrained(named).backbone.fc1.weight, network.backbone.fc1.weight)
 
 
+@pytest.mark.slow
 def test_panns_networks_are_imported_without_wget_and_without_touching_the_home(tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/wget").write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")
