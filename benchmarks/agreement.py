@@ -101,8 +101,10 @@ def main() -> None:
         print("no GPU here: this needs one of 80 GB")
         return
     device.pick()
-    heads = ["model", "what", "ours from plain", "plain's batch of one from several", "ours from float32"]
-    print("| " + " | ".join([*heads, "plain from float32"]) + " |")
+    print(
+        "| model | what | ours from plain | plain's batch of one from several | ours from float32 "
+        "| plain from float32 |"
+    )
     print("|---|---|---|---|---|---|", flush=True)
     for name in given.models:
         compare(name)

@@ -63,9 +63,9 @@ class WorkingCopies(AsTheyAre):
         self._downs = [layer.lora_A[name].weight for layer, name in zip(layers, names, strict=True)]
         self._ups = [layer.lora_B[name].weight for layer, name in zip(layers, names, strict=True)]
         self._scales = [float(layer.scaling[name]) for layer, name in zip(layers, names, strict=True)]
-        self.weights = [*self._downs, *self._ups]
+        self._weights = [*self._downs, *self._ups]
         precision = layers[0].base_layer.weight.dtype
-        self._copies = [torch.empty_like(w, dtype=precision, requires_grad=True) for w in self.weights]
+        self._copies = [torch.empty_like(w, dtype=precision, requires_grad=True) for w in self._weights]
 
     @torch.no_grad()
     def renew(self) -> None:
@@ -79,14 +79,13 @@ class WorkingCopies(AsTheyAre):
         """Add the loss's gradients, float32, to the `grad` of the weights."""
         rounded = torch.autograd.grad(loss, self._copies, materialize_grads=True)
         with torch.no_grad():
-            gradients = [torch.empty_like(weight) for weight in self.weights]
+            gradients = [torch.empty_like(weight) for weight in self._weights]
             torch._foreach_copy_(gradients, rounded)
             torch._foreach_mul_(gradients[len(self._downs) :], self._scales)
-            if all(weight.grad is not None for weight in self.weights):
-                torch._foreach_add_([weight.grad for weight in self.weights], gradients)
-                return
-            for weight, gradient in zip(self.weights, gradients, strict=True):
-                weight.grad = gradient if weight.grad is None else weight.grad + gradient
+            for weight in self._weights:
+                if weight.grad is None:
+                    weight.grad = torch.zeros_like(weight)
+            torch._foreach_add_([weight.grad for weight in self._weights], gradients)
 
 
 def small_weights(model: torch.nn.Module, together: bool) -> AsTheyAre:
