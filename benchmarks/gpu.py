@@ -119,15 +119,18 @@ def plain_model(name: str) -> torch.nn.Module:
         return kind._from_config(random_weights.configuration(name), dtype=torch.bfloat16).eval()
 
 
-def plain_inputs(model: LanguageModel, clips: int, only: int | None = None) -> dict:
-    """What the model's own processor makes of the first clips (or of one), sounds padded to 30 s, on the GPU."""
-    chosen = slice(None) if only is None else slice(only, only + 1)
+def fractional(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def plain_inputs(model: LanguageModel, clips: int, chosen: slice = slice(None)) -> dict:
+    """What the model's own processor makes of the chosen ones of so many clips, sounds padded to 30 s, on the GPU."""
     media = model.media(percepts(model, clips)[chosen])
     media.pop("audio_kwargs", None)
     texts = [model.text(p) for p in prompts(clips)[chosen]]
     made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
     made = {k: v.to("cuda") if isinstance(v, torch.Tensor) else v for k, v in made.items()}
-    return {k: v.bfloat16() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in made.items()}
+    return {k: v.bfloat16() if fractional(v) else v for k, v in made.items()}
 
 
 class Bench:

@@ -3,15 +3,20 @@
 The encoders of Qwen2-VL and Qwen2.5-Omni attend within chunks (a pair of frames, a window of audio). Outside of the
 flash-attention package transformers runs one attention call a chunk, which for miniatures, and for any batch of equal
 frames, is nearly all overhead. Registered under a name that contains "flash", this function is handed the chunks'
-boundaries instead, and chunks of one length become a batch: one call where all are equally long, else one a length.
-Same numbers either way (tests/models/test_attention.py). The boundaries are best kept on the CPU: read off the GPU they
-would make it wait in every layer. Compiled layers meet the whole as one operation, since its shapes follow from values.
+boundaries instead, and chunks of one length become a batch. Where lengths differ (windows at a frame's edge), torch's
+attention for sequences of any length takes them all on a GPU in half precision; elsewhere it is one call a length. Same
+numbers either way (tests/models/test_attention.py; on a GPU benchmarks/agreement.py). The boundaries are best kept on
+the CPU: read off the GPU they would make it wait in every layer. Compiled layers meet the whole as one operation, since
+its shapes follow from values.
 """
 
 from __future__ import annotations
 
 import torch
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
+
+from synesthesia.models.device import send
 
 NAME = "chunked_flash"
 
@@ -46,6 +51,10 @@ def _attend(query, key, value, boundaries, scaling: float | None, dropout: float
         batch = [t[0].unflatten(1, (len(lengths), lengths[0])).transpose(0, 1) for t in (query, key, value)]
         out = attend(*batch, dropout_p=dropout, scale=scaling)  # (chunks, heads, chunk, head size)
         return out.transpose(1, 2).reshape(1, length, heads, size)
+    if query.is_cuda and query.dtype != torch.float32 and not dropout:
+        packed = [t[0].transpose(0, 1) for t in (query, key, value)]  # (length, heads, head size)
+        ends, longest = send(boundaries, query.device), max(lengths)
+        return varlen_attn(*packed, ends, ends, longest, longest, scale=scaling)[None]
     starts = boundaries[:-1].tolist()
     out = torch.empty_like(query)
     for chunk in sorted(set(lengths)):  # a call a length instead of a call a chunk

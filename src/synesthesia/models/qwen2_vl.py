@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -48,6 +49,17 @@ def raise_pixel_budget(options: dict, percepts: Sequence[Percept]) -> None:
     video["size"] = {**video["size"], "longest_edge": max(video["size"]["longest_edge"], needed)}
 
 
+def place_tokens(core: torch.nn.Module, batch: dict, **more: object) -> None:
+    """Add `position_ids` int64 (3, clips, tokens) to a collated batch, from it and what `more` says.
+
+    transformers works out rotary positions clip by clip in Python: work for the loader's processes, and on the GPU a
+    wait at every step of it.
+    """
+    wanted = inspect.signature(core.get_rope_index).parameters
+    known = {name: value for name, value in {**batch, **more}.items() if name in wanted}
+    batch["position_ids"], _ = core.get_rope_index(**known)
+
+
 class Family(LanguageModel):
     """Sees. `mm_token_type_ids` must reach the model, so the processor's whole batch is passed on."""
 
@@ -60,11 +72,10 @@ class Family(LanguageModel):
 
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
-        self._visual = model.model.visual
+        self._core, self._visual = model.model, model.model.visual
         use_chunked_attention(self._visual)
         embed_patches_by_product(self._visual)
         place_patches_from_cpu(self._visual)
-        self._positions = model.model.get_rope_index  # by clip and in Python: the loader's work, not the GPU's
 
     def layers(self) -> list[torch.nn.Module]:
         return [*super().layers(), *self._visual.blocks]
@@ -77,6 +88,5 @@ class Family(LanguageModel):
 
     def collate(self, percepts: Sequence[Percept], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
         batch = super().collate(percepts, prompts)
-        sizes = {"video_grid_thw": batch["video_grid_thw"], "attention_mask": batch["attention_mask"]}
-        batch["position_ids"], _ = self._positions(batch["input_ids"], batch["mm_token_type_ids"], **sizes)
+        place_tokens(self._core, batch)
         return batch

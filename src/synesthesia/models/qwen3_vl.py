@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
 from synesthesia.models.patches import embed_patches_by_product
-from synesthesia.models.qwen2_5_vl import refuse_videos_without
-from synesthesia.models.qwen2_vl import raise_pixel_budget, timed_video_options
+from synesthesia.models.qwen2_5_vl import refuse_videos_without_places
+from synesthesia.models.qwen2_vl import place_tokens, raise_pixel_budget, timed_video_options
 
 
 class Family(LanguageModel):
@@ -30,7 +31,11 @@ class Family(LanguageModel):
         super().__init__(model, processor, device)
         use_chunked_attention(model.model.visual)
         embed_patches_by_product(model.model.visual)
-        refuse_videos_without(model.model, "mm_token_type_ids")
+        self._core = model.model
+        refuse_videos_without_places(self._core)
+
+    def layers(self) -> list[torch.nn.Module]:
+        return [*super().layers(), *self.model.model.visual.blocks]
 
     def content(self) -> list[dict]:
         return [{"type": "video"}]
@@ -39,3 +44,8 @@ class Family(LanguageModel):
         options = timed_video_options(self.processor, percepts)
         raise_pixel_budget(options, percepts)
         return options
+
+    def collate(self, percepts: Sequence[Percept], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
+        batch = super().collate(percepts, prompts)
+        place_tokens(self._core, batch)
+        return batch

@@ -14,6 +14,7 @@ from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Process
 from synesthesia.models import ModelError
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.patches import place_patches_from_cpu
 from synesthesia.models.qwen2_vl import raise_pixel_budget, timed_video_options
 
 
@@ -29,9 +30,15 @@ class Family(LanguageModel):
     processor_class = VideoLlama3Processor
     lora_targets = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
+    stays_on_cpu = ("video_grid_thw", "video_merge_sizes")
+
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
         use_chunked_attention(model.model.vision_model)
+        place_patches_from_cpu(model.model.vision_model)
+
+    def layers(self) -> list[torch.nn.Module]:
+        return [*super().layers(), *self.model.model.vision_model.encoder.layers]
 
     @classmethod
     def load(cls, checkpoint: str, precision: str, device: str) -> LanguageModel:
