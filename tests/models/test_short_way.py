@@ -51,7 +51,10 @@ def test_one_position_gives_the_logits_of_all_positions(family):
     torch.testing.assert_close(short, logits[torch.arange(len(at)), at].float(), **CLOSE)
 
 
-@pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_vl", "qwen2_5_omni", "qwen2_5_vl"])
+REPLAYED = ["qwen2_audio", "qwen2_vl", "qwen2_5_omni", "qwen2_5_vl", "videollama3", "audio_flamingo3"]
+
+
+@pytest.mark.parametrize("family", REPLAYED)
 @pytest.mark.parametrize("more", [0, 5])
 def test_embedding_and_decoding_apart_give_the_same_logits_with_any_padding(family, more):
     model = loaded(family)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from miniature import film, fresh, loaded, percepts, prompts
+from miniature import checkpoint, film, fresh, loaded, percepts, prompts
 from synesthesia.models import ModelError
 from synesthesia.models.base import Percept
 
@@ -38,6 +38,16 @@ def test_what_the_guard_is_for_transformers_answers_differently_and_says_nothing
     for lost in ("mm_token_type_ids", "second_per_grid_ts"):
         lacking = model.answer_logits({k: v for k, v in batch.items() if k not in ("position_ids", lost)})
         assert (whole - lacking).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_5_omni"])
+@torch.inference_mode()
+def test_positions_that_come_with_the_batch_are_those_that_transformers_works_out(family):
+    model = loaded(family)
+    plain = type(model).model_class.from_pretrained(checkpoint(family), dtype=torch.float32).eval()
+    batch = model.collate(percepts(model.condition), prompts())
+    without = {k: v for k, v in batch.items() if k != "position_ids"}
+    assert torch.equal(plain(**batch).logits, plain(**without).logits)
 
 
 def test_qwen2_5_vl_is_told_that_a_pair_of_frames_is_two_seconds():

@@ -16,7 +16,6 @@ from torch.utils.checkpoint import checkpoint
 from synesthesia.models import ModelError, checkpoints
 from synesthesia.models.answer_position import AnswerPosition
 from synesthesia.models.device import send
-from synesthesia.models.rounding import AS_SEPARATE, norms_of_their_own
 from synesthesia.tables import LETTERS
 
 ALL_LINEAR = "all-linear-of-language-model"
@@ -82,9 +81,8 @@ class LanguageModel:
 
     def compile(self) -> None:
         """Let each of `layers` be compiled at its first use (a minute or two, once for all layers of a kind)."""
-        norms_of_their_own(self.layers())
         for layer in self.layers():
-            layer.compile(dynamic=True, options=AS_SEPARATE)
+            layer.compile(dynamic=True)
         self.compiled = True
 
     def learn(self) -> None:
