@@ -9,6 +9,7 @@ configuration and random weights; gradients are of an adapter as after some lear
 examples:
   python benchmarks/agreement.py                        both models, four minutes on an H100
   python benchmarks/agreement.py --models qwen2-audio
+  python benchmarks/agreement.py --inductor emulate_precision_casts=1 pattern_matcher=0    ours compiled otherwise
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Found:
 class Comparison:
     """One model and its clips; plain first, since ours changes the model in place."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, inductor: dict[str, bool]) -> None:
+        self.inductor = inductor
         self.name, self.clips = name, 8 if name == "qwen2-audio" else 4  # what peft without checkpointing holds
         self.small = random_weights.build(name, "cpu", scale=random_weights.Scale())  # for its processor alone
         lora = LoraConfig(r=16, lora_alpha=32, target_modules=self.small.lora_targets)
@@ -96,6 +98,9 @@ class Comparison:
             self.adapted.base_model.model, self.small.processor, "cuda"
         )
         model.compile()
+        if self.inductor:
+            for layer in model.layers():
+                layer.compile(dynamic=True, options=self.inductor)
         model.learn()
         for parameter in self.learnt:
             parameter.grad = torch.zeros_like(parameter)
@@ -148,7 +153,11 @@ def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_weights.NAMES)
+    parser.add_argument(
+        "--inductor", nargs="+", default=[], metavar="NAME=0 or 1", help="options of torch's compiler, for ours"
+    )
     given = parser.parse_args()
+    inductor = {name: value == "1" for name, _, value in (option.partition("=") for option in given.inductor)}
     if not torch.cuda.is_available():
         print("no GPU here: this needs one of 80 GB")
         return
@@ -156,7 +165,7 @@ def main() -> None:
     print("| model | what | ours from plain | plain from itself | ours from float32 | plain from float32 |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in given.models:
-        Comparison(name).rows()
+        Comparison(name, inductor).rows()
         gpu.released()
 
 
