@@ -4,9 +4,10 @@ The encoders of Qwen2-VL and Qwen2.5-Omni attend within chunks (a pair of frames
 flash-attention package transformers runs one attention call a chunk, which for miniatures, and for any batch of equal
 frames, is nearly all overhead. Registered under a name that contains "flash", this function is handed the chunks'
 boundaries instead, and chunks of one length become a batch. Where lengths differ (windows at a frame's edge), torch's
-attention for sequences of any length takes them all on a GPU in half precision; elsewhere it is one call a length. Same
-numbers either way (tests/models/test_attention.py). The boundaries are best kept on the CPU: read off the GPU they would
-make it wait in every layer. Compiled layers meet the whole as one operation, since its shapes follow from values.
+attention for sequences of any length takes them all on a GPU in half precision; elsewhere it is one call a length.
+Same numbers either way (tests/models/test_attention.py). The boundaries are best kept on the CPU: read off the GPU
+they would make it wait in every layer. Compiled layers meet the whole as one operation, since its shapes follow from
+values.
 """
 
 from __future__ import annotations
