@@ -51,7 +51,7 @@ def _attend(query, key, value, boundaries, scaling: float | None, dropout: float
         batch = [t[0].unflatten(1, (len(lengths), lengths[0])).transpose(0, 1) for t in (query, key, value)]
         out = attend(*batch, dropout_p=dropout, scale=scaling)  # (chunks, heads, chunk, head size)
         return out.transpose(1, 2).reshape(1, length, heads, size)
-    if query.is_cuda and query.dtype != torch.float32 and not dropout:
+    if _takes_any_length(query) and not dropout:
         packed = [t[0].transpose(0, 1) for t in (query, key, value)]  # (length, heads, head size)
         ends, longest = send(boundaries, query.device), max(lengths)
         return varlen_attn(*packed, ends, ends, longest, longest, scale=scaling)[None]
@@ -64,6 +64,12 @@ def _attend(query, key, value, boundaries, scaling: float | None, dropout: float
         done = attend(*batch, dropout_p=dropout, scale=scaling)  # (chunks, heads, chunk, head size)
         out[0, :, index.flatten()] = done.transpose(1, 2).flatten(0, 1).transpose(0, 1)
     return out.transpose(1, 2).contiguous()
+
+
+def _takes_any_length(query: torch.Tensor) -> bool:
+    """Whether torch's attention for sequences of any length, which is flash attention, runs here: from Ampere on."""
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    return half and query.is_cuda and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
 @torch.library.custom_op("synesthesia::chunked_attention", mutates_args=())
