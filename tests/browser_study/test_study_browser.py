@@ -61,7 +61,8 @@ class Page:
         return self.at("expect")
 
     def step(self) -> list[str]:
-        return (self.tab.evaluate("document.body.dataset.step") or "").split()
+        """The current step's words; while a page loads (a reload comes back before its script has run) it waits."""
+        return self.tab.wait_for_function("() => document.body?.dataset.step").json_value().split()
 
     def at(self, kind):
         self.tab.wait_for_function("kind => document.body.dataset.step?.split(' ').at(-1) === kind", arg=kind)
