@@ -15,7 +15,7 @@ def batch_of(model, frames):
     return model.collate([Percept(frames=frames)], prompts()[:1])
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 @torch.inference_mode()
 def test_a_video_whose_positions_got_lost_is_refused_on_every_way_into_the_model(family):
     model = loaded(family)

@@ -10,7 +10,7 @@ from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalG
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
 from synesthesia.models.patches import embed_patches_by_product, place_patches_from_cpu, widen_feed_forward
-from synesthesia.models.qwen2_vl import place_tokens, video_options
+from synesthesia.models.videos import place_tokens, video_options
 
 
 class Family(LanguageModel):

@@ -15,7 +15,7 @@ from synesthesia.models import ModelError
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
 from synesthesia.models.patches import place_patches_from_cpu
-from synesthesia.models.qwen2_vl import raise_pixel_budget, timed_video_options
+from synesthesia.models.videos import raise_pixel_budget, timed_video_options
 
 
 class Family(LanguageModel):
