@@ -3,13 +3,18 @@
 The ten letters' logits, and the LoRA gradients, of the same few clips: by ours (compiled, replayed, without padding),
 by plain transformers and peft in batches of one, two, four and eight, and by plain ones in float32 with the same
 weights. A batch's size changes which kernels add up in which order, so plain differs from itself too; ours should be no
-farther from plain than that. Differences are relative, by norm, and of several the largest. Models have the real
-configuration and random weights; gradients are of an adapter as after some learning (B is not zero).
+farther from plain than that. Differences are relative, by norm: their mean over batch sizes, and the largest. Models
+have the real configuration and random weights; gradients are of an adapter as after some learning (B is not zero).
+
+peft computes an adapter in float32 where nothing says otherwise, and in bfloat16 in mixed precision (as the Trainer's
+`bf16` or accelerate's `mixed_precision` has it, which ours does too): gradients are compared with both.
+
+Without a GPU it runs with small models on the CPU: the script can be tried there, its figures mean nothing.
 
 examples:
   python benchmarks/agreement.py                        both models, four minutes on an H100
   python benchmarks/agreement.py --models qwen2-audio
-  python benchmarks/agreement.py --inductor emulate_precision_casts=1 pattern_matcher=0    ours compiled otherwise
+  python benchmarks/agreement.py --ours eager compiled compiled:emulate_precision_casts=1,pattern_matcher=0
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import mean
 
 import gpu
 import torch
@@ -28,31 +34,38 @@ from synesthesia.models import device, random_weights
 from synesthesia.models.base import LanguageModel
 
 SIZES = [1, 2, 4, 8]
+RECIPES = {"gradients, peft in float32": False, "gradients, peft in mixed precision": True}
+EAGER, AS_THE_STAGES = "eager", "compiled"
 
 
 @dataclass
 class Found:
-    """Letter logits float32 (clips, 10), the adapter left out, and all gradients in a row, float32; on the GPU."""
+    """Letter logits float32 (clips, 10), the adapter left out, and by recipe all gradients in a row, float32."""
 
     logits: torch.Tensor
-    gradients: torch.Tensor
+    gradients: dict[str, torch.Tensor]
+
+    def of(self, what: str) -> torch.Tensor:
+        return self.logits if what == "logits" else self.gradients[what]
 
 
 class Comparison:
     """One model and its clips; plain first, since ours changes the model in place."""
 
-    def __init__(self, name: str, inductor: dict[str, bool]) -> None:
-        self.inductor = inductor
+    def __init__(self, name: str) -> None:
         self.name, self.clips = name, 8 if name == "qwen2-audio" else 4  # what peft without checkpointing holds
-        self.small = random_weights.build(name, "cpu", scale=random_weights.Scale())  # for its processor alone
+        scale = random_weights.Scale()
+        self.small = random_weights.build(name, "cpu", scale=scale)  # for its processor alone
         lora = LoraConfig(r=16, lora_alpha=32, target_modules=self.small.lora_targets)
-        self.adapted: PeftModel = get_peft_model(gpu.plain_model(name), lora)
+        self.adapted: PeftModel = get_peft_model(gpu.plain_model(name, None if gpu.HERE == "cuda" else scale), lora)
         self.learnt = [p for p in self.adapted.parameters() if p.requires_grad]
         torch.manual_seed(1)
         for parameter in self.learnt:
             parameter.data = 0.02 * torch.randn_like(parameter)
         self.percepts, self.prompts = gpu.percepts(self.small, self.clips), gpu.prompts(self.clips)
         self.says = torch.arange(self.clips) % 10
+        self.letters = self.small.letter_ids.to(gpu.HERE)
+        self.model: LanguageModel | None = None
 
     def batches(self, size: int) -> list[slice]:
         return [slice(start, start + size) for start in range(0, self.clips, size)]
@@ -65,20 +78,27 @@ class Comparison:
 
     def plain(self, size: int, precision: torch.dtype = torch.bfloat16) -> Found:
         """As transformers and peft compute it in batches of `size`."""
-        letters, logits = self.small.letter_ids.cuda(), []
+        logits, gradients = [], {}
+
+        def inputs_of(chosen: slice) -> dict:
+            made = gpu.plain_inputs(self.small, self.clips, chosen)
+            return {k: v.to(precision) if gpu.fractional(v) else v for k, v in made.items()}
 
         def at_answer(inputs: dict) -> torch.Tensor:
             at = inputs["attention_mask"].sum(1) - 1
             return self.adapted(**inputs, use_cache=False).logits[torch.arange(len(at)), at].float()
 
         for chosen in self.batches(size):
-            made = gpu.plain_inputs(self.small, self.clips, chosen)
-            inputs = {k: v.to(precision) if gpu.fractional(v) else v for k, v in made.items()}
             with torch.no_grad(), self.adapted.disable_adapter():
-                logits.append(at_answer(inputs)[:, letters])
-            says = letters[self.says[chosen].cuda()]
-            (torch.nn.functional.cross_entropy(at_answer(inputs), says, reduction="sum") / self.clips).backward()
-        return Found(torch.cat(logits), self.gradients())
+                logits.append(at_answer(inputs_of(chosen))[:, self.letters])
+        for recipe, mixed in RECIPES.items():
+            for chosen in self.batches(size):
+                inputs, says = inputs_of(chosen), self.letters[self.says[chosen].to(gpu.HERE)]
+                with torch.autocast(gpu.HERE, torch.bfloat16, enabled=mixed and precision == torch.bfloat16):
+                    said = at_answer(inputs)
+                (torch.nn.functional.cross_entropy(said, says, reduction="sum") / self.clips).backward()
+            gradients[recipe] = self.gradients()
+        return Found(torch.cat(logits), gradients)
 
     def exact(self) -> Found:
         """The same in float32, with the weights as bfloat16 has them."""
@@ -91,16 +111,14 @@ class Comparison:
             tensor.data = tensor.data.bfloat16()
         return found
 
-    def ours(self, size: int) -> Found:
-        """As the stages compute it."""
-        use_lean_lora(self.adapted)
-        model: LanguageModel = random_weights.family(self.name)(
-            self.adapted.base_model.model, self.small.processor, "cuda"
-        )
-        model.compile()
-        if self.inductor:
-            for layer in model.layers():
-                layer.compile(dynamic=True, options=self.inductor)
+    def ours(self, size: int, way: str) -> Found:
+        """As the stages compute it, or otherwise: `way` is as of --ours."""
+        if self.model is None:
+            use_lean_lora(self.adapted)
+            core, processor = self.adapted.base_model.model, self.small.processor
+            self.model = random_weights.family(self.name)(core, processor, gpu.HERE)
+        model = self.model
+        compile_layers(model, way)
         model.learn()
         for parameter in self.learnt:
             parameter.grad = torch.zeros_like(parameter)
@@ -115,10 +133,10 @@ class Comparison:
         passes = fastest(model, self.learnt, gpu.TRAINING)
         for lesson in passes.ahead(lessons):
             passes.learn(lesson, self.clips)
-        return Found(torch.cat(logits), self.gradients())
+        return Found(torch.cat(logits), dict.fromkeys(RECIPES, self.gradients()))
 
-    def rows(self) -> None:
-        """Print the two rows of this model."""
+    def rows(self, ways: list[str]) -> None:
+        """Print the rows of this model."""
         exact = self.exact()
         gpu.released()
         plain = []
@@ -131,18 +149,31 @@ class Comparison:
                 finally:
                     self.adapted.zero_grad()
                     gpu.released()
-        ours = self.ours(min(4, self.clips))
-        for what in ("logits", "gradients"):
-            true, mine = getattr(exact, what), getattr(ours, what)
-            theirs = [getattr(found, what) for found in plain]
-            far = (
-                max(apart(mine, other) for other in theirs),
-                max(apart(one, other) for one, other in combinations(theirs, 2)),
-                apart(mine, true),
-                max(apart(other, true) for other in theirs),
-            )
-            shown = " | ".join(f"{value:.1e}" for value in far)
-            print(f"| {self.name}, {self.clips} clips | {what} | {shown} |", flush=True)
+        for way in ways:
+            ours = self.ours(min(4, self.clips), way)
+            gpu.released()
+            for what in ("logits", *RECIPES):
+                mine, true, theirs = ours.of(what), exact.of(what), [found.of(what) for found in plain]
+                far = (
+                    [apart(mine, other) for other in theirs],
+                    [apart(one, other) for one, other in combinations(theirs, 2)],
+                    [apart(mine, true)],
+                    [apart(other, true) for other in theirs],
+                )
+                shown = " | ".join(f"{mean(values):.1e}, {max(values):.1e}" for values in far)
+                print(f"| {self.name}, {self.clips} clips | {what} | {way} | {shown} |", flush=True)
+
+
+def compile_layers(model: LanguageModel, way: str) -> None:
+    """Compile as one of --ours says; once compiled, a model stays so, but in another way."""
+    compiled, _, options = way.partition(":")
+    if compiled == AS_THE_STAGES and not model.compiled:
+        model.compile()
+    if options:
+        torch._dynamo.reset()
+        inductor = {name: value == "1" for name, _, value in (o.partition("=") for o in options.split(","))}
+        for layer in model.layers():
+            layer.compile(dynamic=True, options=inductor)
 
 
 def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -150,22 +181,29 @@ def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
+def add_ways(parser: argparse.ArgumentParser, default: list[str]) -> None:
+    parser.add_argument(
+        "--ours",
+        nargs="+",
+        default=default,
+        metavar="WAY",
+        help=f"{EAGER} (first, if at all), {AS_THE_STAGES} (as the stages do), or {AS_THE_STAGES}: and options of "
+        "torch's compiler, NAME=0 or NAME=1 with commas between",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_weights.NAMES)
-    parser.add_argument(
-        "--inductor", nargs="+", default=[], metavar="NAME=0 or 1", help="options of torch's compiler, for ours"
-    )
+    add_ways(parser, [AS_THE_STAGES])
     given = parser.parse_args()
-    inductor = {name: value == "1" for name, _, value in (option.partition("=") for option in given.inductor)}
-    if not torch.cuda.is_available():
-        print("no GPU here: this needs one of 80 GB")
-        return
     device.pick()
-    print("| model | what | ours from plain | plain from itself | ours from float32 | plain from float32 |")
-    print("|---|---|---|---|---|---|", flush=True)
+    if gpu.HERE == "cpu":
+        print("no GPU here: small models on the CPU, whose figures mean nothing")
+    print("| model | what | ours | from plain: mean, most | plain from itself | from float32 | plain from float32 |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for name in given.models:
-        Comparison(name, inductor).rows()
+        Comparison(name).rows(given.ours)
         gpu.released()
 
 

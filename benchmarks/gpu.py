@@ -39,6 +39,7 @@ TRAINING = Training(
     weight_decay=0.01, clip_gradient_norm=1.0, temperature=2.0, kl_weight=1.0, kl_over="letters",
 )  # fmt: skip
 ROWS = ["plain", "ours"]
+HERE = "cuda" if torch.cuda.is_available() else "cpu"
 HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
 
 
@@ -107,16 +108,17 @@ def flops(work: Callable[[], object]) -> float:
 
 def released() -> None:
     gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
-def plain_model(name: str) -> torch.nn.Module:
+def plain_model(name: str, scale: random_weights.Scale | None = None) -> torch.nn.Module:
     """The class of transformers by itself, nothing of ours installed."""
     kind = random_weights.family(name).model_class
     torch.manual_seed(0)
-    with torch.device("cuda"):
-        return kind._from_config(random_weights.configuration(name), dtype=torch.bfloat16).eval()
+    with torch.device(HERE):
+        return kind._from_config(random_weights.configuration(name, scale), dtype=torch.bfloat16).eval()
 
 
 def fractional(value: object) -> bool:
@@ -124,12 +126,12 @@ def fractional(value: object) -> bool:
 
 
 def plain_inputs(model: LanguageModel, clips: int, chosen: slice = slice(None)) -> dict:
-    """What the model's own processor makes of the chosen ones of so many clips, sounds padded to 30 s, on the GPU."""
+    """What the model's own processor makes of the chosen ones of so many clips, sounds padded to 30 s, on `HERE`."""
     media = model.media(percepts(model, clips)[chosen])
     media.pop("audio_kwargs", None)
     texts = [model.text(p) for p in prompts(clips)[chosen]]
     made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
-    made = {k: v.to("cuda") if isinstance(v, torch.Tensor) else v for k, v in made.items()}
+    made = {k: v.to(HERE) if isinstance(v, torch.Tensor) else v for k, v in made.items()}
     return {k: v.bfloat16() if fractional(v) else v for k, v in made.items()}
 
 

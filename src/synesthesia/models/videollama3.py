@@ -34,11 +34,12 @@ class Family(LanguageModel):
 
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
-        use_chunked_attention(model.model.vision_model)
-        place_patches_from_cpu(model.model.vision_model)
+        self._encoder = model.model.vision_model
+        use_chunked_attention(self._encoder)
+        place_patches_from_cpu(self._encoder)
 
     def layers(self) -> list[torch.nn.Module]:
-        return [*super().layers(), *self.model.model.vision_model.encoder.layers]
+        return [*super().layers(), *self._encoder.encoder.layers]
 
     @classmethod
     def load(cls, checkpoint: str, precision: str, device: str) -> LanguageModel:
