@@ -10,8 +10,11 @@ import multiprocessing
 import os
 import runpy
 import sys
+import threading
 import traceback
 from pathlib import Path
+
+from tqdm import tqdm
 
 FORK = multiprocessing.get_context("fork")
 IMPORTED = (
@@ -78,9 +81,20 @@ def serve(test, pipe) -> None:
         pipe.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
+def lock_bars_alone(bars: type[tqdm]) -> None:
+    """Give progress bars of all kinds a lock of this process's own.
+
+    Forks share the one of a process that has shown a bar: a stage killed while it draws would stop all that follow.
+    """
+    bars.set_lock(threading.RLock())
+    for kind in bars.__subclasses__():
+        lock_bars_alone(kind)
+
+
 def become(folder: str, module: str, *arguments: str) -> None:
     """What `python -m module arguments` does in the folder, but for tidying up memory that ends with the process."""
     os.setpgid(0, 0)
+    lock_bars_alone(tqdm)
     os.chdir(folder)
     for number, path in enumerate((os.devnull, os.devnull, "stderr.txt")):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
