@@ -46,6 +46,15 @@ def saved(tmp_path_factory):
 
 
 @families
+def test_layers_to_compile_are_the_same_with_an_adapter_in_place(family):
+    student = fresh(family)
+    before = student.layers()
+    adapters.attach(student, lora())
+    assert len(before) == len(set(map(id, before))) > 0
+    assert list(map(id, student.layers())) == list(map(id, before))
+
+
+@families
 def test_only_the_language_models_linear_layers_learn(family):
     student = student_of(family)
     learnt = {name for name, weight in student.model.named_parameters() if weight.requires_grad}
