@@ -12,7 +12,7 @@ peft computes an adapter in float32 where nothing says otherwise, and in bfloat1
 Without a GPU it runs with small models on the CPU: the script can be tried there, its figures mean nothing.
 
 examples:
-  python benchmarks/agreement.py                        both models, four minutes on an H100
+  python benchmarks/agreement.py                        both of the paper's models
   python benchmarks/agreement.py --models qwen2-audio
   python benchmarks/agreement.py --ours eager compiled compiled:emulate_precision_casts=1,pattern_matcher=0
 """

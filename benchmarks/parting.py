@@ -8,7 +8,7 @@ differs after that layer alone. Then the same for the steps within a stack's fir
 Without a GPU it runs with small models on the CPU, where other kernels run.
 
 examples:
-  python benchmarks/parting.py                          both of the paper's models, two minutes on an H100
+  python benchmarks/parting.py                          both of the paper's models
   python benchmarks/parting.py --models qwen2.5-vl --ours eager compiled compiled:emulate_precision_casts=1
 """
 
