@@ -9,6 +9,7 @@ import importlib
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import threading
 import traceback
@@ -49,10 +50,16 @@ class Stages:
         """Begin `python -m module arguments` in the folder, in a process group of its own; gives its id."""
         self.folder = folder
         self.here.send([str(folder), module, *arguments])
-        return self.here.recv()
+        self.running = self.here.recv()
+        return self.running
 
     def end(self) -> tuple[int, str]:
-        """Wait for its end: the exit code (minus the signal that killed it), and what it said on stderr."""
+        """Wait for its end: the exit code (minus the signal that killed it), and what it said on stderr.
+
+        A stage takes seconds here: one that has not ended after ten minutes never will, and is killed.
+        """
+        if not self.here.poll(600):
+            os.killpg(self.running, signal.SIGKILL)
         code = self.here.recv()
         return code, (self.folder / "stderr.txt").read_text()
 
