@@ -54,10 +54,9 @@ class Comparison:
 
     def __init__(self, name: str) -> None:
         self.name, self.clips = name, 8 if name == "qwen2-audio" else 4  # what peft without checkpointing holds
-        scale = random_weights.Scale()
-        self.small = random_weights.build(name, "cpu", scale=scale)  # for its processor alone
+        self.small = gpu.small_model(name)
         lora = LoraConfig(r=16, lora_alpha=32, target_modules=self.small.lora_targets)
-        self.adapted: PeftModel = get_peft_model(gpu.plain_model(name, None if gpu.HERE == "cuda" else scale), lora)
+        self.adapted: PeftModel = get_peft_model(gpu.plain_model(name), lora)
         self.learnt = [p for p in self.adapted.parameters() if p.requires_grad]
         torch.manual_seed(1)
         for parameter in self.learnt:

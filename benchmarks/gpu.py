@@ -113,9 +113,15 @@ def released() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def plain_model(name: str, scale: random_weights.Scale | None = None) -> torch.nn.Module:
-    """The class of transformers by itself, nothing of ours installed."""
+def small_model(name: str) -> LanguageModel:
+    """Ours scaled down, on the CPU: for its processor, which is the real one."""
+    return random_weights.build(name, "cpu", scale=random_weights.Scale())
+
+
+def plain_model(name: str) -> torch.nn.Module:
+    """The class of transformers by itself, nothing of ours installed; without a GPU scaled down."""
     kind = random_weights.family(name).model_class
+    scale = None if HERE == "cuda" else random_weights.Scale()
     torch.manual_seed(0)
     with torch.device(HERE):
         return kind._from_config(random_weights.configuration(name, scale), dtype=torch.bfloat16).eval()
@@ -127,10 +133,14 @@ def fractional(value: object) -> bool:
 
 def plain_inputs(model: LanguageModel, clips: int, chosen: slice = slice(None)) -> dict:
     """What the model's own processor makes of the chosen ones of so many clips, sounds padded to 30 s, on `HERE`."""
-    media = model.media(percepts(model, clips)[chosen])
-    media.pop("audio_kwargs", None)
-    texts = [model.text(p) for p in prompts(clips)[chosen]]
-    made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
+    seen, asked = percepts(model, clips)[chosen], prompts(clips)[chosen]
+    if type(model).media is LanguageModel.media:  # Audio Flamingo 3: ours is the processor's own call, padded to 30 s
+        made = model.collate(seen, asked)
+    else:
+        media = model.media(seen)
+        media.pop("audio_kwargs", None)
+        texts = [model.text(p) for p in asked]
+        made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
     made = {k: v.to(HERE) if isinstance(v, torch.Tensor) else v for k, v in made.items()}
     return {k: v.bfloat16() if fractional(v) else v for k, v in made.items()}
 
@@ -229,7 +239,7 @@ class Bench:
             del step, passes
 
     def plain(self) -> None:
-        wrapped = random_weights.build(self.name, "cpu", scale=random_weights.Scale())  # for its processor alone
+        wrapped = small_model(self.name)
         model = plain_model(self.name)
         one, many = plain_inputs(wrapped, 1), plain_inputs(wrapped, self.batch)
 

@@ -2,8 +2,8 @@
 
 Any difference of a bit grows through the layers to that of two independent roundings, so distances at the end
 (agreement.py) do not tell where it began. Here both get the same four clips. Of each stack of layers: the share of
-elements that differ where it begins and where it ends, and, every layer fed with what plain fed it, the share that
-differs after that layer alone. Then the same for the steps within a stack's first layer, uncompiled.
+elements that differ in what enters its first layer and its last (both uncompiled), and, every layer fed with what plain
+fed it, the share that differs after that layer alone. Before that the steps within a stack's first layer, uncompiled.
 
 Without a GPU it runs with small models on the CPU, where other kernels run.
 
@@ -63,9 +63,7 @@ class Parting:
     """One model, plain and ours, with the same weights and clips."""
 
     def __init__(self, name: str) -> None:
-        scale = random_weights.Scale()
-        small = random_weights.build(name, "cpu", scale=scale)  # for its processor alone
-        plain = gpu.plain_model(name, None if gpu.HERE == "cuda" else scale)
+        small, plain = gpu.small_model(name), gpu.plain_model(name)
         inputs = gpu.plain_inputs(small, CLIPS)
         self.mask = inputs["attention_mask"].bool()
         self.at = self.mask.sum(1) - 1
@@ -109,18 +107,15 @@ class Parting:
         for way in ways:
             agreement.compile_layers(self.model, way)
             for stack, layers in self.stacks.items():
-                paths = list(layers)
-                path_only = way == agreement.EAGER
-                enters, ends = (
-                    f"{self.differs(self.plain[p].hidden, self.ours[p].hidden):.3%}" if path_only else ""
-                    for p in (paths[0], paths[-1])
-                )
+                first, *_, last = layers
+                came = (self.differs(self.plain[p].hidden, self.ours[p].hidden) for p in (first, last))
                 shares = [
                     self.differs(self.plain[p].out, self.alone(p, layers[p]))
-                    for p in paths
+                    for p in layers
                     if self.ours[p].out.shape == self.ours[p].hidden.shape  # but the one cut at the answer
                 ]
-                print(f"| {self.name} | {stack} | {way} | {enters} | {ends} | {mean(shares):.3%}, {max(shares):.3%} |")
+                shown = " | ".join(f"{share:.3%}" for share in (*came, mean(shares), max(shares)))
+                print(f"| {self.name} | {stack} | {way} | {shown} |")
 
     def steps(self) -> None:
         """Print the steps within each stack's first layer, fed with plain's input; before anything is compiled."""
@@ -143,8 +138,8 @@ def main() -> None:
         both = Parting(name)
         print("\n| model | step, uncompiled | what comes differs | what leaves differs |\n|---|---|---|---|")
         both.steps()
-        print("\n| model | layers | ours | first one's input | last one's input | after one alone: mean, most |")
-        print("|---|---|---|---|---|---|", flush=True)
+        print("\n| model | layers | ours | enters first | enters last | one alone: mean | most |")
+        print("|---|---|---|---|---|---|---|", flush=True)
         both.rows(given.ours)
         del both
         gpu.released()
