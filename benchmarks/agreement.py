@@ -14,7 +14,7 @@ Without a GPU it runs with small models on the CPU: the script can be tried ther
 examples:
   python benchmarks/agreement.py                        both of the paper's models
   python benchmarks/agreement.py --models qwen2-audio
-  python benchmarks/agreement.py --ours eager compiled compiled:emulate_precision_casts=1,pattern_matcher=0
+  python benchmarks/agreement.py --ours eager compiled compiled:emulate_precision_casts=0,pattern_matcher=0
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from synesthesia.distillation.lean_lora import use_lean_lora
 from synesthesia.distillation.passes import fastest
-from synesthesia.models import device, random_weights
+from synesthesia.models import device, random_weights, rounding
 from synesthesia.models.base import LanguageModel
 
 SIZES = [1, 2, 4, 8]
@@ -171,8 +171,7 @@ def compile_layers(model: LanguageModel, way: str) -> None:
     if options:
         torch._dynamo.reset()
         inductor = {name: value == "1" for name, _, value in (o.partition("=") for o in options.split(","))}
-        for layer in model.layers():
-            layer.compile(dynamic=True, options=inductor)
+        rounding.compile_layers(model.layers(), **inductor)
 
 
 def apart(found: torch.Tensor, expected: torch.Tensor) -> float:

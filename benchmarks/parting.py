@@ -9,7 +9,7 @@ Without a GPU it runs with small models on the CPU, where other kernels run.
 
 examples:
   python benchmarks/parting.py                          both of the paper's models
-  python benchmarks/parting.py --models qwen2.5-vl --ours eager compiled compiled:emulate_precision_casts=1
+  python benchmarks/parting.py --models qwen2.5-vl --ours eager compiled compiled:emulate_precision_casts=0
 """
 
 from __future__ import annotations

@@ -120,4 +120,4 @@ def test_a_wider_feed_forward_network_gives_the_same_numbers(family):
     before, width = model.answer_logits(dict(batch)), visual.blocks[0].mlp.down_proj.in_features
     widen_feed_forward(visual.blocks, multiple=width + 24)
     assert visual.blocks[0].mlp.gate_proj.weight.shape[0] == width + 24
-    torch.testing.assert_close(model.answer_logits(dict(batch)), before, atol=1e-6, rtol=0)
+    torch.testing.assert_close(model.answer_logits(dict(batch)), before, atol=1e-5, rtol=0)

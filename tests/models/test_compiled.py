@@ -21,15 +21,15 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 compile_to_kernels = torch.nn.Module.compile
 
 
-def compile_to_graphs(module, **options):
-    """Compilation up to the graphs, whole ones: a layer that torch has to cut is an error."""
-    compile_to_kernels(module, backend="aot_eager", fullgraph=True, **options)
+def compile_to_graphs(module, dynamic, options):
+    """Compilation up to the graphs, whole ones: a layer that torch has to cut is an error. Options are of kernels."""
+    compile_to_kernels(module, backend="aot_eager", fullgraph=True, dynamic=dynamic)
 
 
 def compile_layers(model):
     torch.nn.Module.compile = compile_to_graphs
     model.compile()
-    assert model.compiled and all(layer._compiled_call_impl is not None for layer in model.layers())
+    assert model.compiled and all(layer._compiled_call_impl is not None for layer in model.decoder().layers)
 
 
 @torch.inference_mode()

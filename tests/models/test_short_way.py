@@ -67,6 +67,15 @@ def test_embedding_and_decoding_apart_give_the_same_logits_with_any_padding(fami
         torch.testing.assert_close(model.decode(embeds, places, at), whole, **CLOSE)
 
 
+@pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_5_omni", "audio_flamingo3"])
+def test_embedding_apart_hears_nothing_behind_the_end_of_shorter_sounds(family):
+    model = loaded(family)
+    batch = model.collate(percepts(model.condition, (10.0, 3.3, 8.0, 5.7, 9.99)), prompts())
+    with torch.inference_mode():
+        whole = model.answer_logits(dict(batch))
+        torch.testing.assert_close(model.decode(*model.embed(dict(batch))), whole, **CLOSE)
+
+
 def test_gradients_of_the_short_way_are_those_of_the_whole_model():
     short, whole = fresh("qwen2_vl"), fresh("qwen2_vl")
     batch = short.collate(percepts("silent_video"), prompts())

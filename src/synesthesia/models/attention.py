@@ -3,17 +3,18 @@
 The encoders of Qwen2-VL and Qwen2.5-Omni attend within chunks (a pair of frames, a window of audio). Outside of the
 flash-attention package transformers runs one attention call a chunk, which for miniatures, and for any batch of equal
 frames, is nearly all overhead. Registered under a name that contains "flash", this function is handed the chunks'
-boundaries instead, and chunks of one length become a batch. Where lengths differ (windows at a frame's edge), torch's
-attention for sequences of any length takes them all on a GPU in half precision; elsewhere it is one call a length.
-Same numbers either way (tests/models/test_attention.py). The boundaries are best kept on the CPU: read off the GPU
+boundaries instead, and chunks of one length become a batch: one call a length. Same numbers
+(tests/models/test_attention.py). torch's attention for sequences of any length would take all in one call, but its
+kernels give other bits than transformers' (see rounding). The boundaries are best kept on the CPU: read off the GPU
 they would make it wait in every layer. Compiled layers meet the whole as one operation, since its shapes follow from
 values.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
-from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
 from synesthesia.models.device import send
@@ -45,31 +46,30 @@ def chunked_attention(
 
 def _attend(query, key, value, boundaries, scaling: float | None, dropout: float) -> torch.Tensor:
     lengths = (boundaries[1:] - boundaries[:-1]).tolist()
-    attend = torch.nn.functional.scaled_dot_product_attention
+    _, heads, length, size = query.shape
+
+    def attend(*batch: torch.Tensor) -> torch.Tensor:
+        """(chunks, heads, chunk, head size) in, (chunks * chunk, heads, head size) out."""
+        done = torch.nn.functional.scaled_dot_product_attention(*batch, dropout_p=dropout, scale=scaling)
+        return done.transpose(1, 2).reshape(-1, heads, size)
+
     if len(set(lengths)) == 1:
-        _, heads, length, size = query.shape
-        batch = [t[0].unflatten(1, (len(lengths), lengths[0])).transpose(0, 1) for t in (query, key, value)]
-        out = attend(*batch, dropout_p=dropout, scale=scaling)  # (chunks, heads, chunk, head size)
-        return out.transpose(1, 2).reshape(1, length, heads, size)
-    if _takes_any_length(query) and not dropout:
-        packed = [t[0].transpose(0, 1) for t in (query, key, value)]  # (length, heads, head size)
-        ends, longest = send(boundaries, query.device), max(lengths)
-        return varlen_attn(*packed, ends, ends, longest, longest, scale=scaling)[None]
-    starts = boundaries[:-1].tolist()
-    out = torch.empty_like(query)
-    for chunk in sorted(set(lengths)):  # a call a length instead of a call a chunk
-        places = [range(s, s + chunk) for s, n in zip(starts, lengths, strict=True) if n == chunk]
-        index = torch.tensor([list(p) for p in places], device=query.device)  # (chunks, chunk)
-        batch = [t[0].transpose(0, 1)[index].transpose(1, 2) for t in (query, key, value)]
-        done = attend(*batch, dropout_p=dropout, scale=scaling)  # (chunks, heads, chunk, head size)
-        out[0, :, index.flatten()] = done.transpose(1, 2).flatten(0, 1).transpose(0, 1)
-    return out.transpose(1, 2).contiguous()
+        shape = (len(lengths), lengths[0])
+        return attend(*(t[0].unflatten(1, shape).transpose(0, 1) for t in (query, key, value)))[None]
+    out = query.new_empty(length, heads, size)
+    for chunk, places in _by_length(tuple(lengths), query.device):
+        batch = [t[0].transpose(0, 1)[places].unflatten(0, (-1, chunk)).transpose(1, 2) for t in (query, key, value)]
+        out[places] = attend(*batch)
+    return out[None]
 
 
-def _takes_any_length(query: torch.Tensor) -> bool:
-    """Whether torch's attention for sequences of any length, which is flash attention, runs here: from Ampere on."""
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    return half and query.is_cuda and torch.cuda.get_device_capability(query.device) >= (8, 0)
+@lru_cache(maxsize=4)
+def _by_length(lengths: tuple[int, ...], device: torch.device) -> list[tuple[int, torch.Tensor]]:
+    """Of each length of chunk the places int64 of all chunks that have it; the same in all layers of an encoder."""
+    with torch.inference_mode(False):  # kept, and perhaps used where gradients are wanted
+        sizes = torch.tensor(lengths)
+        whose = sizes.repeat_interleave(sizes)  # each place's own chunk is so long
+        return [(chunk, send((whose == chunk).nonzero()[:, 0], device)) for chunk in sorted(set(lengths))]
 
 
 @torch.library.custom_op("synesthesia::chunked_attention", mutates_args=())

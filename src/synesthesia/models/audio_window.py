@@ -3,12 +3,18 @@
 transformers pads every sound to 3,000 mel frames (30 s) and masks the rest, so two thirds of the encoder's work on a
 10-second clip is thrown away. Its two convolutions reach two mel frames beyond an output position, hence a window of
 the clip and `SPARE` frames of the same padding gives the same outputs at every position that is not masked.
+
+On a GPU attention has a mask even where it hides nothing: transformers has one, since it pads, and torch has other
+kernels without one, whose bits differ. On a CPU it has none then, which is faster.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from transformers.modeling_outputs import BaseModelOutput
+
+from synesthesia.models.device import send
 
 SPARE = 8  # mel frames after the longest clip of a batch; the convolutions reach 3
 
@@ -18,8 +24,7 @@ class AudioWindow:
 
     def __init__(self, encoder: torch.nn.Module) -> None:
         self._encoder = encoder
-        self._positions: int | None = None
-        self._padded = True
+        self._lengths: torch.Tensor | None = None
         encoder.forward = self._forward
 
     @property
@@ -37,25 +42,26 @@ class AudioWindow:
 
     def fit(self, mask: torch.Tensor) -> None:
         """Say how long the sounds of the coming batch are: mask int (clips, mel frames) on the CPU."""
-        frames = mask.sum(1)
-        positions = (frames - 1) // 2 + 1  # after the second convolution's stride of 2
-        self._positions = int(positions.max())
-        self._padded = bool((positions != self._positions).any())
+        self._lengths = (mask.sum(1) - 1) // 2 + 1  # positions after the second convolution's stride of 2
+
+    def _heard(self, hidden: torch.Tensor) -> torch.Tensor | None:
+        """Which positions (clips, 1, asking, asked) attention may look at, or None for all of them."""
+        clips, positions, _ = hidden.shape
+        kept = torch.arange(positions) < self._lengths[:, None]
+        if kept.all() and not hidden.is_cuda:
+            return None
+        return send(kept, hidden.device)[:, None, None].expand(clips, 1, positions, positions)
 
     def _forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None, **named: object):
-        """As Qwen2AudioEncoder.forward (transformers 5.17), at as many positions as the batch has."""
-        from transformers.modeling_outputs import BaseModelOutput
-
+        """As Qwen2AudioEncoder.forward (transformers 5.17), at as many positions as the batch has, and so masked."""
         encoder = self._encoder
         features = input_features.to(dtype=encoder.conv1.weight.dtype, device=encoder.conv1.weight.device)
         hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(features)))).permute(0, 2, 1)
-        positions = min(self._positions or hidden.shape[1], hidden.shape[1])
+        positions = min(int(self._lengths.max()), hidden.shape[1])
         hidden = hidden[:, :positions] + encoder.embed_positions.weight[:positions]
-        if not self._padded:
-            attention_mask = None
-        elif attention_mask is not None:
-            attention_mask = attention_mask[..., :positions, :positions]
+        hidden = hidden.contiguous()  # as the convolutions left it, every step of every layer would be slow on a GPU
+        mask = self._heard(hidden)
         for layer in encoder.layers:
-            hidden = layer(hidden, attention_mask)
+            hidden = layer(hidden, mask)
         pooled = encoder.avg_pooler(hidden.permute(0, 2, 1)).permute(0, 2, 1)
         return BaseModelOutput(last_hidden_state=encoder.layer_norm(pooled))

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from synesthesia.models import ModelError, checkpoints
 from synesthesia.models.answer_position import AnswerPosition
 from synesthesia.models.device import send
+from synesthesia.models.rounding import compile_layers
 from synesthesia.tables import LETTERS
 
 ALL_LINEAR = "all-linear-of-language-model"
@@ -76,13 +77,12 @@ class LanguageModel:
         return self._decoder
 
     def layers(self) -> list[torch.nn.Module]:
-        """The repeated layers of language model and encoders, in which nearly all of the time goes: for compilation."""
+        """The repeated layers of language model and encoders, in which nearly all of the time goes."""
         return list(self.decoder().layers)
 
     def compile(self) -> None:
-        """Let each of `layers` be compiled at its first use (a minute or two, once for all layers of a kind)."""
-        for layer in self.layers():
-            layer.compile(dynamic=True)
+        """Let `layers` be compiled at their first use (a minute or two, once for all layers of a kind)."""
+        compile_layers(self.layers())
         self.compiled = True
 
     def learn(self) -> None:

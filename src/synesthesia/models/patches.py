@@ -1,8 +1,9 @@
 """Vision encoders of the Qwen family: patch embedding as one matrix product, and sizes that are read off the CPU.
 
-Qwen2-VL and Qwen2.5-Omni embed patches with a 3-D convolution whose stride equals its kernel, over inputs that are
-already cut into patches: every output is one dot product. Convolution libraries run it as a general convolution, many
-times slower. Same weights, same numbers but for the order of additions.
+Qwen's families embed patches with a 3-D convolution whose stride equals its kernel, over inputs that are already cut
+into patches: every output is one dot product. Convolution libraries run it as a general convolution, many times slower.
+Same weights, same numbers but for the order of additions. On a GPU, where it would be 1 % of the time, the convolution
+stays: the order of additions makes 0.06 % of elements differ by a bit in bfloat16 (see rounding).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from synesthesia.models.device import send
 
 
 def embed_patches_by_product(encoder: torch.nn.Module) -> None:
-    """Replace the forward of `encoder.patch_embed` in place."""
+    """Replace the forward of `encoder.patch_embed` in place, where it is on a CPU."""
     embed = encoder.patch_embed
+    if embed.proj.weight.is_cuda:
+        return
 
     def forward(patches: torch.Tensor) -> torch.Tensor:
         """(patches, channels * time * height * width) -> (patches, width)."""
