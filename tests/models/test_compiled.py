@@ -14,6 +14,7 @@ import torch
 
 from miniature import fresh, lora, percepts, prompts
 from synesthesia.distillation import adapters
+from synesthesia.distillation.small_weights import small_weights
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -46,17 +47,19 @@ def gradients(family):
     """Of the letters' cross entropy, in one row, as it is and compiled."""
     student = fresh(family)
     batch = student.collate(percepts(student.condition), prompts())
-    adapters.attach(student, lora(target_modules=r".*language_model.*\.(v|down)_proj"))
+    adapters.attach(student, lora(target_modules=r".*language_model.*\.(q|v|down)_proj"))
     learnt = [(name, weight) for name, weight in student.model.named_parameters() if weight.requires_grad]
     for name, weight in learnt:
         if "lora_B" in name:  # zero at first, and with it all gradients of the other half
             torch.nn.init.normal_(weight, std=0.1)
     student.learn()
+    small = small_weights(student.model, together=True)
 
     def found():
         student.model.zero_grad()
+        small.renew()
         logits = student.letters(student.answer_logits(dict(batch)))
-        torch.nn.functional.cross_entropy(logits, torch.arange(len(logits))).backward()
+        small.backward(torch.nn.functional.cross_entropy(logits, torch.arange(len(logits))))
         return torch.cat([weight.grad.flatten() for _, weight in learnt]).numpy()
 
     plain = found()

@@ -76,6 +76,25 @@ def test_embedding_apart_hears_nothing_behind_the_end_of_shorter_sounds(family):
         torch.testing.assert_close(model.decode(*model.embed(dict(batch))), whole, **CLOSE)
 
 
+@pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_vl"])
+def test_embedding_is_free_to_take_the_usual_kernels_whatever_a_training_asks_for(family):
+    model, ordered = loaded(family), []
+    batch = model.collate(percepts(model.condition), prompts())
+    encoder = model.layers()[-1]
+    hook = encoder.register_forward_pre_hook(lambda *_: ordered.append(torch.are_deterministic_algorithms_enabled()))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        assert not model.embed(dict(batch))[0].requires_grad
+        assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
+        with pytest.raises(KeyError):
+            model.embed({})
+        assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        hook.remove()
+    assert ordered == [False]
+
+
 def test_gradients_of_the_short_way_are_those_of_the_whole_model():
     short, whole = fresh("qwen2_vl"), fresh("qwen2_vl")
     batch = short.collate(percepts("silent_video"), prompts())

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from synesthesia.distillation.lean_lora import small_weights
 from synesthesia.distillation.losses import divergence, letter_cross_entropy
 from synesthesia.distillation.replay import Replay
+from synesthesia.distillation.small_weights import small_weights
 from synesthesia.models.base import LanguageModel
 from synesthesia.models.device import send
 from synesthesia.params import Training

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from synesthesia.distillation.lean_lora import small_weights
 from synesthesia.distillation.losses import divergence, letter_cross_entropy
+from synesthesia.distillation.small_weights import small_weights
 from synesthesia.models.base import LanguageModel
 from synesthesia.models.device import send
 from synesthesia.params import Training

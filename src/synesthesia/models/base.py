@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from synesthesia.models import ModelError, checkpoints
 from synesthesia.models.answer_position import AnswerPosition
-from synesthesia.models.device import send
+from synesthesia.models.device import forward_alone, send
 from synesthesia.models.rounding import compile_layers
 from synesthesia.tables import LETTERS
 
@@ -173,7 +173,7 @@ class LanguageModel:
         at = send(batch["attention_mask"].sum(1) - 1, self.device)
         hook = self._decoder.register_forward_pre_hook(catch, with_kwargs=True)
         try:
-            with torch.no_grad():
+            with forward_alone():
                 self.model(**{k: self._move(k, v) for k, v in batch.items()}, use_cache=False)
         except _Reached as reached:
             named = reached.named

@@ -10,7 +10,7 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from synesthesia.models import ModelError
 from synesthesia.models.audio_window import SPARE, AudioWindow
 from synesthesia.models.base import LanguageModel, Percept
-from synesthesia.models.device import send
+from synesthesia.models.device import forward_alone, send
 
 
 class Family(LanguageModel):
@@ -51,7 +51,7 @@ class Family(LanguageModel):
     def prepare(self, batch: dict[str, torch.Tensor]) -> None:
         self._window.fit(batch["feature_attention_mask"])
 
-    @torch.no_grad()
+    @forward_alone()
     def embed(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, None, torch.Tensor]:
         """As transformers merges sound and text, but what it reads off the GPU at each batch is known on the CPU."""
         self.prepare(batch)
