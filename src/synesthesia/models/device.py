@@ -59,8 +59,8 @@ def bring(tensor: torch.Tensor) -> Callable[[], list[float]]:
 def forward_alone() -> Iterator[None]:
     """No gradients, and torch's usual kernels where a training asks for deterministic algorithms.
 
-    These exclude cuDNN's attention, whose gradients add up in any order; forward it has one order, and on a GPU it is
-    the fastest, and what plain transformers runs (twice as fast with a mask as what is left without it).
+    These exclude cuDNN's attention, whose gradients add up in any order. Forward it has one order; it is the fastest
+    (Qwen2-Audio's encoder, eight clips on an H200: 1.8 ms instead of 4.4), and what plain transformers runs.
     """
     ordered = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
