@@ -151,10 +151,17 @@ def work(name: str, folder: Path, small: bool) -> None:
         model.compile()
     if small:
         BATCH[name] = 2
-    found = {"answering": answering_rate(model, name, clips, folder, 2 if small else PARTS[name])}
-    found["learning"] = learning_rate(model, clips, folder, *((4, 8) if small else (WARM[name], STEPS[name])))
-    if processes.is_main():
-        (folder / f"{name}-{processes.world()}.json").write_text(json.dumps(found))
+    found = {}
+
+    def measured(task: str, rate: float, busy: float | None) -> None:
+        """Said at once, too: what comes later may take longer than somebody waits."""
+        found[task] = rate, busy
+        if processes.is_main():
+            print(f"{name}, {task}, {processes.world()} processes: {rate:.1f} clips/s", file=sys.stderr, flush=True)
+            (folder / f"{name}-{processes.world()}.json").write_text(json.dumps(found))
+
+    measured("answering", *answering_rate(model, name, clips, folder, 2 if small else PARTS[name]))
+    measured("learning", *learning_rate(model, clips, folder, *((4, 8) if small else (WARM[name], STEPS[name]))))
 
 
 def main() -> None:
