@@ -1,8 +1,8 @@
 """Models of the real size and random weights, written in shards, loaded back as the study loads them, and taught.
 
-One after the other, each in two processes (one builds, asks and writes; one loads, asks whether the logits are the same,
-and learns the answer to its question with LoRA, as distillation does), so that memory holds one model at a time, and as
-much on disk. Asked is one question about a short clip of noise. Works without a GPU, for all families.
+One after the other, each in two processes (one builds, asks and writes; one loads, asks whether the logits are the
+same, and learns the answer to its question with LoRA, as distillation does), so that memory holds one model at a time,
+and as much on disk. Asked is one question about a short clip of noise. Works without a GPU, for all families.
 
 examples:
   python benchmarks/shards.py                               all of them
