@@ -2,11 +2,11 @@
 
 A compiled kernel that does several steps at once rounds less often than transformers' separate kernels, and adds up a
 row in another order. One bit that differs in bfloat16 grows through the layers of a 7B model to the distance of two
-independent roundings: 5 % of its letters' logits with random weights, twice what another batch size does. So every step
-is rounded as if it stood alone, the sums of normalisations are left to the kernels that transformers uses, and layers
-with GELU by the error function, which the compiler's kernels compute otherwise (0.6 % of elements), are not compiled.
-Layers are then transformers' to the bit (benchmarks/parting.py); what is left is what a batch's size changes too
-(benchmarks/agreement.py).
+independent roundings: 5 % of its letters' logits with random weights, twice what another batch size does. So every
+step is rounded as if it stood alone, no product is padded (its kernel would be another), the sums of normalisations
+are left to the kernels that transformers uses, and layers with GELU by the error function, which the compiler's
+kernels compute otherwise (0.6 % of elements), are not compiled. Layers are then transformers' to the bit
+(benchmarks/parting.py); what is left is what a batch's size changes too (benchmarks/agreement.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from transformers.activations import GELUActivation
 
-AS_SEPARATE = {"emulate_precision_casts": True}  # for torch.compile
+AS_SEPARATE = {"emulate_precision_casts": True, "shape_padding": False}  # for torch.compile
 
 
 @torch.library.custom_op("synesthesia::mean_of_rows", mutates_args=())
@@ -71,9 +71,9 @@ class FrozenLayerNorm(torch.nn.LayerNorm):
 
 
 @cache
-def _mixed(kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
-    """One class for all norms of a kind: a function of each norm's own would be compiled for each layer anew."""
-    return type(kind.__name__, (RootMeanSquareNorm, kind), {})
+def mixed(own: type[torch.nn.Module], kind: type[torch.nn.Module]) -> type[torch.nn.Module]:
+    """One class for all modules of a kind: a function of each module's own would be compiled for each layer anew."""
+    return kind if issubclass(kind, own) else type(kind.__name__, (own, kind), {})
 
 
 def norms_of_their_own(layer: torch.nn.Module) -> None:
@@ -81,8 +81,8 @@ def norms_of_their_own(layer: torch.nn.Module) -> None:
     for module in layer.modules():
         if type(module) is torch.nn.LayerNorm and module.bias is not None:
             module.__class__ = FrozenLayerNorm
-        elif hasattr(module, "variance_epsilon") and not isinstance(module, RootMeanSquareNorm):
-            module.__class__ = _mixed(type(module))
+        elif hasattr(module, "variance_epsilon"):
+            module.__class__ = mixed(RootMeanSquareNorm, type(module))
 
 
 def compile_layers(layers: Iterable[torch.nn.Module], **options: object) -> None:
