@@ -9,14 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miniature import FAMILIES, fresh, loaded, percepts, prompts
-from synesthesia.models.rounding import (
-    AS_SEPARATE,
-    RootMeanSquareNorm,
-    compile_layers,
-    layer_norm,
-    mean_of_rows,
-    norms_of_their_own,
-)
+from synesthesia.models.rounding import RootMeanSquareNorm, compile_layers, layer_norm, mean_of_rows, norms_of_their_own
 
 pytestmark = pytest.mark.torch
 
@@ -85,11 +78,13 @@ def test_layers_are_compiled_but_those_with_gelu_by_the_error_function(family, l
     expected = [layer for layer in model.layers() if left is None or left not in names[id(layer)]]
     assert len(expected) > 0 and (len(expected) < len(model.layers())) == (left is not None)
     assert [id(layer) for layer, _ in compiled] == [id(layer) for layer in expected]
-    assert all(options["options"] == AS_SEPARATE for _, options in compiled)
+    as_separate = {"emulate_precision_casts": True, "shape_padding": False}
+    assert all(options["options"] == as_separate for _, options in compiled)
 
 
 def test_an_option_of_the_compiler_can_be_given_on_top(monkeypatch):
     given_options = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda layer, **options: given_options.append(options["options"]))
     compile_layers([torch.nn.Linear(2, 2)], emulate_precision_casts=False, pattern_matcher=False)
-    assert given_options == [{**AS_SEPARATE, "emulate_precision_casts": False, "pattern_matcher": False}]
+    expected = {"emulate_precision_casts": False, "shape_padding": False, "pattern_matcher": False}
+    assert given_options == [expected]

@@ -8,14 +8,11 @@ stays: the order of additions makes 0.06 % of elements differ by a bit in bfloat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 import torch.nn.functional as F
 from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids, get_vision_window_index
 
 from synesthesia.models.device import send
-from synesthesia.models.rounding import mixed
 
 
 def embed_patches_by_product(encoder: torch.nn.Module) -> None:
@@ -30,30 +27,6 @@ def embed_patches_by_product(encoder: torch.nn.Module) -> None:
         return F.linear(patches.to(weight.dtype), weight.flatten(1), embed.proj.bias)
 
     embed.forward = forward
-
-
-class WideFeedForward(torch.nn.Module):
-    """Mixed into a gated feed-forward network (Qwen2_5_VLMLP and Qwen2_5OmniMLP, transformers 5.17)."""
-
-    def forward(self, hidden_state: torch.Tensor) -> torch.Tensor:
-        wide = self.act_fn(self.gate_proj(hidden_state)) * self.up_proj(hidden_state)
-        return self.down_proj(wide[..., : self.down_proj.in_features])
-
-
-def widen_feed_forward(blocks: Iterable[torch.nn.Module], multiple: int = 64) -> None:
-    """Give frozen gated feed-forward networks (`mlp`) more columns inside, left out again before the way out; in place.
-
-    Qwen2.5's vision encoders are 3,420 wide there, which 8 does not divide: their products take kernels three times as
-    slow. The two into that width give the same bits with 3,456 columns; the one out of it would add up in another order
-    (0.02 % of elements), hence stays as it is, at 8 % of answering.
-    """
-    for block in blocks:
-        for linear in (block.mlp.gate_proj, block.mlp.up_proj):
-            more = -linear.out_features % multiple
-            linear.weight = torch.nn.Parameter(F.pad(linear.weight.data, (0, 0, 0, more)), requires_grad=False)
-            linear.bias = torch.nn.Parameter(F.pad(linear.bias.data, (0, more)), requires_grad=False)
-            linear.out_features += more
-        block.mlp.__class__ = mixed(WideFeedForward, type(block.mlp))
 
 
 def place_patches_from_cpu(encoder: torch.nn.Module) -> None:

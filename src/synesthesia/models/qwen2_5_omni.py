@@ -9,7 +9,8 @@ from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalG
 
 from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
-from synesthesia.models.patches import embed_patches_by_product, place_patches_from_cpu, widen_feed_forward
+from synesthesia.models.feed_forward import widen_feed_forward
+from synesthesia.models.patches import embed_patches_by_product, place_patches_from_cpu
 from synesthesia.models.videos import place_tokens, video_options
 
 

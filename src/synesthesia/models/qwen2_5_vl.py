@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from synesthesia.models.patches import place_patches_from_cpu, widen_feed_forward
+from synesthesia.models.feed_forward import widen_feed_forward
+from synesthesia.models.patches import place_patches_from_cpu
 from synesthesia.models.videos import VisionLanguageModel
 
 
