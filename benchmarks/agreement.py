@@ -28,7 +28,7 @@ import gpu
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from synesthesia.distillation.lean_lora import use_lean_lora
+from synesthesia.distillation import adapters
 from synesthesia.distillation.passes import fastest
 from synesthesia.models import device, random_weights, rounding
 from synesthesia.models.base import LanguageModel
@@ -113,9 +113,9 @@ class Comparison:
     def ours(self, size: int, way: str) -> Found:
         """As the stages compute it, or otherwise: `way` is as of --ours."""
         if self.model is None:
-            use_lean_lora(self.adapted)
             core, processor = self.adapted.base_model.model, self.small.processor
             self.model = random_weights.family(self.name)(core, processor, gpu.HERE)
+            adapters.use_lean_layers(self.model)
         model = self.model
         compile_layers(model, way)
         model.learn()

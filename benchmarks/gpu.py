@@ -97,6 +97,8 @@ ATTENTION = {
     for suffix, formula in (("", _attention), ("_backward", _attention_backward))
     for name in (f"_scaled_dot_product_{kind}_attention{suffix}" for kind in ("flash", "efficient", "cudnn"))
 }
+ATTENTION[torch.ops.synesthesia.causal_attention] = _attention
+ATTENTION[torch.ops.synesthesia.causal_attention_gradients] = _attention_backward
 
 
 def flops(work: Callable[[], object]) -> float:

@@ -6,12 +6,16 @@ import json
 import warnings
 from pathlib import Path
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
 from synesthesia.distillation.lean_lora import use_lean_lora
+from synesthesia.distillation.ordered_attention import use_ordered_attention
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
 from synesthesia.params import Lora
+
+HOPPER = (9, 0)  # compute capability; whether cuDNN's attention is the faster one was measured on no older GPU
 
 
 class AdapterError(ValueError):
@@ -24,9 +28,16 @@ def attach(student: LanguageModel, lora: Lora) -> None:
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
     try:
         student.model = get_peft_model(student.model, config)
-        use_lean_lora(student.model)
     except ValueError as error:
         raise AdapterError(f"distill.lora.target_modules: {lora.target_modules!r} fits no module: {error}") from None
+    use_lean_layers(student)
+
+
+def use_lean_layers(student: LanguageModel) -> None:
+    """Let a student with a fresh adapter learn with less around it: the same numbers (see the modules)."""
+    use_lean_lora(student.model)
+    if str(student.device).startswith("cuda") and torch.cuda.get_device_capability(student.device) >= HOPPER:
+        use_ordered_attention(student.decoder())
 
 
 def save(student: LanguageModel, folder: Path, base: str) -> None:
