@@ -6,16 +6,13 @@ import json
 import warnings
 from pathlib import Path
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
+from synesthesia.distillation import ordered_attention
 from synesthesia.distillation.lean_lora import use_lean_lora
-from synesthesia.distillation.ordered_attention import use_ordered_attention
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
 from synesthesia.params import Lora
-
-HOPPER = (9, 0)  # compute capability; whether cuDNN's attention is the faster one was measured on no older GPU
 
 
 class AdapterError(ValueError):
@@ -34,10 +31,10 @@ def attach(student: LanguageModel, lora: Lora) -> None:
 
 
 def use_lean_layers(student: LanguageModel) -> None:
-    """Let a student with a fresh adapter learn with less around it: the same numbers (see the modules)."""
+    """Let a student with a fresh adapter learn with less around it: the same numbers (see the two modules)."""
     use_lean_lora(student.model)
-    if str(student.device).startswith("cuda") and torch.cuda.get_device_capability(student.device) >= HOPPER:
-        use_ordered_attention(student.decoder())
+    if ordered_attention.helps(student.device):
+        ordered_attention.use_ordered_attention(student.decoder())
 
 
 def save(student: LanguageModel, folder: Path, base: str) -> None:

@@ -15,6 +15,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "ordered_sdpa"
+HOPPER = (9, 0)  # compute capability; whether cuDNN's kernel is the faster one was measured on no older GPU
 
 
 @torch.library.custom_op("synesthesia::causal_attention", mutates_args=(), device_types="cuda")
@@ -95,14 +96,20 @@ def ordered_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **named
         )
-    return torch.ops.synesthesia.causal_attention(query, key, value, scaling)[0], None
+    return causal_attention(query, key, value, scaling)[0], None
 
 
 AttentionInterface.register(NAME, ordered_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
+def helps(device: str | torch.device) -> bool:
+    """Whether learning on this device is faster so."""
+    device = torch.device(device)
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= HOPPER
+
+
 def use_ordered_attention(decoder: torch.nn.Module) -> None:
-    """Let the layers of a language model attend so, in place; for learning on a GPU that cuDNN has kernels for."""
+    """Let the layers of a language model attend so, in place; where it `helps`."""
     for layer in decoder.layers:
         layer.self_attn.config._attn_implementation = NAME
