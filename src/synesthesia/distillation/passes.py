@@ -17,9 +17,12 @@ from synesthesia.params import Training
 class Direct:
     """Adds gradients of micro-batches (see Lessons) to the `grad` of what the student learns."""
 
-    def __init__(self, student: LanguageModel, training: Training) -> None:
+    def __init__(self, student: LanguageModel, training: Training, together: bool | None = None) -> None:
+        """`together` as of small_weights; by default on a GPU."""
         self.student, self.training = student, training
-        self._small = small_weights(student.model, together=str(student.device).startswith("cuda"))
+        if together is None:
+            together = str(student.device).startswith("cuda")
+        self._small = small_weights(student.model, together)
 
     def ahead(self, batches: Iterable[tuple]) -> Iterator[tuple]:
         """The batches as `learn` takes them: as they are."""

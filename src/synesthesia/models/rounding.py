@@ -59,7 +59,9 @@ class RootMeanSquareNorm(torch.nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         wide = hidden_states.float()
-        wide = wide * torch.rsqrt(mean_of_rows(wide.pow(2)) + self.variance_epsilon)
+        squares = wide.pow(2)
+        mean = squares.mean(-1, keepdim=True) if self.training else mean_of_rows(squares)
+        wide = wide * torch.rsqrt(mean + self.variance_epsilon)
         return self.weight * wide.to(hidden_states.dtype)
 
 
