@@ -118,7 +118,7 @@ class Comparison:
             adapters.use_lean_layers(self.model)
         model = self.model
         compile_layers(model, way)
-        model.learn()
+        model.model.eval()  # as a model answers; learning rounds norms otherwise
         for parameter in self.learnt:
             parameter.grad = torch.zeros_like(parameter)
         logits, lessons = [], []
@@ -129,6 +129,7 @@ class Comparison:
             clips = len(self.says[chosen])
             nothing = torch.zeros(clips, dtype=torch.bool), torch.zeros(clips, 10)
             lessons.append((batch, self.says[chosen], *nothing, model.letter_ids.repeat(clips, 1)))
+        model.learn()
         passes = fastest(model, self.learnt, gpu.TRAINING)
         for lesson in passes.ahead(lessons):
             passes.learn(lesson, self.clips)

@@ -172,9 +172,8 @@ class Bench:
         return fits
 
     def count(self, model: LanguageModel) -> None:
-        """TFLOP a clip that our path asks for, of answering and of learning (LoRA on every linear layer, without the
-        empty columns of wide layers); counted with all of the card's memory, since a smaller one would have to compute
-        activations twice.
+        """TFLOP a clip that our path asks for, of answering and of learning (LoRA on every linear layer); counted with
+        all of the card's memory, since a smaller one would have to compute activations twice.
         """
         torch.cuda.set_per_process_memory_fraction(1.0)
         batch = model.collate(percepts(model, 2), self.texts[:2])
@@ -182,7 +181,7 @@ class Bench:
             self.work["answering"] = flops(lambda: model.answer_logits(dict(batch))) / 2
         adapters.attach(model, LORA)
         model.learn()
-        self.work["learning"] = flops(lambda: learn(model, lesson(model, self.texts[:1]), 1, together=False))
+        self.work["learning"] = flops(lambda: learn(model, lesson(model, self.texts[:1]), 1))
         released()
         torch.cuda.set_per_process_memory_fraction(self.share)
         counted = ", ".join(f"{kind} {value:.2f}" for kind, value in self.work.items())
@@ -286,8 +285,8 @@ def pinned(value):
     return torch.utils.data._utils.pin_memory.pin_memory(value)
 
 
-def learn(model: LanguageModel, given: tuple, clips: int, together: bool | None = None) -> None:
-    Direct(model, TRAINING, together).learn((dict(given[0]), *given[1:]), clips)
+def learn(model: LanguageModel, given: tuple, clips: int) -> None:
+    Direct(model, TRAINING).learn((dict(given[0]), *given[1:]), clips)
 
 
 def traced(work: Callable[[], object], folder: str | None, name: str) -> None:

@@ -17,12 +17,9 @@ from synesthesia.params import Training
 class Direct:
     """Adds gradients of micro-batches (see Lessons) to the `grad` of what the student learns."""
 
-    def __init__(self, student: LanguageModel, training: Training, together: bool | None = None) -> None:
-        """`together` as of small_weights; by default on a GPU."""
+    def __init__(self, student: LanguageModel, training: Training) -> None:
         self.student, self.training = student, training
-        if together is None:
-            together = str(student.device).startswith("cuda")
-        self._small = small_weights(student.model, together)
+        self._small = small_weights(student.model, together=str(student.device).startswith("cuda"))
 
     def ahead(self, batches: Iterable[tuple]) -> Iterator[tuple]:
         """The batches as `learn` takes them: as they are."""

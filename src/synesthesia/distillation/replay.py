@@ -20,7 +20,7 @@ from synesthesia.models.base import LanguageModel
 from synesthesia.models.device import send
 from synesthesia.params import Training
 
-STEP = 8
+STEP = 16
 
 
 @dataclass
