@@ -25,13 +25,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import torch
-from gpu import HEIGHT, LORA, TRAINING, WIDTH
+from gpu import LORA, TRAINING
 from PIL import Image
+from tools.card import Watched
+from tools.noise import HEIGHT, WIDTH
 
 from synesthesia import answering, processes, tables
 from synesthesia.distillation import adapters, trainer
@@ -40,6 +41,7 @@ from synesthesia.models import device, random_weights
 from synesthesia.store import StoreWriter
 
 CLIPS = 64
+BUSY = "utilization.gpu"
 BATCH = {"qwen2-audio": 64, "qwen2-vl": 16}
 PARTS = {"qwen2-audio": 8, "qwen2-vl": 6}  # of answering.PART_BATCHES batches, a process
 STEPS = {"qwen2-audio": 260, "qwen2-vl": 64}
@@ -76,27 +78,8 @@ def questions(count: int):
     return tables.from_rows(rows, tables.QUESTION, "questions")
 
 
-class Busy:
-    """The GPU's busy share in percent from `since` to the end, by nvidia-smi; None where there is none."""
-
-    def __enter__(self) -> Busy:
-        self.since = 0.0
-        program = shutil.which("nvidia-smi") or shutil.which("/usr/local/nvidia/bin/nvidia-smi")
-        self.share, self._asked = None, None
-        if program and torch.cuda.is_available():
-            identity = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
-            query = ["--query-gpu=timestamp,utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
-            command = [program, "-i", identity if identity.startswith("GPU-") else f"GPU-{identity}", *query]
-            self._asked = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._asked:
-            self._asked.terminate()
-            lines = [line.split(", ") for line in self._asked.communicate()[0].splitlines() if line.count(", ") == 1]
-            at = [datetime.strptime(when, "%Y/%m/%d %H:%M:%S.%f").timestamp() for when, _ in lines]
-            said = [float(share) for when, (_, share) in zip(at, lines, strict=True) if when >= self.since]
-            self.share = float(np.mean(said)) if said else None
+def share(busy: Watched) -> float | None:
+    return None if busy.means is None else busy.means[0]
 
 
 def answering_rate(model, name: str, clips, folder: Path, parts: int) -> tuple[float, float | None]:
@@ -112,10 +95,10 @@ def answering_rate(model, name: str, clips, folder: Path, parts: int) -> tuple[f
 
     part = batch * answering.PART_BATCHES
     ask(world * part, f"{name}-warm")
-    with Busy() as busy:
+    with Watched(BUSY) as busy:
         finished = ask(world * parts * part, f"{name}-timed")
         busy.since = finished[world - 1]
-    return (len(finished) - world) * part / (finished[-1] - finished[world - 1]), busy.share
+    return (len(finished) - world) * part / (finished[-1] - finished[world - 1]), share(busy)
 
 
 def learning_rate(model, clips, folder: Path, warm: int, steps: int) -> tuple[float, float | None]:
@@ -124,7 +107,7 @@ def learning_rate(model, clips, folder: Path, warm: int, steps: int) -> tuple[fl
     asked = questions(8 * steps)
     letters = np.arange(asked.num_rows) % 10
     nothing = np.zeros(asked.num_rows, dtype=bool), np.zeros((asked.num_rows, 10), dtype=np.float32)
-    busy, at = Busy(), {}
+    busy, at = Watched(BUSY), {}
 
     def tell(name: str, _value: float, step: int) -> None:
         if name == "loss" and step in (warm, steps - 1):
@@ -133,7 +116,7 @@ def learning_rate(model, clips, folder: Path, warm: int, steps: int) -> tuple[fl
 
     trainer.train(model, Targets(asked, letters, *nothing, closed_share=1.0), clips, folder / "store", TRAINING,
                   partial=folder / f"learning-{processes.world()}", tell=tell, checkpoint_seconds=1e9)  # fmt: skip
-    return 8 * (steps - 1 - warm) / (at[steps - 1] - at[warm]), busy.share
+    return 8 * (steps - 1 - warm) / (at[steps - 1] - at[warm]), share(busy)
 
 
 def work(name: str, folder: Path, small: bool) -> None:

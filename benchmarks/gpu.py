@@ -4,11 +4,12 @@ Models have the real configuration and random weights (nothing is downloaded); c
 of sound, ten frames of 26 x 46 blocks of 14 pixels. "plain" is what a user would write first: `generate` of one token,
 one clip at a time, sounds padded to 30 s; and peft with gradient checkpointing, one clip at a time, eight times. Every
 row says TFLOP/s, counted by torch's FlopCounterMode over the work that our path needs, and the share of this card's
-measured matrix product. A number in brackets is what a plain row computes beside that.
+measured matrix product. Clock and power are means of the row: products, one after another, are held back by the power
+that a card may draw, some cards more than others.
 
 examples:
   python benchmarks/gpu.py                                   all rows, about ten minutes on an H100
-  python benchmarks/gpu.py --models qwen2-audio --rows ours
+  python benchmarks/gpu.py --models qwen2-audio --rows ours --tasks learning --micro 8
   python benchmarks/gpu.py --memory 24                       as on a card of 24 GB
 """
 
@@ -20,17 +21,17 @@ import statistics
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.utils.flop_counter import FlopCounterMode
+from tools.card import Watched
+from tools.flops import flops
+from tools.noise import lesson, percepts, plain_inputs, plain_model, prompts, small_model
 
-from synesthesia import questions as wording
 from synesthesia.distillation import adapters, trainer
 from synesthesia.distillation.gradients import Gradients
 from synesthesia.distillation.passes import Direct, fastest
 from synesthesia.models import device, random_weights
-from synesthesia.models.base import ALL_LINEAR, LanguageModel, Percept
+from synesthesia.models.base import ALL_LINEAR, LanguageModel
 from synesthesia.params import Lora, Training
 
 LORA = Lora(rank=16, alpha=32.0, dropout=0.0, target_modules=ALL_LINEAR)
@@ -39,32 +40,16 @@ TRAINING = Training(
     weight_decay=0.01, clip_gradient_norm=1.0, temperature=2.0, kl_weight=1.0, kl_over="letters",
 )  # fmt: skip
 ROWS = ["plain", "ours"]
-HERE = "cuda" if torch.cuda.is_available() else "cpu"
-HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
+TASKS = ["answering", "learning"]
 
 
-def percepts(model: LanguageModel, clips: int, seed: int = 0) -> list[Percept]:
-    """Noise of the real sizes, for this model's senses."""
-    random = np.random.default_rng(seed)
-    made = []
-    for _ in range(clips):
-        audio = random.standard_normal(160_000).astype(np.float32).clip(-4, 4) / 8
-        frames = random.integers(0, 256, (10, HEIGHT, WIDTH, 3), np.uint8)
-        hears, sees = model.condition != "silent_video", model.condition != "audio"
-        made.append(Percept(audio if hears else None, frames if sees else None))
-    return made
-
-
-def prompts(clips: int) -> list[str]:
-    """Questions of different lengths."""
-    names = random_weights.SOUNDS
-    return [wording.prompt([names[(i * 7 + j * (1 + i % 5)) % len(names)] for j in range(10)]) for i in range(clips)]
-
-
-def timed(work: Callable[[], object], times: int, warm: int = 2) -> float:
+def timed(work: Callable[[], object], times: int, warm: int = 2, card: Watched | None = None) -> float:
     """Seconds of `work`, GPU included: median of three rounds of `times`, each round run through without waiting."""
     for _ in range(warm):
         work()
+    torch.cuda.synchronize()
+    if card:
+        card.since = time.time()
     seconds = []
     for _ in range(3):
         torch.cuda.synchronize()
@@ -82,32 +67,6 @@ def ceiling() -> float:
     return 2 * 8192**3 / timed(lambda: a @ b, 20, 5) / 1e12
 
 
-def _attention(query, key, value, *_, **__) -> int:
-    """FLOP of attention forward: two products; torch's own formula refuses grouped queries."""
-    clips, heads, asking, size = query
-    return 4 * clips * heads * asking * key[2] * size
-
-
-def _attention_backward(_, query, key, value, *__, **___) -> int:
-    return 5 * _attention(query, key, value) // 2
-
-
-ATTENTION = {
-    getattr(torch.ops.aten, name): formula
-    for suffix, formula in (("", _attention), ("_backward", _attention_backward))
-    for name in (f"_scaled_dot_product_{kind}_attention{suffix}" for kind in ("flash", "efficient", "cudnn"))
-}
-ATTENTION[torch.ops.synesthesia.causal_attention] = _attention
-ATTENTION[torch.ops.synesthesia.causal_attention_gradients] = _attention_backward
-
-
-def flops(work: Callable[[], object]) -> float:
-    """TFLOP of `work`, by the operations that torch is asked for (matrix products, convolutions, attention)."""
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
-        work()
-    return counter.get_total_flops() / 1e12
-
-
 def released() -> None:
     gc.collect()
     if torch.cuda.is_available():
@@ -115,58 +74,31 @@ def released() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def small_model(name: str) -> LanguageModel:
-    """Ours scaled down, on the CPU: for its processor, which is the real one."""
-    return random_weights.build(name, "cpu", scale=random_weights.Scale())
-
-
-def plain_model(name: str) -> torch.nn.Module:
-    """The class of transformers by itself, nothing of ours installed; without a GPU scaled down."""
-    kind = random_weights.family(name).model_class
-    scale = None if HERE == "cuda" else random_weights.Scale()
-    torch.manual_seed(0)
-    with torch.device(HERE):
-        return kind._from_config(random_weights.configuration(name, scale), dtype=torch.bfloat16).eval()
-
-
-def fractional(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
-
-
-def plain_inputs(model: LanguageModel, clips: int, chosen: slice = slice(None)) -> dict:
-    """What the model's own processor makes of the chosen ones of so many clips, sounds padded to 30 s, on `HERE`."""
-    seen, asked = percepts(model, clips)[chosen], prompts(clips)[chosen]
-    if type(model).media is LanguageModel.media:  # Audio Flamingo 3: ours is the processor's own call, padded to 30 s
-        made = model.collate(seen, asked)
-    else:
-        media = model.media(seen)
-        media.pop("audio_kwargs", None)
-        texts = [model.text(p) for p in asked]
-        made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
-    made = {k: v.to(HERE) if isinstance(v, torch.Tensor) else v for k, v in made.items()}
-    return {k: v.bfloat16() if fractional(v) else v for k, v in made.items()}
-
-
 class Bench:
     """The rows of one model; all of them see the same clips and questions."""
 
-    def __init__(self, name: str, top: float, batch: int, micros: list[int], share: float) -> None:
+    def __init__(self, name: str, top: float, batch: int, micros: list[int], share: float, tasks: list[str]) -> None:
         self.name, self.top, self.batch, self.micros, self.share = name, top, batch, micros, share
+        self.tasks = tasks
         self.work = {"answering": 0.0, "learning": 0.0}
         self.texts = prompts(64)
 
     def row(self, kind: str, how: str, clips: int, work: Callable[[], object], times: int = 3, warm: int = 2) -> bool:
         """Time one way of answering or learning; what does not fit is said, and the rest goes on: whether it fits."""
+        if kind not in self.tasks:
+            return True
         released()
         what = f"{self.name} | {kind} | {how}"
         try:
-            rate = clips / timed(work, times, warm)
+            with Watched("clocks.sm", "power.draw") as card:
+                rate = clips / timed(work, times, warm, card)
+            said = "? | ?" if card.means is None else " | ".join(f"{mean:.0f}" for mean in card.means)
             done, peak = rate * self.work[kind], torch.cuda.max_memory_allocated() / 2**30
             share = f"{done:.0f} | {100 * done / self.top:.0f} %"
-            print(f"| {what} | {rate:.1f} | {share} | {peak:.1f} |", flush=True)
+            print(f"| {what} | {rate:.1f} | {share} | {peak:.1f} | {said} |", flush=True)
             fits = True
         except torch.cuda.OutOfMemoryError:
-            print(f"| {what} | does not fit | | | |", flush=True)
+            print(f"| {what} | does not fit | | | | | |", flush=True)
             fits = False
         released()
         return fits
@@ -194,6 +126,11 @@ class Bench:
         released()
         model = random_weights.build(self.name, "cuda")
         model.compile()
+        self.answering(model, profile)
+        if "learning" in self.tasks:
+            self.learning(model, profile)
+
+    def answering(self, model: LanguageModel, profile: str | None) -> None:
         clips = self.batch
         while clips:
             batch = pinned(model.collate(percepts(model, clips), self.texts[:clips]))
@@ -206,6 +143,8 @@ class Bench:
                 traced(answer, profile, f"{self.name}-answering")
                 break
             clips //= 2
+
+    def learning(self, model: LanguageModel, profile: str | None) -> None:
         adapters.attach(model, LORA)
         model.learn()
         trainer.same_bits_each_time()  # as the training loop
@@ -273,13 +212,6 @@ class Bench:
         self.row("learning", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: step(one, 1), 1, 1)
 
 
-def lesson(model: LanguageModel, texts: list[str]) -> tuple:
-    """A micro-batch as distillation.lessons makes it: letters to say, and every other clip's logits to match."""
-    inputs = model.collate(percepts(model, len(texts)), texts)
-    letters = torch.arange(len(texts)) % 10
-    return inputs, letters, letters % 2 == 0, torch.randn(len(texts), 10), model.letter_ids.repeat(len(texts), 1)
-
-
 def pinned(value):
     """As the loader hands batches over."""
     return torch.utils.data._utils.pin_memory.pin_memory(value)
@@ -325,6 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_weights.NAMES)
     parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--memory", type=float, metavar="GB", help="use no more of the card's memory than this")
     parser.add_argument("--profile", metavar="FOLDER", help="write where the GPU's time goes into this folder")
     parser.add_argument("--micro", nargs="+", type=int, default=[8, 4, 2, 1], help="micro-batches of learning")
@@ -345,9 +278,9 @@ def main() -> None:
     device.pick()
     top = ceiling()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: matrix product {top:.0f} TFLOP/s")
-    print("\n| model | task | how | clips/s | TFLOP/s | of ceiling | GiB |\n|---|---|---|---|---|---|---|", flush=True)
+    print("\n| model | task | how | clips/s | TFLOP/s | of ceiling | GiB | MHz | W |\n" + "|---" * 9 + "|", flush=True)
     for name in given.models:
-        bench = Bench(name, top, 64 if name == "qwen2-audio" else 16, given.micro, share)
+        bench = Bench(name, top, 64 if name == "qwen2-audio" else 16, given.micro, share, given.tasks)
         if "ours" in given.rows:
             bench.ours(given.profile)
         released()
