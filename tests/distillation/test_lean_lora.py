@@ -7,7 +7,7 @@ from peft.tuners.lora import Linear
 from miniature import fresh, lora, percepts, prompts
 from synesthesia.distillation import adapters
 from synesthesia.distillation.lean_lora import LeanLoraLinear
-from synesthesia.distillation.small_weights import Down, WorkingCopies, small_weights
+from synesthesia.distillation.small_weights import WorkingCopies, small_weights
 
 pytestmark = pytest.mark.torch
 
@@ -72,26 +72,17 @@ def test_rounded_together_gradients_are_as_near_to_float32_as_rounded_in_each_la
     assert apart(together, alone) < apart(alone, exact)
 
 
-def test_layers_with_one_input_share_a_product_and_another_input_in_between_changes_nothing(monkeypatch):
-    random = torch.Generator().manual_seed(0)
-    one, other = (torch.randn(5, 8, generator=random) for _ in range(2))
-    weights = [torch.randn(rank, 8, generator=random) for rank in (2, 3)]
-    down, products = Down(weights, torch.float32), []
-    for part, weight in zip(down.parts, weights, strict=True):
-        part.copy_(weight)
-    linear = torch.nn.functional.linear
-    monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w: products.append(x) or linear(x, w))
-    for x, place, so_far in [(one, 0, 1), (one, 1, 1), (one, 1, 2), (other, 1, 3), (one, 0, 4), (one, 1, 4)]:
-        torch.testing.assert_close(down.of(x, place), x @ weights[place].T)
-        assert len(products) == so_far
-    assert down._input is None and down._made == ()  # nothing is kept beyond the layer
+def test_layers_with_dropout_of_their_own_round_for_themselves():
+    random = adapted(dropout=0.5)
+    small = small_weights(random.model, together=True)
+    assert not isinstance(small, WorkingCopies)
+    assert passes_(random, small)[1]
 
 
-def test_layers_with_dropout_of_their_own_share_nothing():
-    sharing, random = adapted(), adapted(dropout=0.5)
-    for student, products in ((sharing, 4), (random, 7)):  # of seven layers q, k, v and gate, up have one input each
-        small = small_weights(student.model, together=True)
-        assert len(small._shared) == products * len(student.decoder().layers)
+def test_of_seven_layers_four_products_are_made():
+    student = adapted()
+    small = small_weights(student.model, together=True)  # q, k and v have one input, gate and up another
+    assert len(small._wide) == 4 * len(student.decoder().layers)
 
 
 def test_copies_serve_learning_alone_and_follow_the_weights_once_renewed():
@@ -112,11 +103,20 @@ def test_copies_serve_learning_alone_and_follow_the_weights_once_renewed():
     assert torch.equal(pass_(student, together=True)[0], expected)
 
 
-def test_two_that_round_the_same_weights_give_gradients_in_turn():
+@pytest.mark.parametrize("kinds", [(True, True), (True, False), (False, True)], ids=["wide", "then-alone", "then-wide"])
+def test_two_that_round_the_same_weights_give_gradients_in_turn(kinds):
     student, expected = adapted(), pass_(adapted())[1]
-    one, two = small_weights(student.model, together=True), small_weights(student.model, together=True)
+    one, two = (small_weights(student.model, together) for together in kinds)
+    held = sum(weight.untyped_storage().nbytes() for weight in frozen(student))
     found = passes_(student, one, two)[1]
     assert apart(found, expected) < 1e-6
+    assert sum(weight.untyped_storage().nbytes() for weight in frozen(student)) == held  # the weights moved once
+
+
+def frozen(student):
+    """One of each of the storages that the lean layers' frozen weights lie in."""
+    layers = [module for module in student.model.modules() if type(module) is LeanLoraLinear]
+    return {layer.base_layer.weight.untyped_storage().data_ptr(): layer.base_layer.weight for layer in layers}.values()
 
 
 def test_with_something_else_to_learn_each_layer_rounds_for_itself():

@@ -15,26 +15,25 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear
 
 
-class Working(Protocol):
-    """Small weights that somebody else rounds, for learning (see small_weights)."""
+class Wide(Protocol):
+    """The layer as a part of a wide one (see wide_layers), which holds its weights for learning."""
 
-    up: torch.Tensor  # s B
-
-    def down(self, x: torch.Tensor) -> torch.Tensor:
-        """A x."""
+    def of(self, x: torch.Tensor) -> torch.Tensor:
+        """W x + s B A x."""
 
 
 class LeanLoraLinear(Linear):
     """y = W x + s B A x, one adapter, nothing merged; otherwise peft's own `forward`."""
 
-    working: Working | None = None
+    wide: Wide | None = None
+    learns_wide = False
 
     def forward(self, x: torch.Tensor, *arguments: object, **named: object) -> torch.Tensor:
         name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
         if name not in self.lora_A or self.disable_adapters or self.merged or self.lora_variant or arguments or named:
             return super().forward(x, *arguments, **named)
-        if self.working and self.training:
-            return self.base_layer(x) + F.linear(self.working.down(self.lora_dropout[name](x)), self.working.up)
+        if self.learns_wide and self.training:
+            return self.wide.of(x)
         down = self.lora_A[name].weight.to(x.dtype)
         up = (self.lora_B[name].weight * self.scaling[name]).to(x.dtype)
         return self.base_layer(x) + F.linear(F.linear(self.lora_dropout[name](x), down), up)
