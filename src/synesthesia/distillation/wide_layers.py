@@ -29,17 +29,24 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *coming):
-        x, inner, down, weight, *ups = ctx.saved_tensors
-        width = x.shape[-1]
-        parts = inner.flatten(0, -2).split(ctx.ranks, -1)
-        learnt = [y.flatten(0, -2).T @ part for y, part in zip(coming, parts, strict=True)]
-        if len(coming) == 1:
-            outer, inner = (coming[0] @ weight).split([width, *ctx.ranks], -1)
-        else:
-            outer = sum(y @ block for y, block in zip(coming, weight.split(ctx.outs), strict=True))
-            inner = torch.cat([y @ up for y, up in zip(coming, ups, strict=True)], -1)
-        outer = outer + inner @ down if ctx.needs_input_grad[0] else None
-        return outer, inner.flatten(0, -2).T @ x.flatten(0, -2), None, None, None, None, *learnt
+        outer, down, *learnt = gradients(coming, ctx.needs_input_grad[0], ctx.outs, ctx.ranks, *ctx.saved_tensors)
+        return outer, down, None, None, None, None, *learnt
+
+
+def gradients(
+    coming: tuple[torch.Tensor, ...], wanted: bool, outs: list[int], ranks: list[int], x: torch.Tensor,
+    inner: torch.Tensor, down: torch.Tensor, weight: torch.Tensor, *ups: torch.Tensor,
+) -> list[torch.Tensor | None]:  # fmt: skip
+    """Of x (if wanted), of the A's and of each s B; `inner` is A x, the rest as of WideLayer."""
+    parts = inner.flatten(0, -2).split(ranks, -1)
+    learnt = [y.flatten(0, -2).T @ part for y, part in zip(coming, parts, strict=True)]
+    if len(coming) == 1:
+        outer, inner = (coming[0] @ weight).split([x.shape[-1], *ranks], -1)
+    else:
+        outer = sum(y @ block for y, block in zip(coming, weight.split(outs), strict=True))
+        inner = torch.cat([y @ up for y, up in zip(coming, ups, strict=True)], -1)
+    outer = outer + inner @ down if wanted else None
+    return [outer, inner.flatten(0, -2).T @ x.flatten(0, -2), *learnt]
 
 
 class WideLayer(torch.nn.Module):
