@@ -126,7 +126,8 @@ class Bench:
         released()
         model = random_weights.build(self.name, "cuda")
         model.compile()
-        self.answering(model, profile)
+        if "answering" in self.tasks:
+            self.answering(model, profile)
         if "learning" in self.tasks:
             self.learning(model, profile)
 
