@@ -119,7 +119,7 @@ class Comparison:
             adapters.use_lean_layers(self.model)
         model = self.model
         compile_layers(model, way)
-        model.model.eval()  # as a model answers; learning rounds norms otherwise
+        model.model.eval()  # as a model answers
         for parameter in self.learnt:
             parameter.grad = torch.zeros_like(parameter)
         logits, lessons = [], []
