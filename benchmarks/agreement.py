@@ -27,7 +27,8 @@ from statistics import mean
 import gpu
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tools import noise
+from tools.noise import percepts, prompts
+from tools.plain import HERE, fractional, plain_inputs, plain_model, small_model
 
 from synesthesia.distillation import adapters
 from synesthesia.distillation.passes import fastest
@@ -55,16 +56,16 @@ class Comparison:
 
     def __init__(self, name: str) -> None:
         self.name, self.clips = name, 8 if name == "qwen2-audio" else 4  # what peft without checkpointing holds
-        self.small = noise.small_model(name)
+        self.small = small_model(name)
         lora = LoraConfig(r=16, lora_alpha=32, target_modules=self.small.lora_targets)
-        self.adapted: PeftModel = get_peft_model(noise.plain_model(name), lora)
+        self.adapted: PeftModel = get_peft_model(plain_model(name), lora)
         self.learnt = [p for p in self.adapted.parameters() if p.requires_grad]
         torch.manual_seed(1)
         for parameter in self.learnt:
             parameter.data = 0.02 * torch.randn_like(parameter)
-        self.percepts, self.prompts = noise.percepts(self.small, self.clips), noise.prompts(self.clips)
+        self.percepts, self.prompts = percepts(self.small, self.clips), prompts(self.clips)
         self.says = torch.arange(self.clips) % 10
-        self.letters = self.small.letter_ids.to(noise.HERE)
+        self.letters = self.small.letter_ids.to(HERE)
         self.model: LanguageModel | None = None
 
     def batches(self, size: int) -> list[slice]:
@@ -81,8 +82,8 @@ class Comparison:
         logits, gradients = [], {}
 
         def inputs_of(chosen: slice) -> dict:
-            made = noise.plain_inputs(self.small, self.clips, chosen)
-            return {k: v.to(precision) if noise.fractional(v) else v for k, v in made.items()}
+            made = plain_inputs(self.small, self.clips, chosen)
+            return {k: v.to(precision) if fractional(v) else v for k, v in made.items()}
 
         def at_answer(inputs: dict) -> torch.Tensor:
             at = inputs["attention_mask"].sum(1) - 1
@@ -93,8 +94,8 @@ class Comparison:
                 logits.append(at_answer(inputs_of(chosen))[:, self.letters])
         for recipe, mixed in RECIPES.items():
             for chosen in self.batches(size):
-                inputs, says = inputs_of(chosen), self.letters[self.says[chosen].to(noise.HERE)]
-                with torch.autocast(noise.HERE, torch.bfloat16, enabled=mixed and precision == torch.bfloat16):
+                inputs, says = inputs_of(chosen), self.letters[self.says[chosen].to(HERE)]
+                with torch.autocast(HERE, torch.bfloat16, enabled=mixed and precision == torch.bfloat16):
                     said = at_answer(inputs)
                 (torch.nn.functional.cross_entropy(said, says, reduction="sum") / self.clips).backward()
             gradients[recipe] = self.gradients()
@@ -115,7 +116,7 @@ class Comparison:
         """As the stages compute it, or otherwise: `way` is as of --ours."""
         if self.model is None:
             core, processor = self.adapted.base_model.model, self.small.processor
-            self.model = random_weights.family(self.name)(core, processor, noise.HERE)
+            self.model = random_weights.family(self.name)(core, processor, HERE)
             adapters.use_lean_layers(self.model)
         model = self.model
         compile_layers(model, way)
@@ -198,7 +199,7 @@ def main() -> None:
     add_ways(parser, [AS_THE_STAGES])
     given = parser.parse_args()
     device.pick()
-    if noise.HERE == "cpu":
+    if HERE == "cpu":
         print("no GPU here: small models on the CPU, whose figures mean nothing")
     print("| model | what | ours | from plain: mean, most | plain from itself | from float32 | plain from float32 |")
     print("|---|---|---|---|---|---|---|", flush=True)

@@ -25,7 +25,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tools.card import Watched
 from tools.flops import flops
-from tools.noise import lesson, percepts, plain_inputs, plain_model, prompts, small_model
+from tools.noise import lesson, percepts, prompts
+from tools.plain import plain_inputs, plain_model, small_model
 
 from synesthesia.distillation import adapters, trainer
 from synesthesia.distillation.gradients import Gradients
@@ -84,7 +85,9 @@ class Bench:
         self.texts = prompts(64)
 
     def row(self, kind: str, how: str, clips: int, work: Callable[[], object], times: int = 3, warm: int = 2) -> bool:
-        """Time one way of answering or learning; what does not fit is said, and the rest goes on: whether it fits."""
+        """Time one way of answering or learning, if asked for; what does not fit is said, and the rest goes on: whether
+        it fits.
+        """
         if kind not in self.tasks:
             return True
         released()

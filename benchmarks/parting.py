@@ -22,7 +22,8 @@ from statistics import mean
 import agreement
 import gpu
 import torch
-from tools import noise
+from tools.noise import percepts, prompts
+from tools.plain import HERE, plain_inputs, plain_model, small_model
 
 from synesthesia.models import device, random_weights
 from synesthesia.models.base import LanguageModel
@@ -64,8 +65,8 @@ class Parting:
     """One model, plain and ours, with the same weights and clips."""
 
     def __init__(self, name: str) -> None:
-        small, plain = noise.small_model(name), noise.plain_model(name)
-        inputs = noise.plain_inputs(small, CLIPS)
+        small, plain = small_model(name), plain_model(name)
+        inputs = plain_inputs(small, CLIPS)
         self.mask = inputs["attention_mask"].bool()
         self.at = self.mask.sum(1) - 1
         names = {id(module): path for path, module in small.model.named_modules()}
@@ -78,9 +79,9 @@ class Parting:
         firsts = tuple(f"{stack}.0." for stack in stacks)
         steps = {path: part for path, part in everything.items() if path.startswith(firsts)}
         self.plain = recorded({**layers, **steps}, lambda: plain(**inputs, use_cache=False))
-        self.name, self.model = name, random_weights.family(name)(plain, small.processor, noise.HERE)
+        self.name, self.model = name, random_weights.family(name)(plain, small.processor, HERE)
         model: LanguageModel = self.model
-        batch = model.collate(noise.percepts(small, CLIPS), noise.prompts(CLIPS))
+        batch = model.collate(percepts(small, CLIPS), prompts(CLIPS))
         self.ours = recorded(layers, lambda: model.answer_logits(dict(batch)))
 
     def differs(self, plain: torch.Tensor, ours: torch.Tensor) -> float:

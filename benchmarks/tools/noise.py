@@ -1,7 +1,4 @@
-"""What models of the real configurations are given, without data or weights: noise of the real sizes, and questions.
-
-Plain models are transformers' classes by themselves, and get what their own processors make of the same clips.
-"""
+"""What models of the real configurations are given, without data or weights: noise of the real sizes, and questions."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from synesthesia import questions as wording
 from synesthesia.models import random_weights
 from synesthesia.models.base import LanguageModel, Percept
 
-HERE = "cuda" if torch.cuda.is_available() else "cpu"
 HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
 
 
@@ -39,35 +35,3 @@ def lesson(model: LanguageModel, texts: list[str]) -> tuple:
     inputs = model.collate(percepts(model, len(texts)), texts)
     letters = torch.arange(len(texts)) % 10
     return inputs, letters, letters % 2 == 0, torch.randn(len(texts), 10), model.letter_ids.repeat(len(texts), 1)
-
-
-def small_model(name: str) -> LanguageModel:
-    """Ours scaled down, on the CPU: for its processor, which is the real one."""
-    return random_weights.build(name, "cpu", scale=random_weights.Scale())
-
-
-def plain_model(name: str) -> torch.nn.Module:
-    """The class of transformers by itself, nothing of ours installed; without a GPU scaled down."""
-    kind = random_weights.family(name).model_class
-    scale = None if HERE == "cuda" else random_weights.Scale()
-    torch.manual_seed(0)
-    with torch.device(HERE):
-        return kind._from_config(random_weights.configuration(name, scale), dtype=torch.bfloat16).eval()
-
-
-def fractional(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
-
-
-def plain_inputs(model: LanguageModel, clips: int, chosen: slice = slice(None)) -> dict:
-    """What the model's own processor makes of the chosen ones of so many clips, sounds padded to 30 s, on `HERE`."""
-    seen, asked = percepts(model, clips)[chosen], prompts(clips)[chosen]
-    if type(model).media is LanguageModel.media:  # Audio Flamingo 3: ours is the processor's own call, padded to 30 s
-        made = model.collate(seen, asked)
-    else:
-        media = model.media(seen)
-        media.pop("audio_kwargs", None)
-        texts = [model.text(p) for p in asked]
-        made = dict(model.processor(text=texts, padding=True, padding_side="right", return_tensors="pt", **media))
-    made = {k: v.to(HERE) if isinstance(v, torch.Tensor) else v for k, v in made.items()}
-    return {k: v.bfloat16() if fractional(v) else v for k, v in made.items()}
