@@ -4,8 +4,8 @@ Models have the real configuration and random weights (nothing is downloaded); c
 of sound, ten frames of 26 x 46 blocks of 14 pixels. "plain" is what a user would write first: `generate` of one token,
 one clip at a time, sounds padded to 30 s; and peft with gradient checkpointing, one clip at a time, eight times. Every
 row says TFLOP/s, counted by torch's FlopCounterMode over the work that our path needs, and the share of this card's
-measured matrix product. Clock and power are means of the row: products, one after another, are held back by the power
-that a card may draw, some cards more than others.
+measured matrix product. Joules are the card's own count: one that runs at the power that it may draw is as fast as its
+joules are few.
 
 examples:
   python benchmarks/gpu.py                                   all rows, about ten minutes on an H100
@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
 from peft import LoraConfig, get_peft_model
-from tools.card import Watched
+from tools.card import joules
 from tools.flops import flops
 from tools.noise import lesson, percepts, prompts
 from tools.plain import plain_inputs, plain_model, small_model
@@ -40,32 +41,37 @@ TRAINING = Training(
     seed=0, epochs=1.0, effective_batch=8, micro_batch=None, checkpoint_minutes=10.0, learning_rate=1e-4, warmup=0.1,
     weight_decay=0.01, clip_gradient_norm=1.0, temperature=2.0, kl_weight=1.0, kl_over="letters",
 )  # fmt: skip
+ROUND = 2.0  # seconds at least: a card slows down as it warms
 ROWS = ["plain", "ours"]
 TASKS = ["answering", "learning"]
 
 
-def timed(work: Callable[[], object], times: int, warm: int = 2, card: Watched | None = None) -> float:
-    """Seconds of `work`, GPU included: median of three rounds of `times`, each round run through without waiting."""
+def timed(work: Callable[[], object], warm: int) -> tuple[float, float | None]:
+    """Seconds of `work`, GPU included, the median of three rounds, each run through without waiting; and the joules
+    that it took, if the card tells.
+    """
     for _ in range(warm):
-        work()
-    torch.cuda.synchronize()
-    if card:
-        card.since = time.time()
-    seconds = []
-    for _ in range(3):
         torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        took = time.perf_counter() - start
+    times = math.ceil(ROUND / took)
+    seconds, before = [], joules()
+    for _ in range(3):
         start = time.perf_counter()
         for _ in range(times):
             work()
         torch.cuda.synchronize()
         seconds.append((time.perf_counter() - start) / times)
-    return statistics.median(seconds)
+    after = joules()
+    return statistics.median(seconds), None if before is None else (after - before) / (3 * times)
 
 
 def ceiling() -> float:
     """TFLOP/s of a large bfloat16 matrix product on this card."""
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    return 2 * 8192**3 / timed(lambda: a @ b, 20, 5) / 1e12
+    return 2 * 8192**3 / timed(lambda: a @ b, 5)[0] / 1e12
 
 
 def released() -> None:
@@ -84,7 +90,7 @@ class Bench:
         self.work = {"answering": 0.0, "learning": 0.0}
         self.texts = prompts(64)
 
-    def row(self, kind: str, how: str, clips: int, work: Callable[[], object], times: int = 3, warm: int = 2) -> bool:
+    def row(self, kind: str, how: str, clips: int, work: Callable[[], object], warm: int = 2) -> bool:
         """Time one way of answering or learning, if asked for; what does not fit is said, and the rest goes on: whether
         it fits.
         """
@@ -93,12 +99,11 @@ class Bench:
         released()
         what = f"{self.name} | {kind} | {how}"
         try:
-            with Watched("clocks.sm", "power.draw") as card:
-                rate = clips / timed(work, times, warm, card)
-            said = "? | ?" if card.means is None else " | ".join(f"{mean:.0f}" for mean in card.means)
-            done, peak = rate * self.work[kind], torch.cuda.max_memory_allocated() / 2**30
+            seconds, energy = timed(work, warm)
+            said = "? | ?" if energy is None else f"{energy / clips:.1f} | {energy / seconds:.0f}"
+            done, peak = clips / seconds * self.work[kind], torch.cuda.max_memory_allocated() / 2**30
             share = f"{done:.0f} | {100 * done / self.top:.0f} %"
-            print(f"| {what} | {rate:.1f} | {share} | {peak:.1f} | {said} |", flush=True)
+            print(f"| {what} | {clips / seconds:.1f} | {share} | {peak:.1f} | {said} |", flush=True)
             fits = True
         except torch.cuda.OutOfMemoryError:
             print(f"| {what} | does not fit | | | | | |", flush=True)
@@ -143,7 +148,7 @@ class Bench:
                 with torch.inference_mode():
                     model.answer_logits(dict(batch))
 
-            if self.row("answering", f"ours, batch {clips}", clips, answer, 4, 3):
+            if self.row("answering", f"ours, batch {clips}", clips, answer, 3):
                 traced(answer, profile, f"{self.name}-answering")
                 break
             clips //= 2
@@ -178,7 +183,7 @@ class Bench:
                 gradients.clear()
 
             how = f"ours, micro-batch {micro}" + (", activations twice" if again else "")
-            fitted |= self.row("learning", how, 8, step, 5, 3)
+            fitted |= self.row("learning", how, 8, step, 3)
             if micro == self.micros[0]:
                 traced(step, profile, f"{self.name}-learning")
             del step, passes
@@ -196,7 +201,7 @@ class Bench:
                 model(**many, use_cache=False)
 
         self.row("answering", "plain: generate, batch 1", 1, generate)
-        self.row("answering", f"plain: forward, batch {self.batch}", self.batch, forward, 2, 1)
+        self.row("answering", f"plain: forward, batch {self.batch}", self.batch, forward, 1)
         targets = wrapped.lora_targets
         model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=targets)).train()
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
@@ -210,10 +215,10 @@ class Bench:
             optimizer.zero_grad()
 
         eight = plain_inputs(wrapped, 8)
-        self.row("learning", "plain: peft, batch 8", 8, lambda: step(eight, 8), 2, 1)
+        self.row("learning", "plain: peft, batch 8", 8, lambda: step(eight, 8), 1)
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
-        self.row("learning", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: step(one, 1), 1, 1)
+        self.row("learning", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: step(one, 1), 1)
 
 
 def pinned(value):
@@ -282,7 +287,8 @@ def main() -> None:
     device.pick()
     top = ceiling()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: matrix product {top:.0f} TFLOP/s")
-    print("\n| model | task | how | clips/s | TFLOP/s | of ceiling | GiB | MHz | W |\n" + "|---" * 9 + "|", flush=True)
+    print("\n| model | task | how | clips/s | TFLOP/s | of ceiling | GiB | J a clip | W |", flush=True)
+    print("|---" * 9 + "|", flush=True)
     for name in given.models:
         bench = Bench(name, top, 64 if name == "qwen2-audio" else 16, given.micro, share, given.tasks)
         if "ours" in given.rows:

@@ -1,4 +1,4 @@
-"""What this process's GPU says of itself while something runs, by its driver's own program."""
+"""What this process's GPU says of itself while something runs: its driver's own counter of energy, its own program."""
 
 from __future__ import annotations
 
@@ -8,14 +8,32 @@ import time
 from datetime import datetime
 
 import numpy as np
+import pynvml
 import torch
+
+
+def name() -> str:
+    """What the driver calls this process's card, whichever number it has here."""
+    uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+    return uuid if uuid.startswith("GPU-") else f"GPU-{uuid}"
+
+
+def joules() -> float | None:
+    """All that the card has used since its driver was loaded; None where it does not tell. Asked twice, not all the
+    time: a driver that is asked ten times a second may hold up what it is there for.
+    """
+    try:
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByUUID(name())) / 1000
+    except pynvml.NVMLError:
+        return None
 
 
 class Watched:
     """Means of what nvidia-smi tells ten times a second, from `since` (now, until it is set) to the end.
 
-    what: names of `nvidia-smi --query-gpu`, such as utilization.gpu (percent), clocks.sm (MHz) and power.draw (W).
-    `means` has one number each; None where there is no GPU or it does not tell.
+    what: names of `nvidia-smi --query-gpu`, such as utilization.gpu (percent). `means` has one number each; None where
+    there is no GPU or it does not tell.
     """
 
     def __init__(self, *what: str) -> None:
@@ -27,9 +45,8 @@ class Watched:
         self.since, self.means = time.time(), None
         program = shutil.which("nvidia-smi") or shutil.which("/usr/local/nvidia/bin/nvidia-smi")
         if program and torch.cuda.is_available():
-            one = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
             query = ["--query-gpu=" + ",".join(["timestamp", *self.what]), "--format=csv,noheader,nounits"]
-            command = [program, "-i", one if one.startswith("GPU-") else f"GPU-{one}", *query, "-lms", "100"]
+            command = [program, "-i", name(), *query, "-lms", "100"]
             self._asked = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         return self
 

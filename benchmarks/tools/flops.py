@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from synesthesia.distillation import ordered_attention  # noqa: F401  (its operations are counted)
+from synesthesia.distillation import gated_product, ordered_attention  # noqa: F401  (their operations are counted)
 
 
 def _attention(query, key, value, *_, **__) -> int:
@@ -20,17 +21,23 @@ def _attention_backward(_, query, key, value, *__, **___) -> int:
     return 5 * _attention(query, key, value) // 2
 
 
-ATTENTION = {
+def _gated(gate, _up, inner, *_, **__) -> int:
+    """Both products with B."""
+    return 4 * math.prod(gate) * inner[-1]
+
+
+OWN = {
     getattr(torch.ops.aten, name): formula
     for suffix, formula in (("", _attention), ("_backward", _attention_backward))
     for name in (f"_scaled_dot_product_{kind}_attention{suffix}" for kind in ("flash", "efficient", "cudnn"))
 }
-ATTENTION[torch.ops.synesthesia.causal_attention] = _attention
-ATTENTION[torch.ops.synesthesia.causal_attention_gradients] = _attention_backward
+OWN[torch.ops.synesthesia.gated_product] = _gated
+OWN[torch.ops.synesthesia.causal_attention] = _attention
+OWN[torch.ops.synesthesia.causal_attention_gradients] = _attention_backward
 
 
 def flops(work: Callable[[], object]) -> float:
     """TFLOP of `work`, by the operations that torch is asked for (matrix products, convolutions, attention)."""
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+    with FlopCounterMode(display=False, custom_mapping=OWN) as counter:
         work()
     return counter.get_total_flops() / 1e12

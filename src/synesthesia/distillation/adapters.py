@@ -6,10 +6,11 @@ import json
 import warnings
 from pathlib import Path
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
-from synesthesia.distillation import ordered_attention
+from synesthesia.distillation import gated_product, ordered_attention
 from synesthesia.distillation.lean_lora import use_lean_lora
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
 from synesthesia.params import Lora
@@ -31,8 +32,10 @@ def attach(student: LanguageModel, lora: Lora) -> None:
 
 
 def use_lean_layers(student: LanguageModel) -> None:
-    """Let a student with a fresh adapter learn with less around it: the same numbers (see the two modules)."""
+    """Let a student with a fresh adapter learn with less around it: the same numbers (see the three modules)."""
     use_lean_lora(student.model)
+    if torch.device(student.device).type == "cuda":
+        gated_product.use_gated_product(student.decoder())
     if ordered_attention.helps(student.device):
         ordered_attention.use_ordered_attention(student.decoder())
 
