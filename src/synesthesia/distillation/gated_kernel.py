@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra import libdevice
 
-ROWS, COLUMNS, WARPS = 32, 64, 4  # of a block; the fastest of those tried on an H200
+ROWS, COLUMNS, WARPS = 16, 256, 4  # of a block; the fastest of those tried on an H100
 
 
 @triton.jit
@@ -34,7 +35,7 @@ def _gated(
     g = _summed(gate, gate_inner, gate_b, row, column, inside, rows, width, gate_stride, rank, kind)
     u = _summed(up, up_inner, up_b, row, column, inside, rows, width, up_stride, rank, kind)
     wide = g.to(tl.float32)
-    silu = (wide / (1.0 + tl.exp(-wide))).to(kind)
+    silu = tl.div_rn(wide, 1.0 + libdevice.exp(-wide)).to(kind)  # as torch's, to the bit
     there = row[:, None] * width + column[None, :]
     tl.store(gates + there, g, mask=inside)
     tl.store(ups + there, u, mask=inside)

@@ -6,9 +6,7 @@ independent roundings: 5 % of its letters' logits with random weights, twice wha
 step is rounded as if it stood alone, no product is padded (its kernel would be another), the sums of normalisations
 are left to the kernels that transformers uses, and layers with GELU by the error function, which the compiler's
 kernels compute otherwise (0.6 % of elements), are not compiled. Layers are then transformers' to the bit
-(benchmarks/parting.py); what is left is what a batch's size changes too (benchmarks/agreement.py). In learning
-normalisations add up in the compiler's kernels, which reads their input once instead of three times: there an
-adapter's rounding parts the bits anyway, and gradients were as near with it as without.
+(benchmarks/parting.py); what is left is what a batch's size changes too (benchmarks/agreement.py).
 """
 
 from __future__ import annotations
@@ -23,26 +21,55 @@ from transformers.activations import GELUActivation
 AS_SEPARATE = {"emulate_precision_casts": True, "shape_padding": False}  # for torch.compile
 
 
-@torch.library.custom_op("synesthesia::mean_of_rows", mutates_args=())
-def mean_of_rows(values: torch.Tensor) -> torch.Tensor:
-    """Mean over the last dimension, which stays as one: (..., n) -> (..., 1)."""
-    return values.mean(-1, keepdim=True)
+def _in_steps(values: torch.Tensor, weight: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalised over the last dimension in transformers' steps, (..., n); and what each row was multiplied by before
+    its weight, float32 (..., 1), which has no gradient.
+    """
+    wide = values.contiguous().float()
+    scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
+    return weight * (wide * scale).to(values.dtype), scale
 
 
-@mean_of_rows.register_fake
-def _(values):
-    return values.new_empty(*values.shape[:-1], 1)
+root_mean_square_norm = torch.library.custom_op("synesthesia::root_mean_square_norm", _in_steps, mutates_args=())
 
 
-def _keep_shape(ctx, inputs: tuple, output: torch.Tensor) -> None:
-    ctx.shape = inputs[0].shape
+@root_mean_square_norm.register_fake
+def _outputs(values, weight, epsilon):
+    kind = torch.promote_types(values.dtype, weight.dtype)
+    out = torch.empty_like(values, dtype=kind, memory_format=torch.contiguous_format)
+    return out, values.new_empty(*values.shape[:-1], 1, dtype=torch.float32)
 
 
-def _spread(ctx, gradient: torch.Tensor) -> torch.Tensor:
-    return gradient.expand(ctx.shape) / ctx.shape[-1]
+@root_mean_square_norm.register_kernel("cuda")
+def _on_gpu(values, weight, epsilon):
+    from synesthesia.models import norm_kernel  # triton is there where torch has a GPU
+
+    if not norm_kernel.can(values, weight):
+        return _in_steps(values, weight, epsilon)
+    outs = _outputs(values, weight, epsilon)
+    norm_kernel.launch(values, weight, epsilon, *outs)
+    return outs
 
 
-mean_of_rows.register_autograd(_spread, setup_context=_keep_shape)
+def _keep(ctx, inputs: tuple, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+    values, weight, _ = inputs
+    ctx.save_for_backward(values, weight, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx, coming: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    """In float32 between the roundings of transformers' steps."""
+    values, weight, scale = ctx.saved_tensors
+    wide = values.float()
+    normed = (coming * weight).to(values.dtype).float()
+    of_mean = (normed * wide).sum(-1, keepdim=True) * -0.5 * scale.pow(3)
+    of_values = (normed * scale + of_mean / values.shape[-1] * (2 * wide)).to(values.dtype)
+    if not ctx.needs_input_grad[1]:
+        return of_values, None, None
+    return of_values, (coming * (wide * scale).to(values.dtype)).flatten(0, -2).sum(0).to(weight.dtype), None
+
+
+root_mean_square_norm.register_autograd(_backward, setup_context=_keep)
 
 
 @torch.library.custom_op("synesthesia::layer_norm", mutates_args=())
@@ -60,11 +87,7 @@ class RootMeanSquareNorm(torch.nn.Module):
     """Mixed into the RMSNorm of a Qwen family or its kin, which all have one form (Qwen2RMSNorm, transformers 5.17)."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        wide = hidden_states.float()
-        squares = wide.pow(2)
-        mean = squares.mean(-1, keepdim=True) if self.training else mean_of_rows(squares)
-        wide = wide * torch.rsqrt(mean + self.variance_epsilon)
-        return self.weight * wide.to(hidden_states.dtype)
+        return root_mean_square_norm(hidden_states, self.weight, self.variance_epsilon)[0]
 
 
 class FrozenLayerNorm(torch.nn.LayerNorm):
