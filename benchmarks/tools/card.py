@@ -19,8 +19,8 @@ def name() -> str:
 
 
 def joules() -> float | None:
-    """All that the card has used since its driver was loaded; None where it does not tell. Asked twice, not all the
-    time: a driver that is asked ten times a second may hold up what it is there for.
+    """All that the card has used since its driver was loaded; None where it does not tell. It is counted up ten times a
+    second; `power.draw` is a mean of the second before.
     """
     try:
         pynvml.nvmlInit()

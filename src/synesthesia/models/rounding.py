@@ -3,9 +3,9 @@
 A compiled kernel that does several steps at once rounds less often than transformers' separate kernels, and adds up a
 row in another order. One bit that differs in bfloat16 grows through the layers of a 7B model to the distance of two
 independent roundings: 5 % of its letters' logits with random weights, twice what another batch size does. So every
-step is rounded as if it stood alone, no product is padded (its kernel would be another), the sums of normalisations
-are left to the kernels that transformers uses, and layers with GELU by the error function, which the compiler's
-kernels compute otherwise (0.6 % of elements), are not compiled. Layers are then transformers' to the bit
+step is rounded as if it stood alone, no product is padded (its kernel would be another), normalisations are operations
+of their own, which add up as torch does, and layers with GELU by the error function, which the compiler's kernels
+compute otherwise (0.6 % of elements), are not compiled. Layers are then transformers' to the bit
 (benchmarks/parting.py); what is left is what a batch's size changes too (benchmarks/agreement.py).
 """
 
