@@ -81,7 +81,7 @@ def learnt(gated, rank, precision=torch.float32):
     return logits.detach(), torch.cat([p.grad.flatten() for p in student.model.parameters() if p.requires_grad]), does
 
 
-@pytest.mark.parametrize(("rank", "does"), [(16, True), (4, False), (24, False)])
+@pytest.mark.parametrize(("rank", "does"), [(16, True), (4, False), (24, False), (128, False)])
 def test_a_student_learns_through_it_what_it_learns_in_transformers(rank, does):
     ours, found, did = learnt(True, rank)
     theirs, expected, _ = learnt(False, rank)

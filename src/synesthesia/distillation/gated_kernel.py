@@ -46,7 +46,7 @@ def launch(
     gate: torch.Tensor, up: torch.Tensor, gate_inner: torch.Tensor, up_inner: torch.Tensor, gate_b: torch.Tensor,
     up_b: torch.Tensor, *outs: torch.Tensor,
 ) -> None:  # fmt: skip
-    """Fill the product and both sums, as of gated_product; all in rows, the rank a power of two from 16 on.
+    """Fill the product and both sums, as of gated_product; all in rows, the rank one of gated_product.RANKS.
 
     Rows of an inner part may lie apart, as of a part of a wider product; everything else is contiguous.
     """

@@ -14,6 +14,8 @@ from transformers.activations import SiLUActivation
 from synesthesia.distillation.lean_lora import LeanLoraLinear
 from synesthesia.models.rounding import mixed
 
+RANKS = (16, 32, 64)  # a power of two; higher ones would want more of a GPU's shared memory than some have
+
 
 @torch.library.custom_op("synesthesia::gated_product", mutates_args=())
 def gated_product(
@@ -71,7 +73,7 @@ gated_product.register_autograd(_backward, setup_context=_keep)
 def helps(gate: LeanLoraLinear, up: LeanLoraLinear) -> bool:
     """Whether the kernel can do these two."""
     ranks = [layer.r.get(name, 0) for layer in (gate, up) for name in layer.active_adapters]
-    return len(ranks) == 2 and ranks[0] == ranks[1] >= 16 and not ranks[0] & (ranks[0] - 1)
+    return len(ranks) == 2 and ranks[0] == ranks[1] and ranks[0] in RANKS
 
 
 class GatedFeedForward(torch.nn.Module):
