@@ -9,7 +9,7 @@ import torch
 
 from miniature import fresh, lora, percepts, prompts
 from synesthesia.distillation import adapters
-from synesthesia.distillation.gated_product import gated_product, helps, in_rows, use_gated_product
+from synesthesia.distillation.gated_product import gated_gradients, gated_product, helps, in_rows, use_gated_product
 from synesthesia.distillation.small_weights import small_weights
 
 pytestmark = pytest.mark.torch
@@ -18,17 +18,20 @@ COMPARE = """
 import torch, triton.language
 from synesthesia.distillation import gated_kernel
 gated_kernel.libdevice = triton.language  # which the interpreter has not
-from synesthesia.distillation.gated_product import gated_product, in_rows
+from synesthesia.distillation.gated_product import gated_gradients, gated_product, in_rows
 for shape, width, rank in (((1,), 1, 16), ((3, 11), 65, 16), ((64,), 128, 32), ((5, 1), 200, 16)):
     torch.manual_seed(width)
     made = [torch.randn(*shape, width) for _ in range(2)]
     inner = torch.randn(*shape, 2 * rank).split(rank, -1)
     b = [torch.randn(width, rank) for _ in range(2)]
-    outs = [torch.full((*shape, width), torch.nan) for _ in range(3)]
+    coming, *outs = (torch.randn(*shape, width), *(torch.full((*shape, width), torch.nan) for _ in range(3)))
     rows = [in_rows(part) for part in inner]
     assert all(part.untyped_storage().data_ptr() == inner[0].untyped_storage().data_ptr() for part in rows)
-    gated_kernel.launch(*made, *rows, *b, *outs)
-    torch.testing.assert_close(outs, list(gated_product(*made, *inner, *b)), atol=1e-5, rtol=1e-5)
+    gated_kernel.launch(*made, *rows, *b, outs[0])
+    torch.testing.assert_close(outs[0], gated_product(*made, *inner, *b), atol=1e-5, rtol=1e-5)
+    parts = gated_kernel.launch_back(coming, *made, *rows, *b, *outs[1:])
+    *expected, both = gated_gradients(coming, *made, *inner, *b)
+    torch.testing.assert_close([*outs[1:], parts.view(both.shape)], [*expected, both], atol=1e-4, rtol=1e-5)
     print("compared")
 """
 
@@ -45,13 +48,14 @@ def given(*shape, width=5, rank=2, kind=torch.float64):
     return [torch.randn(size, dtype=kind, requires_grad=True) for size in sizes]
 
 
-def test_the_operation_says_of_its_outputs_what_they_are():
+def test_the_operations_say_of_their_outputs_what_they_are():
     torch.library.opcheck(gated_product, given(2, 3))
+    torch.library.opcheck(gated_gradients, [torch.randn(2, 3, 5, dtype=torch.float64), *map(torch.detach, given(2, 3))])
 
 
 def test_its_gradients_are_those_of_its_steps():
     torch.manual_seed(0)
-    assert torch.autograd.gradcheck(lambda *values: gated_product(*values)[0], given(2, 3))
+    assert torch.autograd.gradcheck(gated_product, given(2, 3))
 
 
 def test_rows_that_are_not_whole_are_copied():
