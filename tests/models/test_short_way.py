@@ -38,6 +38,21 @@ def test_sounds_in_their_own_window_give_the_logits_of_30_padded_seconds(plain_a
     torch.testing.assert_close(ours, plain_audio(heard, asked), **CLOSE)
 
 
+@pytest.mark.parametrize(("precision", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_queries_keys_and_values_as_one_product_hear_the_same_with_the_same_weights(precision, near):
+    model = fresh("qwen2_audio")
+    model.model.to(precision)
+    batch = model.collate(percepts("audio"), prompts())
+    before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
+    with torch.inference_mode():
+        apart = model.answer_logits(dict(batch))
+        model._window.stack()
+        together = model.answer_logits(dict(batch))
+    assert (together - apart).norm() < near * apart.norm()
+    assert not any(weight.is_inference() for weight in model.model.parameters())
+    assert all(torch.equal(weight, before[name]) for name, weight in model.model.state_dict().items())
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_position_gives_the_logits_of_all_positions(family):
     model = loaded(family)

@@ -7,6 +7,8 @@ the clip and `SPARE` frames of the same padding gives the same outputs at every 
 On a GPU attention has a mask even where it hides nothing: transformers has one, since it pads, and torch has other
 kernels without one, whose bits differ. On a CPU it has none then, which is faster. Heads are handed to attention where
 the projections left them: transformers copies queries, keys, values and what comes out, 2 % of answering on a GPU.
+There queries, keys and values are one product: of eight clips each alone is one round of the GPU's blocks and a fifth;
+and queries are scaled within attention, by a power of two in both.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ class AudioWindow:
     def __init__(self, encoder: torch.nn.Module) -> None:
         self._encoder = encoder
         self._lengths: torch.Tensor | None = None
+        self._stacked = False
         encoder.forward = self._forward
         for layer in encoder.layers:
             layer.self_attn._shape = partial(_heads, layer.self_attn.num_heads)
@@ -49,6 +52,21 @@ class AudioWindow:
         """Say how long the sounds of the coming batch are: mask int (clips, mel frames) on the CPU."""
         self._lengths = (mask.sum(1) - 1) // 2 + 1  # positions after the second convolution's stride of 2
 
+    @torch.inference_mode(False)  # weights are no results of answering
+    def stack(self) -> None:
+        """Let each layer make queries, keys and values as one product; its weights move, and stay the layer's."""
+        for layer in self._encoder.layers:
+            attention = layer.self_attn
+            parts = attention.q_proj, attention.k_proj, attention.v_proj
+            weight = torch.cat([part.weight.data for part in parts])
+            bias = torch.cat(
+                [torch.zeros_like(part.weight[:, 0]) if part.bias is None else part.bias.data for part in parts]
+            )
+            for part, moved in zip(parts, weight.chunk(3), strict=True):
+                part.weight.data = moved
+            attention.forward = partial(_attend, attention, weight, bias)
+        self._stacked = True
+
     def _heard(self, hidden: torch.Tensor) -> torch.Tensor | None:
         """What attention adds (clips, 1, asking, asked): 0, or -inf behind a clip's end; None where that is nowhere."""
         clips, positions, _ = hidden.shape
@@ -67,6 +85,8 @@ class AudioWindow:
         hidden = hidden[:, :positions] + encoder.embed_positions.weight[:positions]
         hidden = hidden.contiguous()  # as the convolutions left it, every step of every layer would be slow on a GPU
         mask = self._heard(hidden)
+        if hidden.is_cuda and not self._stacked:
+            self.stack()
         for layer in encoder.layers:
             hidden = layer(hidden, mask)
         pooled = encoder.avg_pooler(hidden.permute(0, 2, 1)).permute(0, 2, 1)
@@ -76,3 +96,14 @@ class AudioWindow:
 def _heads(heads: int, projected: torch.Tensor, length: int, clips: int) -> torch.Tensor:
     """As Qwen2AudioAttention._shape, a view: (clips, length, width) -> (clips, heads, length, size)."""
     return projected.view(clips, -1, heads, projected.shape[-1] // heads).transpose(1, 2)
+
+
+def _attend(
+    attention: torch.nn.Module, weight: torch.Tensor, bias: torch.Tensor, hidden_states: torch.Tensor,
+    attention_mask: torch.Tensor | None = None, **named: object,
+) -> tuple[torch.Tensor, None]:  # fmt: skip
+    """As Qwen2AudioAttention.forward (transformers 5.17) with torch's attention."""
+    clips, length, _ = hidden_states.shape
+    made = F.linear(hidden_states, weight, bias).view(clips, length, 3, attention.num_heads, -1).transpose(1, 3)
+    out = F.scaled_dot_product_attention(*made.unbind(2), attn_mask=attention_mask, scale=attention.scaling)
+    return attention.out_proj(out.transpose(1, 2).reshape(clips, length, -1)), None
