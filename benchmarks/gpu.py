@@ -47,9 +47,7 @@ TASKS = ["answering", "learning"]
 
 
 def timed(work: Callable[[], object], warm: int) -> tuple[float, float | None]:
-    """Seconds of `work`, GPU included, the median of three rounds, each run through without waiting; and the joules
-    that it took, if the card tells.
-    """
+    """Seconds of `work`, GPU included, the median of three rounds without waiting within; and joules, if it tells."""
     for _ in range(warm):
         torch.cuda.synchronize()
         start = time.perf_counter()
@@ -57,7 +55,7 @@ def timed(work: Callable[[], object], warm: int) -> tuple[float, float | None]:
         torch.cuda.synchronize()
         took = time.perf_counter() - start
     times = math.ceil(ROUND / took)
-    seconds, before = [], joules()
+    before, seconds = joules(), []
     for _ in range(3):
         start = time.perf_counter()
         for _ in range(times):
@@ -91,9 +89,7 @@ class Bench:
         self.texts = prompts(64)
 
     def row(self, kind: str, how: str, clips: int, work: Callable[[], object], warm: int = 2) -> bool:
-        """Time one way of answering or learning, if asked for; what does not fit is said, and the rest goes on: whether
-        it fits.
-        """
+        """Time one way of answering or learning, if asked for; whether it fits: it is said, and the rest goes on."""
         if kind not in self.tasks:
             return True
         released()
@@ -287,8 +283,8 @@ def main() -> None:
     device.pick()
     top = ceiling()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: matrix product {top:.0f} TFLOP/s")
-    print("\n| model | task | how | clips/s | TFLOP/s | of ceiling | GiB | J a clip | W |", flush=True)
-    print("|---" * 9 + "|", flush=True)
+    head = "| model | task | how | clips/s | TFLOP/s | of ceiling | GiB | J a clip | W |"
+    print(f"\n{head}\n{'|---' * 9}|", flush=True)
     for name in given.models:
         bench = Bench(name, top, 64 if name == "qwen2-audio" else 16, given.micro, share, given.tasks)
         if "ours" in given.rows:

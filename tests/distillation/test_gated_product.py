@@ -9,7 +9,13 @@ import torch
 
 from miniature import fresh, lora, percepts, prompts
 from synesthesia.distillation import adapters
-from synesthesia.distillation.gated_product import gated_product, helps, in_rows, use_gated_product
+from synesthesia.distillation.gated_product import (
+    GatedFeedForward,
+    gated_product,
+    helps,
+    in_rows,
+    use_gated_product,
+)
 from synesthesia.distillation.small_weights import small_weights
 
 pytestmark = pytest.mark.torch
@@ -59,10 +65,11 @@ def test_rows_that_are_not_whole_are_copied():
     assert in_rows(apart).is_contiguous() and torch.equal(in_rows(apart), apart)
 
 
-def learnt(gated, rank, precision=torch.float32):
+def learnt(gated, precision=torch.float32, without=False, **options):
+    """Logits, gradients, and whether the gated product serves; `without`: as if there were no adapter."""
     student = fresh("qwen2_audio")
     torch.manual_seed(0)
-    adapters.attach(student, lora(rank=rank))
+    adapters.attach(student, lora(**options))
     student.model.to(precision)
     for name, parameter in student.model.named_parameters():
         if "lora_" in name:
@@ -74,24 +81,42 @@ def learnt(gated, rank, precision=torch.float32):
     student.learn()
     small = small_weights(student.model, together=True)
     small.renew()
-    logits = student.answer_logits(student.collate(percepts("audio"), prompts()))
-    small.backward(logits.log_softmax(-1)[:, 32].sum())
     mlp = student.decoder().layers[0].mlp
-    does = helps(mlp.gate_proj, mlp.up_proj)
-    return logits.detach(), torch.cat([p.grad.flatten() for p in student.model.parameters() if p.requires_grad]), does
+
+    def does():
+        return isinstance(mlp, GatedFeedForward) and helps(mlp.gate_proj, mlp.up_proj)
+
+    batch = student.collate(percepts("audio"), prompts())
+    if without:
+        with torch.no_grad(), student.model.disable_adapter():
+            return student.answer_logits(batch), does()
+    logits = student.answer_logits(batch)
+    small.backward(logits.log_softmax(-1)[:, 32].sum())
+    gradients = torch.cat([p.grad.flatten() for p in student.model.parameters() if p.requires_grad])
+    return logits.detach(), gradients, does()
 
 
-@pytest.mark.parametrize(("rank", "does"), [(16, True), (4, False), (24, False), (128, False)])
-def test_a_student_learns_through_it_what_it_learns_in_transformers(rank, does):
-    ours, found, did = learnt(True, rank)
-    theirs, expected, _ = learnt(False, rank)
+@pytest.mark.parametrize(
+    ("options", "does"),
+    [({"rank": 16}, True), ({"rank": 4}, False), ({"rank": 24}, False), ({"rank": 128}, False),
+     ({"rank": 16, "dropout": 0.5}, False), ({"rank": 16, "target_modules": ["up_proj", "down_proj"]}, False)],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
+)  # fmt: skip
+def test_a_student_learns_through_it_what_it_learns_in_transformers(options, does):
+    ours, found, did = learnt(True, **options)
+    theirs, expected, _ = learnt(False, **options)
     assert did == does
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     assert (found - expected).norm() < 1e-6 * expected.norm()
 
 
+def test_without_its_adapter_a_learning_student_does_without_the_product():
+    (ours, did), (theirs, _) = (learnt(gated, rank=16, without=True) for gated in (True, False))
+    assert torch.equal(ours, theirs) and not did
+
+
 def test_in_bfloat16_every_step_is_rounded_as_alone():
-    ours, found, _ = learnt(True, 16, torch.bfloat16)
-    theirs, expected, _ = learnt(False, 16, torch.bfloat16)
+    ours, found, _ = learnt(True, torch.bfloat16, rank=16)
+    theirs, expected, _ = learnt(False, torch.bfloat16, rank=16)
     assert torch.equal(ours, theirs)
     assert torch.equal(found, expected)

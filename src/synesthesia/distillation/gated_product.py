@@ -14,7 +14,7 @@ from transformers.activations import SiLUActivation
 from synesthesia.distillation.lean_lora import LeanLoraLinear
 from synesthesia.models.rounding import mixed
 
-RANKS = (16, 32, 64)  # a power of two; higher ones would want more of a GPU's shared memory than some have
+RANKS = {16, 32, 64}  # a power of two; higher ones would want more of a GPU's shared memory than some have
 
 
 @torch.library.custom_op("synesthesia::gated_product", mutates_args=())
@@ -71,9 +71,14 @@ gated_product.register_autograd(_backward, setup_context=_keep)
 
 
 def helps(gate: LeanLoraLinear, up: LeanLoraLinear) -> bool:
-    """Whether the kernel can do these two."""
-    ranks = [layer.r.get(name, 0) for layer in (gate, up) for name in layer.active_adapters]
-    return len(ranks) == 2 and ranks[0] == ranks[1] and ranks[0] in RANKS
+    """Whether the kernel can do these two as they learn now."""
+    ranks = set()
+    for layer in (gate, up):
+        name = layer.alone()
+        if name is None or not layer.working or isinstance(layer.lora_dropout[name], torch.nn.Dropout):
+            return False
+        ranks.add(layer.r[name])
+    return len(ranks) == 1 and ranks <= RANKS
 
 
 class GatedFeedForward(torch.nn.Module):
@@ -81,7 +86,7 @@ class GatedFeedForward(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate, up = self.gate_proj, self.up_proj
-        if not (self.training and gate.working and up.working and helps(gate, up)):
+        if not (self.training and helps(gate, up)):
             return super().forward(x)
         layers = (gate, up)
         product, *_ = gated_product(

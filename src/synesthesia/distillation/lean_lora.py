@@ -29,9 +29,15 @@ class LeanLoraLinear(Linear):
 
     working: Working | None = None
 
-    def forward(self, x: torch.Tensor, *arguments: object, **named: object) -> torch.Tensor:
+    def alone(self) -> str | None:
+        """The name of the one adapter that y has; None where peft has more to do than to add it."""
         name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
-        if name not in self.lora_A or self.disable_adapters or self.merged or self.lora_variant or arguments or named:
+        more = name not in self.lora_A or self.disable_adapters or self.merged or self.lora_variant
+        return None if more else name
+
+    def forward(self, x: torch.Tensor, *arguments: object, **named: object) -> torch.Tensor:
+        name = self.alone()
+        if name is None or arguments or named:
             return super().forward(x, *arguments, **named)
         if self.working and self.training:
             return self.base_layer(x) + F.linear(self.working.down(self.lora_dropout[name](x)), self.working.up)
