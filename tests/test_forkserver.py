@@ -32,8 +32,8 @@ def main(what, *more):
         os.kill(os.getpid(), 9)
     elif what == "wait":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-        print(json.dumps([os.getpid(), child.pid]), flush=True)
         try:
+            print(json.dumps([os.getpid(), child.pid]), flush=True)  # who reads it may interrupt before it returns
             time.sleep(600)
         except KeyboardInterrupt:
             child.kill()
