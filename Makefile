@@ -116,7 +116,7 @@ compare: install ## metrics and parameters against a commit, as Markdown (BASE=o
 	@echo "### Metrics against $(BASE)" && echo && $(DVC) metrics diff --md $(BASE) -- 
 	@echo && echo "### Parameters against $(BASE)" && echo && $(DVC) params diff --md $(BASE) --
 
-BY_NAME := $(addprefix benchmarks/,seeds.py newcomer.py gpu.py own_kernels.py fed.py agreement.py parting.py rehearsal.py shards.py)
+BY_NAME := $(addprefix benchmarks/,seeds.py newcomer.py gpu.py in_turns.py own_kernels.py fed.py agreement.py parting.py rehearsal.py shards.py)
 
 bench: install ## measurements behind the README's figures; seeds.py and newcomer.py, half an hour each, are run by name
 	@for file in $(filter-out $(BY_NAME),$(wildcard benchmarks/*.py)); do \
