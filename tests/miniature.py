@@ -23,6 +23,7 @@ from PIL import Image
 from presets import embedded
 from synesthesia import models, params, tables
 from synesthesia import questions as wording
+from synesthesia.distillation import adapters
 from synesthesia.models import random_weights
 from synesthesia.models.base import LanguageModel, Percept
 from synesthesia.store import StoreWriter
@@ -188,3 +189,18 @@ def training(**changes) -> params.Training:
 def lora(**changes) -> params.Lora:
     """The embedded study's LoRA, of rank 4, with changes."""
     return embedded().distill.lora.model_copy(update={"rank": 4, **changes})
+
+
+def adapted(precision=torch.float32, **options) -> LanguageModel:
+    """A Qwen2-Audio that learns, as after some steps: its adapter (see `lora`) does something, and is float32."""
+    student = fresh("qwen2_audio")
+    torch.manual_seed(0)
+    adapters.attach(student, lora(**options))
+    student.model.to(precision)
+    for name, parameter in student.model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.05)  # not zero, as at first
+    student.learn()
+    return student

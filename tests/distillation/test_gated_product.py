@@ -7,8 +7,7 @@ import sys
 import pytest
 import torch
 
-from miniature import fresh, lora, percepts, prompts
-from synesthesia.distillation import adapters
+from miniature import adapted, percepts, prompts
 from synesthesia.distillation.gated_product import (
     GatedFeedForward,
     gated_product,
@@ -67,18 +66,9 @@ def test_rows_that_are_not_whole_are_copied():
 
 def learnt(gated, precision=torch.float32, without=False, **options):
     """Logits, gradients, and whether the gated product serves; `without`: as if there were no adapter."""
-    student = fresh("qwen2_audio")
-    torch.manual_seed(0)
-    adapters.attach(student, lora(**options))
-    student.model.to(precision)
-    for name, parameter in student.model.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.float()
-        if "lora_B" in name:
-            parameter.data.normal_(std=0.05)
+    student = adapted(precision, **options)
     if gated:
         use_gated_product(student.decoder())
-    student.learn()
     small = small_weights(student.model, together=True)
     small.renew()
     mlp = student.decoder().layers[0].mlp

@@ -4,26 +4,11 @@ import pytest
 import torch
 from peft.tuners.lora import Linear
 
-from miniature import fresh, lora, percepts, prompts
-from synesthesia.distillation import adapters
+from miniature import adapted, percepts, prompts
 from synesthesia.distillation.lean_lora import LeanLoraLinear
 from synesthesia.distillation.small_weights import Down, WorkingCopies, small_weights
 
 pytestmark = pytest.mark.torch
-
-
-def adapted(precision=torch.float32, **options):
-    student = fresh("qwen2_audio")
-    torch.manual_seed(0)
-    adapters.attach(student, lora(**options))
-    student.model.to(precision)
-    for name, parameter in student.model.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.float()
-        if "lora_B" in name:
-            parameter.data.normal_(std=0.05)  # not zero, as after some learning
-    student.learn()
-    return student
 
 
 def pass_(student, together=False):
