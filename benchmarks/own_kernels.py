@@ -22,7 +22,7 @@ from torch.utils.benchmark import Timer
 
 from synesthesia.distillation.gated_product import gated_product
 from synesthesia.models import device
-from synesthesia.models.rounding import root_mean_square_norm
+from synesthesia.models.norms import root_mean_square_norm
 
 EPSILON = 1e-6
 NORMS = {  # (clips, length, width) or heads beside

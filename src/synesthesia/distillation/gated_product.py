@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from transformers.activations import SiLUActivation
 
 from synesthesia.distillation.lean_lora import LeanLoraLinear
-from synesthesia.models.rounding import mixed
+from synesthesia.models.mixing import mix_in
 
 RANKS = {16, 32, 64}  # a power of two; higher ones would want more of a GPU's shared memory than some have
 
@@ -75,7 +75,7 @@ def helps(gate: LeanLoraLinear, up: LeanLoraLinear) -> bool:
     ranks = set()
     for layer in (gate, up):
         name = layer.alone()
-        if name is None or not layer.working or isinstance(layer.lora_dropout[name], torch.nn.Dropout):
+        if name is None or not layer.working:
             return False
         ranks.add(layer.r[name])
     return len(ranks) == 1 and ranks <= RANKS
@@ -91,7 +91,7 @@ class GatedFeedForward(torch.nn.Module):
         layers = (gate, up)
         product, *_ = gated_product(
             *(layer.base_layer(x) for layer in layers),
-            *(layer.working.down(x) for layer in layers),
+            *(layer.inner(x) for layer in layers),
             *(layer.working.up for layer in layers),
         )
         return self.down_proj(product)
@@ -102,4 +102,4 @@ def use_gated_product(decoder: torch.nn.Module) -> None:
     for layer in decoder.layers:
         mlp = layer.mlp
         if type(mlp.gate_proj) is type(mlp.up_proj) is LeanLoraLinear and isinstance(mlp.act_fn, SiLUActivation):
-            mlp.__class__ = mixed(GatedFeedForward, type(mlp))
+            mix_in(GatedFeedForward, mlp)

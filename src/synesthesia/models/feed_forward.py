@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 
-from synesthesia.models.rounding import mixed
+from synesthesia.models.mixing import mix_in
 
 
 class WideFeedForward(torch.nn.Module):
@@ -34,4 +34,4 @@ def widen_feed_forward(blocks: Iterable[torch.nn.Module], multiple: int = 64) ->
             linear.weight = torch.nn.Parameter(F.pad(linear.weight.data, (0, 0, 0, more)), requires_grad=False)
             linear.bias = torch.nn.Parameter(F.pad(linear.bias.data, (0, more)), requires_grad=False)
             linear.out_features += more
-        block.mlp.__class__ = mixed(WideFeedForward, type(block.mlp))
+        mix_in(WideFeedForward, block.mlp)

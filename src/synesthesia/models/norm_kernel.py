@@ -48,7 +48,7 @@ def can(values: torch.Tensor, weight: torch.Tensor) -> bool:
 
 
 def launch(values: torch.Tensor, weight: torch.Tensor, epsilon: float, out: torch.Tensor, scales: torch.Tensor) -> None:
-    """Fill what rounding.root_mean_square_norm gives."""
+    """Fill what norms.root_mean_square_norm gives."""
     width = values.shape[-1]
     rows, chunk = (values.numel() // width,), 512 if width % 512 == 0 else STEP
     _norm[rows](values, weight, out, scales, epsilon, 1 / width, width, chunk, num_warps=1, enable_fp_fusion=False)
