@@ -1,8 +1,10 @@
 """Our kernels beside the steps of torch that they stand for, in bfloat16: elements that differ, and how long both take.
 
-Norms as transformers writes them, with their gradient, and the middle of a gated feed-forward network with its adapters
-(see models/norm_kernel.py and distillation/gated_kernel.py). Called one by one here, so that small ones wait for the
-processor; in learning they are recorded in a graph, in answering the processor is ahead.
+Norms as transformers writes them, with their gradient, and the middle of a gated feed-forward network with its
+adapters, there and back (see models/norm_kernel.py and distillation/gated_kernel.py), whose steps are also timed
+compiled, as learning has them otherwise. Called one by one here, so that small ones wait for the processor; in learning
+they are recorded in a graph, in answering the processor is ahead. On the way back the sum over a width has another
+order.
 
 Without a GPU ours are the steps: the script can be tried there, its figures mean nothing.
 
@@ -20,9 +22,10 @@ import torch.nn.functional as F
 from tools.plain import HERE
 from torch.utils.benchmark import Timer
 
-from synesthesia.distillation.gated_product import gated_product
+from synesthesia.distillation.gated_product import gated_gradients, gated_product
 from synesthesia.models import device
 from synesthesia.models.norms import root_mean_square_norm
+from synesthesia.models.rounding import AS_SEPARATE
 
 EPSILON = 1e-6
 NORMS = {  # (clips, length, width) or heads beside
@@ -35,7 +38,7 @@ NORMS = {  # (clips, length, width) or heads beside
 PRODUCTS = {"8 clips by ear": (2944, 11_008, 16), "4 clips by eye": (10_400, 18_944, 16)}  # rows, width, rank
 
 
-def given(*shape: int) -> torch.Tensor:
+def drawn(*shape: int) -> torch.Tensor:
     return 2 * torch.randn(shape, device=HERE, dtype=torch.bfloat16)
 
 
@@ -46,15 +49,26 @@ def norm_in_steps(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return weight * wide.to(values.dtype)
 
 
-def product_in_steps(gate, up, gate_inner, up_inner, gate_b, up_b) -> torch.Tensor:
+def product_in_steps(gate, up, gate_inner, up_inner, gate_b, up_b, down_a) -> torch.Tensor:
     return F.silu(gate + F.linear(gate_inner, gate_b)) * (up + F.linear(up_inner, up_b))
 
 
-def row(what: str, ours: Callable[[], torch.Tensor], steps: Callable[[], torch.Tensor]) -> None:
-    found, expected = ours(), steps()
-    differ = int((found != expected).sum())
-    took = [Timer("f()", globals={"f": work}).blocked_autorange().median * 1e6 for work in (ours, steps)]
-    print(f"| {what} | {differ} of {found.numel():,} | {took[0]:.0f} | {took[1]:.0f} |", flush=True)
+def gradients_in_steps(coming, coming_inner, *parts) -> tuple[torch.Tensor, ...]:
+    """Of gate, up and what is inside of both, one after the other."""
+    gate, up, gate_inner, up_inner, gate_b, up_b, down_a = parts
+    gates, ups = gate + F.linear(gate_inner, gate_b), up + F.linear(up_inner, up_b)
+    coming = coming + coming_inner @ down_a
+    made = torch.ops.aten.silu_backward(coming * ups, gates), coming * F.silu(gates)
+    return *made, torch.cat([made[0] @ gate_b, made[1] @ up_b], -1)
+
+
+def row(what: str, work: Callable, steps: Callable, given: tuple, compiled: bool = False) -> None:
+    """Print what differs in the first outputs, and microseconds."""
+    found, expected = (made if isinstance(made, tuple) else (made,) for made in (work(*given), steps(*given)))
+    differ = ", ".join(f"{int((a != b).sum())} of {a.numel():,}" for a, b in zip(found, expected, strict=False))
+    ways = work, steps, *([torch.compile(steps, options=AS_SEPARATE)] if compiled else [])
+    took = [Timer("f(*x)", globals={"f": way, "x": given}).blocked_autorange().median * 1e6 for way in ways]
+    print(f"| {what} | {differ} | {' | '.join(f'{value:.0f}' for value in took)} {'|' * (4 - len(took))}", flush=True)
 
 
 def main() -> None:
@@ -63,22 +77,26 @@ def main() -> None:
     if HERE == "cpu":
         print("no GPU here: ours are the steps")
     torch.manual_seed(0)
-    print("| kernel | elements that differ | ours, microseconds | the steps |\n|---|---|---|---|")
+    print("| kernel | elements that differ | ours, microseconds | the steps | compiled |\n|---|---|---|---|---|")
     for name, shape in NORMS.items():
-        values, weight, coming = given(*shape), given(shape[-1]), given(*shape)
+        values, weight, coming = drawn(*shape), drawn(shape[-1]), drawn(*shape)
         row(
             f"norm, {name}",
-            lambda v=values, w=weight: root_mean_square_norm(v, w, EPSILON)[0],
-            lambda v=values, w=weight: norm_in_steps(v, w),
+            lambda *parts: root_mean_square_norm(*parts, EPSILON)[0],
+            norm_in_steps,
+            (values, weight),
         )
         values.requires_grad_()
         made = root_mean_square_norm(values, weight, EPSILON)[0], norm_in_steps(values, weight)
-        back = (lambda m=m, v=values, c=coming: torch.autograd.grad(m, v, c, retain_graph=True)[0] for m in made)
-        row(f"its gradient, {name}", *back)
+        back = (lambda c, m=m, v=values: torch.autograd.grad(m, v, c, retain_graph=True)[0] for m in made)
+        row(f"its gradient, {name}", *back, (coming,))
     for name, (rows, width, rank) in PRODUCTS.items():
-        inner = given(rows, 2 * rank).split(rank, -1)
-        parts = given(rows, width), given(rows, width), *inner, given(width, rank) / 20, given(width, rank) / 20
-        row(f"gated product, {name}", lambda p=parts: gated_product(*p)[0], lambda p=parts: product_in_steps(*p))
+        gate_inner, up_inner = drawn(rows, 2 * rank).split(rank, -1)
+        weights = drawn(width, rank) / 20, drawn(width, rank) / 20, drawn(rank, width) / 20
+        parts = drawn(rows, width), drawn(rows, width), gate_inner, up_inner, *weights
+        row(f"gated product, {name}", gated_product, product_in_steps, parts, True)
+        coming = drawn(rows, width), drawn(rows, rank)
+        row(f"its gradients, {name}", gated_gradients, gradients_in_steps, (*coming, *parts), True)
 
 
 if __name__ == "__main__":

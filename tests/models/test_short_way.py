@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from miniature import FAMILIES, checkpoint, fresh, loaded, percepts, prompts
+from synesthesia.models.audio_window import as_one_product
 
 pytestmark = pytest.mark.torch
 CLOSE = {"atol": 1e-5, "rtol": 1e-6}
@@ -36,6 +37,21 @@ def test_sounds_in_their_own_window_give_the_logits_of_30_padded_seconds(plain_a
         ours = model.answer_logits(batch)
     assert batch["input_features"].shape[-1] <= 1016 * max(seconds) / 10 + 1
     torch.testing.assert_close(ours, plain_audio(heard, asked), **CLOSE)
+
+
+@pytest.mark.parametrize(("precision", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_queries_keys_and_values_as_one_product_hear_the_same_with_the_same_weights(precision, near):
+    model = fresh("qwen2_audio")
+    model.model.to(precision)
+    batch = model.collate(percepts("audio"), prompts())
+    before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
+    with torch.no_grad():
+        apart = model.answer_logits(dict(batch))
+        for layer in model._window.layers:
+            as_one_product(layer.self_attn)
+        together = model.answer_logits(dict(batch))
+    assert (together - apart).norm() < near * apart.norm()
+    assert all(torch.equal(weight, before[name]) for name, weight in model.model.state_dict().items())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

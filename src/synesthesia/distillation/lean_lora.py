@@ -18,6 +18,7 @@ from peft.tuners.lora import Linear
 class Working(Protocol):
     """Small weights that somebody else rounds, for learning (see small_weights)."""
 
+    a: torch.Tensor  # A
     up: torch.Tensor  # s B
 
     def down(self, x: torch.Tensor) -> torch.Tensor:

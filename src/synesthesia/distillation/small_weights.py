@@ -61,6 +61,10 @@ class Copies:
     place: int
     up: torch.Tensor
 
+    @property
+    def a(self) -> torch.Tensor:
+        return self.shared.weight.split(self.shared.ranks)[self.place]
+
     def down(self, x: torch.Tensor) -> torch.Tensor:
         return self.shared.of(x, self.place)
 
