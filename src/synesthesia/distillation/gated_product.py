@@ -2,7 +2,7 @@
 
 silu(y_gate + s B A x) * (y_up + s B A x), each step rounded as alone, and A of the way out of it. As separate kernels
 both products with B are written and read again, both sums kept, and on the way back what A brings is written and read,
-and the sums' gradients read once more for the products with B: some 520 MB of eight clips by ear, of a layer. Here y is
+and the sums' gradients read once more for the products with B: some 650 MB of eight clips by ear, of a layer. Here y is
 kept instead of the sums, and nothing is written but the product and the gradients.
 """
 

@@ -36,16 +36,12 @@ class LeanLoraLinear(Linear):
         more = name not in self.lora_A or self.disable_adapters or self.merged or self.lora_variant
         return None if more else name
 
-    def inner(self, x: torch.Tensor) -> torch.Tensor:
-        """A x in learning, with small weights that somebody else rounds; of what dropout leaves of x."""
-        return self.working.down(self.lora_dropout[self.active_adapters[0]](x))
-
     def forward(self, x: torch.Tensor, *arguments: object, **named: object) -> torch.Tensor:
         name = self.alone()
         if name is None or arguments or named:
             return super().forward(x, *arguments, **named)
         if self.working and self.training:
-            return self.base_layer(x) + F.linear(self.inner(x), self.working.up)
+            return self.base_layer(x) + F.linear(self.working.down(self.lora_dropout[name](x)), self.working.up)
         down = self.lora_A[name].weight.to(x.dtype)
         up = (self.lora_B[name].weight * self.scaling[name]).to(x.dtype)
         return self.base_layer(x) + F.linear(F.linear(self.lora_dropout[name](x), down), up)
