@@ -21,6 +21,7 @@ COMPARE = """
 import torch, triton.language
 from synesthesia.distillation import gated_kernel
 gated_kernel.libdevice = triton.language  # which the interpreter has not
+gated_kernel.PARTS = 2  # so that one has several blocks of columns
 from synesthesia.distillation.gated_product import gated_gradients, gated_product, in_rows
 for shape, width, rank in (((1,), 1, 16), ((3, 11), 65, 16), ((64,), 128, 32), ((5, 1), 200, 16)):
     torch.manual_seed(width)
@@ -34,9 +35,7 @@ for shape, width, rank in (((1,), 1, 16), ((3, 11), 65, 16), ((64,), 128, 32), (
     assert all(part.untyped_storage().data_ptr() == inner[0].untyped_storage().data_ptr() for part in rows)
     gated_kernel.launch(*made, *rows, *weights, product)
     torch.testing.assert_close(product, gated_product(*made, *inner, *weights, down_a)[0], atol=1e-5, rtol=1e-5)
-    parts = gated_kernel.launch_back(
-        coming, *made, in_rows(coming_inner), *rows, down_a, *weights, *gradients
-    )
+    parts = gated_kernel.launch_back(coming, *made, in_rows(coming_inner), *rows, down_a, *weights, *gradients)
     *expected, both = gated_gradients(coming, coming_inner, *made, *inner, *weights, down_a)
     torch.testing.assert_close([*gradients, parts.view(both.shape)], [*expected, both], atol=1e-3, rtol=1e-5)
     print("compared")
