@@ -8,7 +8,7 @@ import triton.language as tl
 from triton.language.extra import libdevice
 
 ROWS, COLUMNS, WARPS = 16, 128, 4  # of a block there; the fastest of those tried on an H100, as the next
-BACK_ROWS, BACK_COLUMNS, BACK_WARPS, BACK_STAGES = 64, 64, 4, 3
+BACK, BACK_WARPS = 64, 4  # rows and columns
 PARTS = 16  # of the columns: each adds up what goes back to A x over its own, one block of columns after the other
 
 
@@ -113,10 +113,10 @@ def launch_back(
     (width, rank), rows = gate_b.shape, gate.numel() // gate.shape[-1]
     parts = torch.empty(PARTS, rows, 2 * rank, dtype=torch.float32, device=gate.device)
     strides = (inner.stride(-2) for inner in (coming_inner, gate_inner, up_inner))
-    steps = triton.cdiv(width, PARTS * BACK_COLUMNS)
-    stages = BACK_STAGES if rank == 16 else 1  # more would want 105 KB and up of shared memory, an L40 has 99
-    _back[triton.cdiv(rows, BACK_ROWS), PARTS](
+    half = gate.dtype.itemsize == 2
+    block, stages = (BACK if half else BACK // 2), (3 if half and rank == 16 else 1)  # in an L40's 99 KB shared memory
+    _back[triton.cdiv(rows, block), PARTS](
         coming, gate, up, coming_inner, gate_inner, up_inner, down_a, gate_b, up_b, of_gate, of_up, parts, rows, width,
-        *strides, steps, rank, BACK_ROWS, BACK_COLUMNS, num_warps=BACK_WARPS, num_stages=stages,
+        *strides, triton.cdiv(width, PARTS * block), rank, block, block, num_warps=BACK_WARPS, num_stages=stages,
     )  # fmt: skip
     return parts.sum(0)
