@@ -49,14 +49,19 @@ def norm_in_steps(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return weight * wide.to(values.dtype)
 
 
-def product_in_steps(gate, up, gate_inner, up_inner, gate_b, up_b, down_a) -> torch.Tensor:
-    return F.silu(gate + F.linear(gate_inner, gate_b)) * (up + F.linear(up_inner, up_b))
+def sums(gate, up, gate_inner, up_inner, gate_b, up_b) -> tuple[torch.Tensor, torch.Tensor]:
+    return gate + F.linear(gate_inner, gate_b), up + F.linear(up_inner, up_b)
+
+
+def product_in_steps(*parts) -> torch.Tensor:
+    gates, ups = sums(*parts[:-1])
+    return F.silu(gates) * ups
 
 
 def gradients_in_steps(coming, coming_inner, *parts) -> tuple[torch.Tensor, ...]:
     """Of gate, up and what is inside of both, one after the other."""
-    gate, up, gate_inner, up_inner, gate_b, up_b, down_a = parts
-    gates, ups = gate + F.linear(gate_inner, gate_b), up + F.linear(up_inner, up_b)
+    *_, gate_b, up_b, down_a = parts
+    gates, ups = sums(*parts[:-1])
     coming = coming + coming_inner @ down_a
     made = torch.ops.aten.silu_backward(coming * ups, gates), coming * F.silu(gates)
     return *made, torch.cat([made[0] @ gate_b, made[1] @ up_b], -1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from miniature import FAMILIES, checkpoint, fresh, loaded, percepts, prompts
-from synesthesia.models.audio_window import as_one_product
+from synesthesia.models.audio_attention import as_one_product
 
 pytestmark = pytest.mark.torch
 CLOSE = {"atol": 1e-5, "rtol": 1e-6}

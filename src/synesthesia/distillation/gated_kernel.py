@@ -19,9 +19,9 @@ def _inner(part, row, rows, stride, rank: tl.constexpr):
 
 
 @triton.jit
-def _weight(weight, column, width, across, down, rank: tl.constexpr):
-    """A block of B or A as (rank, columns), from one element to the next `across` columns and `down` ranks."""
-    places = tl.arange(0, rank)[:, None] * down + column[None, :] * across
+def _weight(weight, column, width, a_column, a_rank, rank: tl.constexpr):
+    """A block of B or A as (rank, columns); elements lie `a_column` apart from column to column, and so by rank."""
+    places = tl.arange(0, rank)[:, None] * a_rank + column[None, :] * a_column
     return tl.load(weight + places, mask=column[None, :] < width, other=0.0)
 
 

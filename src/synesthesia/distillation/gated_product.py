@@ -18,6 +18,10 @@ from synesthesia.models.mixing import mix_in
 RANKS = {16, 32, 64}  # a power of two; higher ones would want more of a GPU's shared memory than some have
 
 
+def _sums(gate, up, gate_inner, up_inner, gate_b, up_b) -> tuple[torch.Tensor, torch.Tensor]:
+    return gate + F.linear(gate_inner, gate_b), up + F.linear(up_inner, up_b)
+
+
 @torch.library.custom_op("synesthesia::gated_product", mutates_args=())
 def gated_product(
     gate: torch.Tensor,
@@ -33,7 +37,7 @@ def gated_product(
     gate, up: what the frozen layers make, (..., width); the inner ones: A x of each, (..., rank), the same rank; then
     each one's s B, (width, rank), and A of the layer that follows, (rank, width).
     """
-    gates, ups = gate + F.linear(gate_inner, gate_b), up + F.linear(up_inner, up_b)
+    gates, ups = _sums(gate, up, gate_inner, up_inner, gate_b, up_b)
     product = F.silu(gates) * ups
     return product, F.linear(product, down_a)
 
@@ -69,7 +73,7 @@ def gated_gradients(
 
     coming, coming_inner: gradients of the product and of A x of it; the rest as of gated_product.
     """
-    gates, ups = gate + F.linear(gate_inner, gate_b), up + F.linear(up_inner, up_b)
+    gates, ups = _sums(gate, up, gate_inner, up_inner, gate_b, up_b)
     whole = coming + coming_inner @ down_a
     of_gate, of_up = torch.ops.aten.silu_backward(whole * ups, gates), whole * F.silu(gates)
     return of_gate, of_up, torch.cat([of_gate @ gate_b, of_up @ up_b], -1)
@@ -118,7 +122,7 @@ def helps(*layers: LeanLoraLinear) -> bool:
     ranks = set()
     for layer in layers:
         name = layer.alone()
-        if name is None or not layer.working or isinstance(layer.lora_dropout[name], torch.nn.Dropout):
+        if name is None or not layer.working or layer.random:
             return False
         ranks.add(layer.r[name])
     return len(ranks) == 1 and ranks <= RANKS

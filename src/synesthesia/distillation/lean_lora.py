@@ -36,6 +36,11 @@ class LeanLoraLinear(Linear):
         more = name not in self.lora_A or self.disable_adapters or self.merged or self.lora_variant
         return None if more else name
 
+    @property
+    def random(self) -> bool:
+        """Whether its adapter drops some of the input."""
+        return isinstance(self.lora_dropout[self.active_adapters[0]], torch.nn.Dropout)
+
     def forward(self, x: torch.Tensor, *arguments: object, **named: object) -> torch.Tensor:
         name = self.alone()
         if name is None or arguments or named:

@@ -132,8 +132,7 @@ def _same_input(layers: dict[str, LeanLoraLinear]) -> list[list[LeanLoraLinear]]
     for path, layer in layers.items():
         parent, _, name = path.rpartition(".")
         kind = next((kind for kind in SAME_INPUT if name in kind), name)
-        random = isinstance(layer.lora_dropout[layer.active_adapters[0]], torch.nn.Dropout)
-        groups.setdefault(path if random else (parent, kind), []).append(layer)
+        groups.setdefault(path if layer.random else (parent, kind), []).append(layer)
     return list(groups.values())
 
 
