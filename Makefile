@@ -8,7 +8,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 DVC    := $(PY) -m dvc
 # stages become forks of a process that has imported torch and MLflow: see the module
-REPRO  := $(PY) -m synesthesia.forkserver $(DVC) repro
+REPRO  := $(PY) -m synesthesia.utils.preload_server $(DVC) repro
 PORT   ?= 5000
 STUDY_PORT ?= 8000
 BASE   ?= origin/main
@@ -47,11 +47,11 @@ $(READY): requirements.lock pyproject.toml
 
 size: install
 ifdef SIZE
-	@$(PY) -m synesthesia.sizes use $(SIZE)
+	@$(PY) -m synesthesia.pipeline.presets use $(SIZE)
 endif
 
 check: size ## params.yaml and the presets: unknown keys, wrong types, impossible values
-	@$(PY) -m synesthesia.sizes check
+	@$(PY) -m synesthesia.pipeline.presets check
 
 # Made beside and moved, so that an interrupted `make` leaves no half of it. `dvc repro` takes note of a data/ whose
 # bytes differ from data.dvc's (another machine's encoder) and goes on; only the first data.dvc needs `dvc add`.
@@ -60,7 +60,7 @@ data: | check ## the embedded world's clips and lists, where data/ is missing
 	  { echo "data/ is missing: put the lists there, and the clips into folders outside of it; the block data of" \
 	    "params.yaml names both, docs/scale.md says which lists and layouts are understood" >&2; exit 1; }
 	rm -rf out/.data && mkdir -p out
-	$(PY) -m synesthesia.world.make --out out/.data
+	$(PY) -m synesthesia.synthetic.generate --out out/.data
 	mv out/.data data
 	test -f data.dvc || $(DVC) add data
 
@@ -69,7 +69,7 @@ repro: check data
 
 .PHONY: humans
 humans: check data ## the browser study's finished trials into the study: humans stand beside the models
-	$(PY) -m synesthesia.study export
+	$(PY) -m synesthesia.human_study export
 	$(REPRO)
 
 # What a rerun must not do: change an out. dvc.lock holds every out's hash.
@@ -80,21 +80,21 @@ again: check data ## every stage once more, by force; fails where any out change
 	@rm out/.dvc.lock.before && $(DVC) status && echo "a second run changed no out"
 
 log: install ## enter into MLflow what is under out/ and not there yet
-	@$(PY) -m synesthesia.stages.log
+	@$(PY) -m synesthesia.pipeline.log_runs
 
 study: install ## the browser study for humans on 127.0.0.1 (STUDY_PORT=8000), see docs/human-study.md
-	@$(PY) -m synesthesia.study serve --port $(STUDY_PORT)
+	@$(PY) -m synesthesia.human_study serve --port $(STUDY_PORT)
 
 ui: install ## MLflow's pages on 127.0.0.1 (PORT=5000)
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port $(PORT)
 
 dry: install ## the stages that would run, as a list; SIZE=paper shows the paper's and touches nothing
-	@$(PY) -m synesthesia.sizes dry $(SIZE)
+	@$(PY) -m synesthesia.pipeline.presets dry $(SIZE)
 
 # pytest's code 5 (nothing to run) is no failure of either half. Files of the second half go to the workers in the order
 # of tests/conftest.py, long ones first: xdist's own order begins the longest, which holds the fewest tests, last. A third
 # worker computes while the others wait for a browser or a server: a fifth of the time on two cores.
-RAY_TESTS := tests/test_ray_engine.py
+RAY_TESTS := tests/integration/test_ray_executor.py
 test: install ## the tests: first those that need no torch, then the rest; Ray's are `make test-ray`
 	$(PY) -m pytest -n 2 -m "not torch and not slow" $(TESTS) || test $$? -eq 5
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore $(RAY_TESTS) \
@@ -110,7 +110,7 @@ lint: install ## ruff
 	$(PY) -m ruff format --check .
 
 bounds: install ## fail where a guarded metric lies below its bound (report.bounds in params.yaml)
-	$(PY) -m synesthesia.report.bounds
+	$(PY) -m synesthesia.analysis.thresholds
 
 compare: install ## metrics and parameters against a commit, as Markdown (BASE=origin/main)
 	@echo "### Metrics against $(BASE)" && echo && $(DVC) metrics diff --md $(BASE) -- 
@@ -132,7 +132,7 @@ rehearse: install ## the paper-size parameters end to end on a GPU, with random 
 	$(PY) benchmarks/rehearsal.py
 
 pretrain: install ## make the miniature models again (minutes on a GPU, hours on a CPU)
-	$(PY) -m synesthesia.world.pretraining all --out src/synesthesia/world/weights
+	$(PY) -m synesthesia.synthetic.pretraining all --out src/synesthesia/synthetic/weights
 
 lock: ## requirements.lock from pyproject.toml
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -30,10 +30,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tools.noise import percepts, prompts
 from tools.plain import HERE, fractional, plain_inputs, plain_model, small_model
 
+from synesthesia.acceleration import compile
 from synesthesia.distillation import adapters
-from synesthesia.distillation.passes import fastest
-from synesthesia.models import device, random_weights, rounding
+from synesthesia.distillation.step import fastest
+from synesthesia.models import random_init
 from synesthesia.models.base import LanguageModel
+from synesthesia.utils import device
 
 SIZES = [1, 2, 4, 8]
 RECIPES = {"gradients, peft in float32": False, "gradients, peft in mixed precision": True}
@@ -116,7 +118,7 @@ class Comparison:
         """As the stages compute it, or otherwise: `way` is as of --ours."""
         if self.model is None:
             core, processor = self.adapted.base_model.model, self.small.processor
-            self.model = random_weights.family(self.name)(core, processor, HERE)
+            self.model = random_init.family(self.name)(core, processor, HERE)
             adapters.use_lean_layers(self.model)
         model = self.model
         compile_layers(model, way)
@@ -174,7 +176,7 @@ def compile_layers(model: LanguageModel, way: str) -> None:
     if options:
         torch._dynamo.reset()
         inductor = {name: value == "1" for name, _, value in (o.partition("=") for o in options.split(","))}
-        rounding.compile_layers(model.layers(), **inductor)
+        compile.compile_layers(model.layers(), **inductor)
 
 
 def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -195,7 +197,7 @@ def add_ways(parser: argparse.ArgumentParser, default: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_weights.NAMES)
+    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.NAMES)
     add_ways(parser, [AS_THE_STAGES])
     given = parser.parse_args()
     device.pick()

@@ -37,8 +37,10 @@ sys.path.insert(0, str(Path(__file__).parent / "tools"))
 
 import lifelike
 
-from synesthesia import media, workers
-from synesthesia.media import frames, pictures, reading
+from synesthesia.data import media
+from synesthesia.data.media import container as reading
+from synesthesia.data.media import frames, images
+from synesthesia.utils import sandboxed_pool
 
 SETTINGS = {"rate": 16000, "seconds": 10.0, "shortest_seconds": 8.0, "frames_per_second": 1.0, "jpeg_quality": 92}
 TARGETS = [float(k) for k in range(10)]
@@ -84,7 +86,7 @@ def same_frames(path: Path, size: tuple[int, int], folder: Path) -> tuple[int, i
     with reading.opened(path) as container:
         video, _ = reading.read(container, SETTINGS["seconds"])
         scaler, chosen = VideoReformatter(), frames.chosen_frames(video, TARGETS, SETTINGS["seconds"])
-        ours = [pictures.upright(frame, size, scaler).astype(int) for frame in chosen]
+        ours = [images.upright(frame, size, scaler).astype(int) for frame in chosen]
     theirs = [np.asarray(Image.open(file).convert("RGB")).astype(int) for file in sorted(folder.glob("*.png"))]
     gaps = [np.abs(a - b) for a, b in zip(ours, theirs, strict=True)]
     return sum(gap.mean() < 1 for gap in gaps), max(int(gap.max()) for gap in gaps)
@@ -141,7 +143,7 @@ def compare(sizes: dict[Path, tuple[int, int]], decode: Callable, rounds: int, f
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(calls, range(2)))
 
-    with workers.Pool(decode, 2, seconds=60, memory_bytes=2 << 30, preload=["synesthesia.media"]) as pool:
+    with sandboxed_pool.Pool(decode, 2, seconds=60, memory_bytes=2 << 30, preload=["synesthesia.data.media"]) as pool:
         rows = {
             "ffmpeg command line": lambda: [command_line(path, sizes[path], folders[0]) for path in paths],
             "ffmpeg command line, two at a time": two_calls,

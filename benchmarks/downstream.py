@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synesthesia import params, questions, tables
+from synesthesia import config, schemas
+from synesthesia.questions import sampling
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARES = {"finetune": 149_460, "analysis": 14_300, "test": 14_202}
@@ -46,7 +47,7 @@ def make(count: int) -> tuple[pa.Table, dict]:
     table, frequencies = clips(count)
     bounds = np.cumsum(list(SHARES.values())) / sum(SHARES.values()) * count
     split = np.array(list(SHARES))[np.searchsorted(bounds[:-1], np.arange(count), side="right")]
-    return table.set_column(4, tables.CLIP.field("split"), pa.array(split)), frequencies
+    return table.set_column(4, schemas.CLIP.field("split"), pa.array(split)), frequencies
 
 
 def answers(asked: pa.Table, who: str, condition: str, seed: int) -> pa.Table:
@@ -63,10 +64,10 @@ def answers(asked: pa.Table, who: str, condition: str, seed: int) -> pa.Table:
         "condition": pa.array([condition] * len(truth)),
         "choice": pa.array(choice.astype(np.int8)),
         "letter_logits": pa.ListArray.from_arrays(offsets, pa.array(logits.ravel())),
-        "text": pa.array([tables.LETTERS[c] for c in choice]),
+        "text": pa.array([schemas.LETTERS[c] for c in choice]),
         "seconds": pa.nulls(len(truth), pa.float32()),
     }
-    return pa.table(columns).cast(tables.ANSWER)
+    return pa.table(columns).cast(schemas.ANSWER)
 
 
 def main() -> None:
@@ -74,54 +75,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=sum(SHARES.values()))
     given = parser.parse_args()
-    study = params.load(ROOT / "params/embedded.yaml")
+    study = config.load(ROOT / "params/embedded.yaml")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         measure(given.clips, study)
 
 
-def measure(count: int, study: params.Params) -> None:
+def measure(count: int, study: config.Params) -> None:
     """All steps in the current folder."""
     clips, frequencies = make(count)
     print(f"| {count:,} clips | seconds | peak memory, MiB |\n|---|---|---|")
     with timed("write and read the clips' table"):
-        tables.write(clips, "out/curate/clips.parquet", tables.CLIP)
-        tables.read("out/curate/clips.parquet", tables.CLIP)
+        schemas.write(clips, "out/curate/clips.parquet", schemas.CLIP)
+        schemas.read("out/curate/clips.parquet", schemas.CLIP)
     with timed("draw, write and read the questions"):
-        asked = questions.sample(clips, 0, 10, "frequency", {"vggsound": frequencies})
-        tables.write(asked, "out/ask/questions.parquet", tables.QUESTION)
-        tables.read("out/ask/questions.parquet", tables.QUESTION)
+        asked = sampling.sample(clips, 0, 10, "frequency", {"vggsound": frequencies})
+        schemas.write(asked, "out/ask/questions.parquet", schemas.QUESTION)
+        schemas.read("out/ask/questions.parquet", schemas.QUESTION)
     splits = {split: asked.filter(pc.equal(asked["split"], split)) for split in SHARES}
     names = {name: model.condition for name, model in study.models.items()}
     with timed("write every model's answers, checked"):
         for seed, (name, condition) in enumerate(names.items()):
             for split, part in splits.items():
                 made = answers(part, name, condition, seed)
-                tables.write(made, f"out/answer/{name}/{split}.parquet", tables.ANSWER)
+                schemas.write(made, f"out/answer/{name}/{split}.parquet", schemas.ANSWER)
         for seed, (name, setting) in enumerate(study.distill.settings.items(), 100):
             for split in ("analysis", "test"):
                 made = answers(splits[split], name, names[setting.student], seed)
-                tables.write(made, f"out/examine/{name}/{split}.parquet", tables.ANSWER)
-    from synesthesia import answering
+                schemas.write(made, f"out/examine/{name}/{split}.parquet", schemas.ANSWER)
     from synesthesia.distillation.targets import targets
-    from synesthesia.stages import gap, report, route
+    from synesthesia.evaluation import local
+    from synesthesia.pipeline import measure_gap, report, route
 
     finetune = splits["finetune"]
     with timed("before answering: fingerprint of the questions"):
-        answering.fingerprint(finetune.to_pylist())
+        local.fingerprint(finetune.to_pylist())
     with timed("before answering: clips' places, prompts"):
-        answering.places(clips, finetune["clip_id"].to_pylist())
-        [questions.prompt(options) for options in finetune["options"].to_pylist()]
+        local.places(clips, finetune["clip_id"].to_pylist())
+        [sampling.prompt(options) for options in finetune["options"].to_pylist()]
     with timed("gap"):
-        gap.measure(study)
+        measure_gap.measure(study)
     better = dict.fromkeys(frequencies, True)
     rows = [row for row in clips.to_pylist() if row["split"] == "finetune"]
     with timed("route"):
         routes = route.routes(rows, better, {row["clip_id"]: 0.7 for row in rows}, study.route)
-        table = tables.from_rows(routes, tables.ROUTE, "route")
-        tables.write(table, "out/route/route.parquet", tables.ROUTE)
+        table = schemas.from_rows(routes, schemas.ROUTE, "route")
+        schemas.write(table, "out/route/route.parquet", schemas.ROUTE)
     with timed("distillation's targets"):
-        read = [tables.read(f"out/answer/{who}/finetune.parquet", tables.ANSWER) for who in ("qwen2-vl", "qwen2-audio")]
+        read = [
+            schemas.read(f"out/answer/{who}/finetune.parquet", schemas.ANSWER) for who in ("qwen2-vl", "qwen2-audio")
+        ]
         closed = {row["clip_id"]: row["visual_teaches"] for row in routes}
         targets(finetune, study.distill.settings["visual-to-audio-kl"], closed, *read)
     del rows, routes, read

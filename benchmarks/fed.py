@@ -34,11 +34,13 @@ from PIL import Image
 from tools.card import Watched
 from tools.noise import HEIGHT, WIDTH
 
-from synesthesia import answering, processes, tables
+from synesthesia import schemas
+from synesthesia.data.store import StoreWriter
 from synesthesia.distillation import adapters, trainer
 from synesthesia.distillation.targets import Targets
-from synesthesia.models import device, random_weights
-from synesthesia.store import StoreWriter
+from synesthesia.evaluation import local
+from synesthesia.models import random_init
+from synesthesia.utils import device, distributed
 
 CLIPS = 64
 BUSY = "utilization.gpu"
@@ -63,19 +65,19 @@ def materials(folder: Path) -> None:
             shard, row = writer.add(f"c{number:02d}_000000", sound, jpegs)
             rows.append({"clip_id": f"c{number:02d}_000000", "video_id": f"c{number:02d}", "dataset": "vggsound",
                          "split": "finetune", "labels": ["x"], "shard": shard, "row": row})  # fmt: skip
-    tables.write(tables.from_rows(rows, tables.CLIP, "clips"), folder / "clips.parquet", tables.CLIP)
+    schemas.write(schemas.from_rows(rows, schemas.CLIP, "clips"), folder / "clips.parquet", schemas.CLIP)
 
 
 def questions(count: int):
     """So many questions about the clips, of different lengths."""
-    names = random_weights.SOUNDS
+    names = random_init.SOUNDS
     rows = []
     for i in range(count):
         step = (1, 5, 7, 11, 13)[i % 5]  # prime to 24, the number of names: ten different ones
         options = [names[(i * 7 + j * step) % len(names)] for j in range(10)]
         rows.append({"question_id": f"q{i}", "clip_id": f"c{i % CLIPS:02d}_000000", "split": "finetune",
                      "options": options, "answer": i % 10})  # fmt: skip
-    return tables.from_rows(rows, tables.QUESTION, "questions")
+    return schemas.from_rows(rows, schemas.QUESTION, "questions")
 
 
 def share(busy: Watched) -> float | None:
@@ -84,16 +86,16 @@ def share(busy: Watched) -> float | None:
 
 def answering_rate(model, name: str, clips, folder: Path, parts: int) -> tuple[float, float | None]:
     """Clips a second of all processes together, and this GPU's busy share."""
-    batch, world = BATCH[name], processes.world()
+    batch, world = BATCH[name], distributed.world()
 
     def ask(count: int, key: str) -> list[float]:
         """When the parts were finished, in seconds of the clock."""
-        processes.wait()
-        answering.answer(model, questions(count), clips, folder / "store", respondent=name, read="letter_logits",
+        distributed.wait()
+        local.answer(model, questions(count), clips, folder / "store", respondent=name, read="letter_logits",
                          batch=batch, key=f"{key}-{world}")  # fmt: skip
-        return sorted(f.stat().st_mtime for f in (answering.PARTIAL / f"answers/{key}-{world}").glob("*.parquet"))
+        return sorted(f.stat().st_mtime for f in (local.PARTIAL / f"answers/{key}-{world}").glob("*.parquet"))
 
-    part = batch * answering.PART_BATCHES
+    part = batch * local.PART_BATCHES
     ask(world * part, f"{name}-warm")
     with Watched(BUSY) as busy:
         finished = ask(world * parts * part, f"{name}-timed")
@@ -115,21 +117,21 @@ def learning_rate(model, clips, folder: Path, warm: int, steps: int) -> tuple[fl
             busy.__enter__() if step == warm else busy.__exit__()
 
     trainer.train(model, Targets(asked, letters, *nothing, closed_share=1.0), clips, folder / "store", TRAINING,
-                  partial=folder / f"learning-{processes.world()}", tell=tell, checkpoint_seconds=1e9)  # fmt: skip
+                  partial=folder / f"learning-{distributed.world()}", tell=tell, checkpoint_seconds=1e9)  # fmt: skip
     return 8 * (steps - 1 - warm) / (at[steps - 1] - at[warm]), share(busy)
 
 
 def work(name: str, folder: Path, small: bool) -> None:
     """One process: answer and learn; the first writes what it measured."""
     place = device.pick()
-    if processes.world() > 1:
+    if distributed.world() > 1:
         from accelerate import PartialState
 
         PartialState(cpu=not torch.cuda.is_available())
-    clips = tables.read(folder / "clips.parquet", tables.CLIP)
-    scale = random_weights.Scale() if small else None
+    clips = schemas.read(folder / "clips.parquet", schemas.CLIP)
+    scale = random_init.Scale() if small else None
     precision = "float32" if small else "bfloat16"
-    model = random_weights.build(name, place, precision, scale=scale)
+    model = random_init.build(name, place, precision, scale=scale)
     if not small:
         model.compile()
     if small:
@@ -139,9 +141,9 @@ def work(name: str, folder: Path, small: bool) -> None:
     def measured(task: str, rate: float, busy: float | None) -> None:
         """Said at once, too: what comes later may take longer than somebody waits."""
         found[task] = rate, busy
-        if processes.is_main():
-            print(f"{name}, {task}, {processes.world()} processes: {rate:.1f} clips/s", file=sys.stderr, flush=True)
-            (folder / f"{name}-{processes.world()}.json").write_text(json.dumps(found))
+        if distributed.is_main():
+            print(f"{name}, {task}, {distributed.world()} processes: {rate:.1f} clips/s", file=sys.stderr, flush=True)
+            (folder / f"{name}-{distributed.world()}.json").write_text(json.dumps(found))
 
     measured("answering", *answering_rate(model, name, clips, folder, 2 if small else PARTS[name]))
     measured("learning", *learning_rate(model, clips, folder, *((4, 8) if small else (WARM[name], STEPS[name]))))
@@ -167,7 +169,7 @@ def main() -> None:
     for name in given.models:
         one: dict[str, float] = {}
         for count in given.processes:
-            start = processes.launcher(count, torch.cuda.is_available()) if count > 1 else [sys.executable]
+            start = distributed.launcher(count, torch.cuda.is_available()) if count > 1 else [sys.executable]
             arguments = [str(Path(__file__).resolve()), "--work", name, str(folder)]
             done = subprocess.run([*start, *arguments, *(["--small"] if given.small else [])], stdout=sys.stderr)
             if done.returncode:

@@ -29,12 +29,13 @@ from tools.flops import flops
 from tools.noise import lesson, percepts, prompts
 from tools.plain import plain_inputs, plain_model, small_model
 
+from synesthesia.acceleration.gradient_buffer import Gradients
+from synesthesia.config import Lora, Training
 from synesthesia.distillation import adapters, trainer
-from synesthesia.distillation.gradients import Gradients
-from synesthesia.distillation.passes import Direct, fastest
-from synesthesia.models import device, random_weights
+from synesthesia.distillation.step import Direct, fastest
+from synesthesia.models import random_init
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
-from synesthesia.params import Lora, Training
+from synesthesia.utils import device
 
 LORA = Lora(rank=16, alpha=32.0, dropout=0.0, target_modules=ALL_LINEAR)
 TRAINING = Training(
@@ -124,11 +125,11 @@ class Bench:
         print(f"{self.name}: TFLOP a clip: {counted}", flush=True)
 
     def ours(self, profile: str | None) -> None:
-        model = random_weights.build(self.name, "cuda")
+        model = random_init.build(self.name, "cuda")
         self.count(model)
         del model
         released()
-        model = random_weights.build(self.name, "cuda")
+        model = random_init.build(self.name, "cuda")
         model.compile()
         if "answering" in self.tasks:
             self.answering(model, profile)
@@ -260,7 +261,7 @@ def cost(rates: list[float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_weights.NAMES)
+    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.NAMES)
     parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--memory", type=float, metavar="GB", help="use no more of the card's memory than this")

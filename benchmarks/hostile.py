@@ -1,7 +1,7 @@
 """Two thousand damaged copies of a clip, a good one after each: what becomes of them, and what they cost.
 
 Every file is decoded as curate does: in a worker with limits of time, processor time and address space. The kinds of
-damage are those of tests/mutants.py. Ends with an error where a good file was lost.
+damage are those of tests/helpers/corrupted_files.py. Ends with an error where a good file was lost.
 
 examples:
   python benchmarks/hostile.py                 four minutes on two busy cores
@@ -20,14 +20,15 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm  # noqa: E402
 
-import clips  # noqa: E402
-from mutants import mutants  # noqa: E402
-from synesthesia import media, workers  # noqa: E402
-from synesthesia.chunks import FILE_MEMORY, FILE_SECONDS, PRELOAD  # noqa: E402
+from synesthesia.data import media
+from synesthesia.data.decode_jobs import FILE_MEMORY, FILE_SECONDS, PRELOAD  # noqa: E402
+from synesthesia.utils import sandboxed_pool  # noqa: E402
+from tests.helpers import video_files  # noqa: E402
+from tests.helpers.corrupted_files import mutants  # noqa: E402
 
 
 def attempt(path: str, **settings) -> tuple[str, float]:
@@ -50,8 +51,12 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        good = clips.make(folder / "good.mp4", size=(64, 48), fps=5)  # quickly decoded: half of all files are this one
-        whole = given.clip or clips.make(folder / "whole.mp4", size=(160, 120), fps=10, rate=44100, layout="stereo")
+        good = video_files.make(
+            folder / "good.mp4", size=(64, 48), fps=5
+        )  # quickly decoded: half of all files are this one
+        whole = given.clip or video_files.make(
+            folder / "whole.mp4", size=(160, 120), fps=10, rate=44100, layout="stereo"
+        )
         kinds, paths = [], []
         for number, (kind, data) in enumerate(mutants(whole.read_bytes(), given.files, given.seed)):
             path = folder / f"{number}.mp4"
@@ -59,13 +64,13 @@ def main() -> None:
             kinds.append(kind)
             paths += [str(path), str(good)]
         begin = time.perf_counter()
-        work = partial(attempt, **clips.PARAMS)
+        work = partial(attempt, **video_files.PARAMS)
         limits = {"seconds": FILE_SECONDS, "memory_bytes": FILE_MEMORY}
-        with workers.Pool(work, workers.processors(), **limits, preload=PRELOAD) as pool:
+        with sandboxed_pool.Pool(work, sandboxed_pool.processors(), **limits, preload=PRELOAD) as pool:
             answers = list(tqdm(pool.map(paths), total=len(paths), unit="file", desc="hostile"))
         seconds = time.perf_counter() - begin
-    lost = [answer for answer in answers if isinstance(answer, workers.Lost)]
-    told = [("timed out or crashed", 0.0) if isinstance(a, workers.Lost) else a for a in answers]
+    lost = [answer for answer in answers if isinstance(answer, sandboxed_pool.Lost)]
+    told = [("timed out or crashed", 0.0) if isinstance(a, sandboxed_pool.Lost) else a for a in answers]
     table = Counter(zip(kinds, (reason for reason, _ in told[::2]), strict=True))
     reasons = sorted({reason for _, reason in table})
     print(f"| damage | {' | '.join(reasons)} |\n|---|{'---|' * len(reasons)}")

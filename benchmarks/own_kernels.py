@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from tools.plain import HERE
 from torch.utils.benchmark import Timer
 
-from synesthesia.distillation.gated_product import gated_gradients, gated_product
-from synesthesia.models import device
-from synesthesia.models.norms import root_mean_square_norm
-from synesthesia.models.rounding import AS_SEPARATE
+from synesthesia.acceleration.compile import AS_SEPARATE
+from synesthesia.acceleration.kernels.lora_swiglu import gated_gradients, gated_product
+from synesthesia.acceleration.kernels.rms_norm import root_mean_square_norm
+from synesthesia.utils import device
 
 EPSILON = 1e-6
 NORMS = {  # (clips, length, width) or heads beside

@@ -25,8 +25,9 @@ import torch
 from tools.noise import percepts, prompts
 from tools.plain import HERE, plain_inputs, plain_model, small_model
 
-from synesthesia.models import device, random_weights
+from synesthesia.models import random_init
 from synesthesia.models.base import LanguageModel
+from synesthesia.utils import device
 
 CLIPS = 4
 
@@ -79,7 +80,7 @@ class Parting:
         firsts = tuple(f"{stack}.0." for stack in stacks)
         steps = {path: part for path, part in everything.items() if path.startswith(firsts)}
         self.plain = recorded({**layers, **steps}, lambda: plain(**inputs, use_cache=False))
-        self.name, self.model = name, random_weights.family(name)(plain, small.processor, HERE)
+        self.name, self.model = name, random_init.family(name)(plain, small.processor, HERE)
         model: LanguageModel = self.model
         batch = model.collate(percepts(small, CLIPS), prompts(CLIPS))
         self.ours = recorded(layers, lambda: model.answer_logits(dict(batch)))
@@ -132,7 +133,7 @@ class Parting:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_weights.NAMES)
+    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.NAMES)
     agreement.add_ways(parser, [agreement.EAGER, agreement.AS_THE_STAGES])
     given = parser.parse_args()
     device.pick()

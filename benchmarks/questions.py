@@ -19,15 +19,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from synesthesia import questions, tables
+from synesthesia import schemas
+from synesthesia.questions import sampling
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-import real_lists
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.helpers import published_lists
 
 
 def clips(count: int) -> tuple[pa.Table, dict[str, int]]:
     """A CLIP table of so many clips of the 286 labels, as often as they really occur, and their frequencies."""
-    frequencies = {label: number for label, number in sorted(real_lists.stat().items()) if "," not in label}
+    frequencies = {label: number for label, number in sorted(published_lists.stat().items()) if "," not in label}
     weights = np.array(list(frequencies.values()), float)
     labels = np.random.default_rng(0).choice(list(frequencies), count, p=weights / weights.sum())
     names = [f"{n:011d}" for n in range(count)]
@@ -40,12 +41,12 @@ def clips(count: int) -> tuple[pa.Table, dict[str, int]]:
         "shard": [0] * count,
         "row": range(count),
     }
-    return pa.table({f.name: pa.array(columns[f.name], f.type) for f in tables.CLIP}), frequencies
+    return pa.table({f.name: pa.array(columns[f.name], f.type) for f in schemas.CLIP}), frequencies
 
 
 def ours(table: pa.Table, frequencies: dict[str, int]) -> pa.Table:
     """What the stage ask does."""
-    return questions.sample(table, 0, 10, "frequency", {"vggsound": frequencies})
+    return sampling.sample(table, 0, 10, "frequency", {"vggsound": frequencies})
 
 
 def loop(table: pa.Table, frequencies: dict[str, int]) -> pa.Table:
@@ -53,14 +54,14 @@ def loop(table: pa.Table, frequencies: dict[str, int]) -> pa.Table:
     names, weights = list(frequencies), np.array(list(frequencies.values()), float)
     rows = []
     for clip in table.to_pylist():
-        rng = np.random.default_rng(questions._hash(clip["clip_id"]))
+        rng = np.random.default_rng(sampling._hash(clip["clip_id"]))
         chances = weights * [name not in clip["labels"] for name in names]
         drawn = rng.choice(len(names), 9, replace=False, p=chances / chances.sum())
         options, answer = [names[n] for n in drawn], int(rng.integers(10))
         options.insert(answer, clip["labels"][0])
         rows.append({"question_id": clip["clip_id"] + "-q", "clip_id": clip["clip_id"], "split": clip["split"],
                      "options": options, "answer": answer})  # fmt: skip
-    return tables.from_rows(rows, tables.QUESTION, "questions")
+    return schemas.from_rows(rows, schemas.QUESTION, "questions")
 
 
 WAYS = {"synesthesia": ours, "numpy.random.choice in a loop": loop}

@@ -54,7 +54,7 @@ def parameters(compile: bool, small: bool) -> dict:
     values["curate"]["analysis_clips_a_label"] = 2
     values["switch"] |= {"checkpoint": "checkpoints/pann", "validation_clips_a_label": 1}
     if small:  # the real one takes minutes an epoch without a GPU
-        values["switch"]["checkpoint"] = str(ROOT / "src/synesthesia/world/weights/pann")
+        values["switch"]["checkpoint"] = str(ROOT / "src/synesthesia/synthetic/weights/pann")
     values["models"] = {name: values["models"][name] for name in CHECKPOINTS}
     for name, model in values["models"].items():
         model |= {"checkpoint": CHECKPOINTS[name], "compile": compile}
@@ -69,14 +69,15 @@ def models(small: bool) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from synesthesia.models import device, random_weights
-    from synesthesia.switch import Switch, learnt
+    from synesthesia.distillation.switch import Switch, learnt
+    from synesthesia.models import random_init
+    from synesthesia.utils import device
 
     for name, folder in CHECKPOINTS.items():
         if not Path(folder).exists():
-            scale = random_weights.Scale() if small else None
-            model = random_weights.build(name, device.pick(), seed=0, scale=scale)
-            random_weights.save(model, folder)
+            scale = random_init.Scale() if small else None
+            model = random_init.build(name, device.pick(), seed=0, scale=scale)
+            random_init.save(model, folder)
             del model
     torch.manual_seed(0)
     switch = Switch({"architecture": "Cnn14_16k"})

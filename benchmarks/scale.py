@@ -26,13 +26,15 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from synesthesia import media, params, questions, tables
-from synesthesia.catalogs import files, plan, vggsound
-from synesthesia.stages import ask, curate
+from synesthesia import config, schemas
+from synesthesia.data import media
+from synesthesia.data.catalogs import manifest, media_index, vggsound
+from synesthesia.pipeline import curate, make_questions
+from synesthesia.questions import sampling
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-import real_lists  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.helpers import published_lists  # noqa: E402
 
 LAYOUTS = {
     "flat": lambda video, start: f"{video}_{start:06d}.mp4",
@@ -52,7 +54,7 @@ def tiny(path: str, **_) -> media.Clip:
 def world(share: float, layout: str) -> None:
     """Lists and empty files in the current folder, and params.yaml of the paper's size."""
     Path("data/clips").mkdir(parents=True)
-    real_lists.vggsound(Path("data/whole.csv"))
+    published_lists.vggsound(Path("data/whole.csv"))
     with open("data/whole.csv", newline="") as file:
         rows = list(csv.reader(file))
     rows = rows[: round(len(rows) * share)]
@@ -80,14 +82,14 @@ def steps(count: int) -> dict[str, float]:
         yield
         seconds[name] = time.perf_counter() - begin
 
-    given = params.load()
+    given = config.load()
     with timed("read the list"):
         listed = vggsound.read(given.data.vggsound_list)
     with timed("find the files"):
-        files.find(given.data.vggsound_clips, listed, "")
+        media_index.find(given.data.vggsound_clips, listed, "")
     del listed
     with timed("plan: both, labels, splits"):
-        made = plan.make(given)
+        made = manifest.make(given)
     curate.OUT.mkdir(parents=True)
     curate.PARTIAL.mkdir(parents=True)
     with timed("2 KB clips through the workers into shards"):
@@ -97,13 +99,17 @@ def steps(count: int) -> dict[str, float]:
     with timed("gather shards, write tables and counts"):
         curate._write(made, chunks, given.curate)
     with timed("ask: draw and write the questions"):
-        drawn = questions.sample(
-            tables.read(ask.CLIPS, tables.CLIP), 0, 10, "frequency", json.loads(ask.LABELS.read_text())
+        drawn = sampling.sample(
+            schemas.read(make_questions.CLIPS, schemas.CLIP),
+            0,
+            10,
+            "frequency",
+            json.loads(make_questions.LABELS.read_text()),
         )
-        tables.write(drawn, ask.QUESTIONS, tables.QUESTION)
+        schemas.write(drawn, make_questions.QUESTIONS, schemas.QUESTION)
     with timed("read clips and questions, checked"):
-        tables.read(ask.CLIPS, tables.CLIP)
-        tables.read(ask.QUESTIONS, tables.QUESTION)
+        schemas.read(make_questions.CLIPS, schemas.CLIP)
+        schemas.read(make_questions.QUESTIONS, schemas.QUESTION)
     seconds["clips"] = float(len(made.items))
     seconds["peak memory of the stage, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return seconds

@@ -65,9 +65,9 @@ def study(seed: int, folder: Path) -> Path:
     call = lambda *command: subprocess.run([sys.executable, "-m", *command], cwd=folder, env=environment, check=True)  # noqa: E731
     if not (folder / ".dvc").exists():
         call("dvc", "init", "--quiet", "--no-scm")
-    call("synesthesia.world.make", "--out", "data", "--seed", str(seed))
+    call("synesthesia.synthetic.generate", "--out", "data", "--seed", str(seed))
     call("dvc", "repro", *(f"examine@{setting}" for setting in SETTINGS))
-    call("synesthesia.stages.report")  # by itself: the other settings are left out, and the page says so
+    call("synesthesia.pipeline.report")  # by itself: the other settings are left out, and the page says so
     return metrics
 
 

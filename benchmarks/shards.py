@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from gpu import LORA, TRAINING
 
-from synesthesia import questions as wording
 from synesthesia.distillation import adapters
-from synesthesia.distillation.passes import Direct
-from synesthesia.models import device, random_weights
+from synesthesia.distillation.step import Direct
+from synesthesia.models import random_init
 from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.questions import sampling as wording
+from synesthesia.utils import device
 
 LETTER = 3  # what it is taught to say
 STEPS = 3
@@ -42,7 +43,7 @@ def question(model: LanguageModel) -> dict[str, torch.Tensor]:
     percept = Percept(
         None if model.condition == "silent_video" else sound, None if model.condition == "audio" else frames
     )
-    return model.collate([percept], [wording.prompt(random_weights.SOUNDS[:10])])
+    return model.collate([percept], [wording.prompt(random_init.SOUNDS[:10])])
 
 
 def asked(model: LanguageModel) -> torch.Tensor:
@@ -70,15 +71,15 @@ def taught(model: LanguageModel) -> list[float]:
 
 
 def write(name: str, layers: int | None, folder: Path) -> None:
-    scale = random_weights.Scale(layers=layers) if layers else None
-    model = random_weights.build(name, device.pick(), scale=scale)
+    scale = random_init.Scale(layers=layers) if layers else None
+    model = random_init.build(name, device.pick(), scale=scale)
     torch.save(asked(model), folder / "logits.pt")
-    random_weights.save(model, folder / "checkpoint", shard="5GB")
+    random_init.save(model, folder / "checkpoint", shard="5GB")
 
 
 def load(name: str, folder: Path) -> None:
     start = time.monotonic()
-    model = random_weights.family(name).load(str(folder / "checkpoint"), "bfloat16", device.pick())
+    model = random_init.family(name).load(str(folder / "checkpoint"), "bfloat16", device.pick())
     seconds = time.monotonic() - start
     same = torch.equal(asked(model), torch.load(folder / "logits.pt", weights_only=True))
     count = sum(p.numel() for p in model.model.parameters()) / 1e9
@@ -93,7 +94,7 @@ def load(name: str, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(random_weights.NAMES), choices=random_weights.NAMES)
+    parser.add_argument("--models", nargs="+", default=list(random_init.NAMES), choices=random_init.NAMES)
     parser.add_argument("--layers", type=int, help="scaled down: this many small layers in each part")
     parser.add_argument("--step", choices=["write", "load"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from tools.stores import SHARD, Flat, Ours, Unchecked, formats, large, random
 
-from synesthesia.store import Store
+from synesthesia.data.store import Store
 
 
 class Payload(NamedTuple):

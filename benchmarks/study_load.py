@@ -32,9 +32,14 @@ from PIL import Image
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
-from synesthesia import params, store, tables
-from synesthesia.study import database, postgres, security, serve, simulate
-from synesthesia.study.finished import finished_trials
+from synesthesia import config, schemas
+from synesthesia.data import store
+from synesthesia.human_study import simulation
+from synesthesia.human_study.db import connection as database
+from synesthesia.human_study.db import temporary_postgres
+from synesthesia.human_study.db.completed import finished_trials
+from synesthesia.human_study.web import security
+from synesthesia.human_study.web import server as serve
 
 ROOT = Path(__file__).parents[1]
 LABELS, CLIPS = 20, 6
@@ -57,8 +62,8 @@ def make(out: Path) -> None:
                 options = [label, *[x for x in labels if x != label][:9]]
                 questions.append({"question_id": f"{clip}-q", "clip_id": clip, "split": split, "options": options,
                                   "answer": 0})  # fmt: skip
-    for name, schema, data in (("curate/clips", tables.CLIP, rows), ("ask/questions", tables.QUESTION, questions)):
-        tables.write(tables.from_rows(data, schema, name), out / f"{name}.parquet", schema)
+    for name, schema, data in (("curate/clips", schemas.CLIP, rows), ("ask/questions", schemas.QUESTION, questions)):
+        schemas.write(schemas.from_rows(data, schema, name), out / f"{name}.parquet", schema)
 
 
 def _picture(random: np.random.Generator) -> bytes:
@@ -68,13 +73,13 @@ def _picture(random: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def run(name: str, url: str, folder: Path, given: params.Params, workers: int, options: argparse.Namespace) -> bool:
+def run(name: str, url: str, folder: Path, given: config.Params, workers: int, options: argparse.Namespace) -> bool:
     """One server, one crowd, one line; whether nothing was lost."""
     serve.prepare(given, url, folder / "humans", folder / "out", simulated=True).close()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "synesthesia.study", "serve", "--simulated", "--port", str(port), "--workers",
+    command = [sys.executable, "-m", "synesthesia.human_study", "serve", "--simulated", "--port", str(port), "--workers",
                str(workers), "--database", url]  # fmt: skip
     environment = os.environ | {"SYNESTHESIA_ADMIN_PASSWORD": security.made_password()}
     with open(folder / "log", "w") as log:
@@ -82,7 +87,7 @@ def run(name: str, url: str, folder: Path, given: params.Params, workers: int, o
     try:
         _wait(f"http://127.0.0.1:{port}/health", server, folder / "log")
         began = time.perf_counter()
-        outcome = asyncio.run(simulate.crowd(f"http://127.0.0.1:{port}", options.participants, options.think))
+        outcome = asyncio.run(simulation.crowd(f"http://127.0.0.1:{port}", options.participants, options.think))
         wall = time.perf_counter() - began
     finally:
         server.terminate()
@@ -130,8 +135,8 @@ def main() -> None:
     judgements = -(-options.participants * options.trials // (3 * LABELS * CLIPS)) + 1
     changes = {"trials": options.trials, "judgements": judgements, "labels": [f"label {n:02d}" for n in range(LABELS)],
                "clips_a_label": None, "consent": str(ROOT / "humans/consent.md"), "joins_an_hour": 100_000}  # fmt: skip
-    given = params.load(ROOT / "params/embedded.yaml")
-    given = given.model_copy(update={"study": params.Study.model_validate(given.study.model_dump() | changes)})
+    given = config.load(ROOT / "params/embedded.yaml")
+    given = given.model_copy(update={"study": config.Study.model_validate(given.study.model_dump() | changes)})
     good = True
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="study-load-")))
@@ -140,8 +145,8 @@ def main() -> None:
         places = [("SQLite (WAL)", lambda n: f"sqlite:///{folder}/humans/simulated{n}.sqlite")]
         if options.postgresql:
             places.append(("PostgreSQL", lambda n: options.postgresql))
-        elif postgres.programs():
-            server = stack.enter_context(postgres.temporary_server())
+        elif temporary_postgres.programs():
+            server = stack.enter_context(temporary_postgres.temporary_server())
             places.append(("PostgreSQL", lambda n: _new(server, f"simulated{n}")))
         else:
             print("PostgreSQL is left out: its programs are not installed (Debian: apt-get install postgresql)")

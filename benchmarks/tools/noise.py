@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from synesthesia import questions as wording
-from synesthesia.models import random_weights
+from synesthesia.models import random_init
 from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.questions import sampling as wording
 
 HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
 
@@ -26,7 +26,7 @@ def percepts(model: LanguageModel, clips: int, seed: int = 0) -> list[Percept]:
 
 def prompts(clips: int) -> list[str]:
     """Questions of different lengths."""
-    names = random_weights.SOUNDS
+    names = random_init.SOUNDS
     return [wording.prompt([names[(i * 7 + j * (1 + i % 5)) % len(names)] for j in range(10)]) for i in range(clips)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from tools.noise import percepts, prompts
 
-from synesthesia.models import random_weights
+from synesthesia.models import random_init
 from synesthesia.models.base import LanguageModel
 
 HERE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -13,16 +13,16 @@ HERE = "cuda" if torch.cuda.is_available() else "cpu"
 
 def small_model(name: str) -> LanguageModel:
     """Ours scaled down, on the CPU: for its processor, which is the real one."""
-    return random_weights.build(name, "cpu", scale=random_weights.Scale())
+    return random_init.build(name, "cpu", scale=random_init.Scale())
 
 
 def plain_model(name: str) -> torch.nn.Module:
     """The class of transformers by itself, nothing of ours installed; without a GPU scaled down."""
-    kind = random_weights.family(name).model_class
-    scale = None if HERE == "cuda" else random_weights.Scale()
+    kind = random_init.family(name).model_class
+    scale = None if HERE == "cuda" else random_init.Scale()
     torch.manual_seed(0)
     with torch.device(HERE):
-        return kind._from_config(random_weights.configuration(name, scale), dtype=torch.bfloat16).eval()
+        return kind._from_config(random_init.configuration(name, scale), dtype=torch.bfloat16).eval()
 
 
 def fractional(value: object) -> bool:

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from synesthesia import media
-from synesthesia.store import BATCH, Store, StoreWriter
+from synesthesia.data import media
+from synesthesia.data.store import BATCH, Store, StoreWriter
 
 Payload = tuple[str, np.ndarray, list[bytes]]
 SETTINGS = {"rate": 16000, "seconds": 10.0, "shortest_seconds": 8.0, "frames_per_second": 1.0, "jpeg_quality": 92}

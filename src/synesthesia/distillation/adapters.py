@@ -10,10 +10,10 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
-from synesthesia.distillation import gated_product, ordered_attention
-from synesthesia.distillation.lean_lora import use_lean_lora
+from synesthesia.acceleration.kernels import causal_attention, lora_swiglu
+from synesthesia.acceleration.lora_linear import use_lean_lora
+from synesthesia.config import Lora
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
-from synesthesia.params import Lora
 
 
 class AdapterError(ValueError):
@@ -35,9 +35,9 @@ def use_lean_layers(student: LanguageModel) -> None:
     """Let a student with a fresh adapter learn with less around it: the same numbers (see the three modules)."""
     use_lean_lora(student.model)
     if torch.device(student.device).type == "cuda":
-        gated_product.use_gated_product(student.decoder())
-    if ordered_attention.helps(student.device):
-        ordered_attention.use_ordered_attention(student.decoder())
+        lora_swiglu.use_gated_product(student.decoder())
+    if causal_attention.helps(student.device):
+        causal_attention.use_ordered_attention(student.decoder())
 
 
 def save(student: LanguageModel, folder: Path, base: str) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from synesthesia.params import Setting
-from synesthesia.tables import LETTERS
+from synesthesia.config import Setting
+from synesthesia.schemas import LETTERS
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A checkpoint is written outside the stage's outs every `checkpoint_seconds`; the order of clips and the learning rate
 follow from the step alone, so a run that was killed goes on with the same losses, bit for bit on the same machine.
-Several processes (synesthesia.processes) share each step's micro-batches and add up their gradients: the effective
+Several processes (synesthesia.utils.distributed) share each step's micro-batches and add up their gradients: the effective
 batch and the order of clips are the same for any number of them, and sums differ in their last bits alone.
 """
 
@@ -18,15 +18,17 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from synesthesia import answering, processes
-from synesthesia.distillation import checkpoints, memory
-from synesthesia.distillation.gradients import Gradients
-from synesthesia.distillation.lessons import Lessons, order
-from synesthesia.distillation.passes import Direct, fastest
+from synesthesia.acceleration import micro_batch
+from synesthesia.acceleration.gradient_buffer import Gradients
+from synesthesia.config import Training
+from synesthesia.distillation import checkpoint
+from synesthesia.distillation.dataset import Lessons, order
+from synesthesia.distillation.step import Direct, fastest
 from synesthesia.distillation.targets import Targets
+from synesthesia.evaluation import local
 from synesthesia.models.base import LanguageModel
-from synesthesia.models.device import bring
-from synesthesia.params import Training
+from synesthesia.utils import distributed
+from synesthesia.utils.device import bring
 
 __all__ = ["Lessons", "TrainingError", "learning_rate", "order", "train"]
 
@@ -64,7 +66,7 @@ def train(
     gpu = str(student.device).startswith("cuda")
     if gpu:
         same_bits_each_time()
-    rank, world = processes.rank(), processes.world()
+    rank, world = distributed.rank(), distributed.world()
     if training.effective_batch % world:
         raise TrainingError(
             f"distill.training.effective_batch: {training.effective_batch} clips cannot be shared evenly by {world} "
@@ -87,10 +89,10 @@ def train(
             passes.learn(batch, micro)
         gradients.clear()
     torch.manual_seed(training.seed)
-    history = checkpoints.resume(partial, student.model, optimizer)
+    history = checkpoint.resume(partial, student.model, optimizer)
     first, steps = len(history), lessons.steps
     mine = [lessons.of(step, rank, world) for step in range(first, steps)]
-    prepared = passes.ahead(answering.loader(lessons, [number for numbers in mine for number in numbers]))
+    prepared = passes.ahead(local.loader(lessons, [number for numbers in mine for number in numbers]))
     waiting: deque[tuple[int, Callable[[], list[float]]]] = deque()  # steps whose losses the GPU has yet to tell
     started = saved = time.monotonic()
     progress = tqdm(total=steps, initial=first, desc=title, unit="step", mininterval=1, disable=rank > 0)
@@ -118,7 +120,7 @@ def train(
                 if gpu:
                     tell("gpu_gib", torch.cuda.max_memory_allocated() / 2**30, done + 1)
         if due and rank == 0:
-            checkpoints.keep(partial, student.model, optimizer, history)
+            checkpoint.keep(partial, student.model, optimizer, history)
         if due:
             saved = time.monotonic()
         progress.update()
@@ -160,9 +162,9 @@ def _fit(student: LanguageModel, targets: Targets, clips, store, training: Train
     def agree(fits: bool) -> bool:
         return bool(accelerator.reduce(torch.tensor(float(fits), device=accelerator.device), "mean").item() == 1)
 
-    tries = memory.candidates(training.effective_batch, processes.world(), training.micro_batch)
-    micro, again = memory.fitting(tries, attempt, agree)
-    if processes.is_main():
+    tries = micro_batch.candidates(training.effective_batch, distributed.world(), training.micro_batch)
+    micro, again = micro_batch.fitting(tries, attempt, agree)
+    if distributed.is_main():
         how = ", activations computed twice" if again else ""
         print(f"micro-batch of {micro} clips a GPU{how} ({torch.cuda.max_memory_allocated() / 2**30:.1f} GiB)")
     return micro

@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from synesthesia.config import Model
     from synesthesia.models.base import LanguageModel
-    from synesthesia.models.talker import Talker
-    from synesthesia.params import Model
+    from synesthesia.models.text_model import Talker
 
 FAMILIES = {
     "qwen2_audio": "synesthesia.models.qwen2_audio",
@@ -24,7 +24,7 @@ FAMILIES = {
     "audio_flamingo3": "synesthesia.models.audio_flamingo3",
 }
 TALKERS = {  # models that only talk, see models/talker.py
-    "endpoint": "synesthesia.models.endpoint",
+    "endpoint": "synesthesia.models.openai_api",
     "qwen_audio_chat": "synesthesia.models.qwen_audio_chat",
     "kimi_audio": "synesthesia.models.kimi_audio",
 }

@@ -13,11 +13,11 @@ import torch
 from safetensors import SafetensorError
 from torch.utils.checkpoint import checkpoint
 
-from synesthesia.models import ModelError, checkpoints
-from synesthesia.models.answer_position import AnswerPosition
-from synesthesia.models.device import forward_alone, send
-from synesthesia.models.rounding import compile_layers
-from synesthesia.tables import LETTERS
+from synesthesia.acceleration.compile import compile_layers
+from synesthesia.acceleration.last_token import AnswerPosition
+from synesthesia.models import ModelError, checkpoint_validation
+from synesthesia.schemas import LETTERS
+from synesthesia.utils.device import forward_alone, send
 
 ALL_LINEAR = "all-linear-of-language-model"
 
@@ -114,7 +114,7 @@ class LanguageModel:
             wanted = cls.model_class.config_class.model_type
             if kind not in (wanted, wanted.removesuffix("_thinker")):
                 raise ValueError(f"config.json says model_type {kind!r}, not {wanted!r}")
-            checkpoints.inspect(folder)
+            checkpoint_validation.inspect(folder)
             model, info = cls.model_class.from_pretrained(
                 folder,
                 dtype=getattr(torch, precision),
@@ -125,8 +125,8 @@ class LanguageModel:
             if info["missing_keys"]:
                 raise ValueError(f"weights are missing: {sorted(info['missing_keys'])}")
             processor = cls.processor_class.from_pretrained(folder, local_files_only=True)
-            checkpoints.compare_vocabulary(model, processor)
-        except checkpoints.Damaged as error:
+            checkpoint_validation.compare_vocabulary(model, processor)
+        except checkpoint_validation.Damaged as error:
             raise ModelError(f"{checkpoint}: {error}") from None
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"{checkpoint}: cannot be loaded as {cls.model_class.__name__}: {error}") from error

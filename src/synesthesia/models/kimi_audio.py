@@ -13,9 +13,9 @@ import importlib
 import tempfile
 from pathlib import Path
 
+from synesthesia.config import Model
 from synesthesia.models import ModelError
-from synesthesia.models.talker import Clip, Reply, Talker, wav
-from synesthesia.params import Model
+from synesthesia.models.text_model import Clip, Reply, Talker, wav
 
 GREEDY = {
     "text_temperature": 0.0,

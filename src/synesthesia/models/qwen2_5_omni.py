@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from transformers import Qwen2_5OmniProcessor, Qwen2_5OmniThinkerForConditionalGeneration
 
-from synesthesia.models.attention import use_chunked_attention
+from synesthesia.acceleration.kernels.varlen_attention import use_chunked_attention
+from synesthesia.acceleration.padded_mlp import widen_feed_forward
+from synesthesia.acceleration.vision_encoder import embed_patches_by_product, place_patches_from_cpu
 from synesthesia.models.base import LanguageModel, Percept
-from synesthesia.models.feed_forward import widen_feed_forward
-from synesthesia.models.patches import embed_patches_by_product, place_patches_from_cpu
-from synesthesia.models.videos import place_tokens, video_options
+from synesthesia.models.vision import place_tokens, video_options
 
 
 class Family(LanguageModel):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from synesthesia.models.feed_forward import widen_feed_forward
-from synesthesia.models.patches import place_patches_from_cpu
-from synesthesia.models.videos import VisionLanguageModel
+from synesthesia.acceleration.padded_mlp import widen_feed_forward
+from synesthesia.acceleration.vision_encoder import place_patches_from_cpu
+from synesthesia.models.vision import VisionLanguageModel
 
 
 class Family(VisionLanguageModel):

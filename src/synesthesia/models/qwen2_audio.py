@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from synesthesia.acceleration.audio_encoder import SPARE, AudioWindow
 from synesthesia.models import ModelError
-from synesthesia.models.audio_window import SPARE, AudioWindow
 from synesthesia.models.base import LanguageModel, Percept
-from synesthesia.models.device import forward_alone, send
+from synesthesia.utils.device import forward_alone, send
 
 
 class Family(LanguageModel):

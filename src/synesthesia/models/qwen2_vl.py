@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
+from synesthesia.acceleration.vision_encoder import place_patches_from_cpu
 from synesthesia.models.base import Percept
-from synesthesia.models.patches import place_patches_from_cpu
-from synesthesia.models.videos import VisionLanguageModel, video_options
+from synesthesia.models.vision import VisionLanguageModel, video_options
 
 
 class Family(VisionLanguageModel):

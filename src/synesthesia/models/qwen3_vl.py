@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from synesthesia.models.base import Percept
-from synesthesia.models.videos import VisionLanguageModel, raise_pixel_budget
+from synesthesia.models.vision import VisionLanguageModel, raise_pixel_budget
 
 
 class Family(VisionLanguageModel):

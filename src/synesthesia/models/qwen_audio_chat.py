@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
-from synesthesia.models import ModelError, device
-from synesthesia.models.talker import Clip, Reply, Talker, wav
-from synesthesia.params import Model
-from synesthesia.tables import LETTERS
+from synesthesia.config import Model
+from synesthesia.models import ModelError
+from synesthesia.models.text_model import Clip, Reply, Talker, wav
+from synesthesia.schemas import LETTERS
+from synesthesia.utils import device
 
 SYSTEM = "You are a helpful assistant."
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
+from synesthesia.acceleration.kernels.varlen_attention import use_chunked_attention
+from synesthesia.acceleration.vision_encoder import place_patches_from_cpu
 from synesthesia.models import ModelError
-from synesthesia.models.attention import use_chunked_attention
 from synesthesia.models.base import LanguageModel, Percept
-from synesthesia.models.patches import place_patches_from_cpu
-from synesthesia.models.videos import raise_pixel_budget, timed_video_options
+from synesthesia.models.vision import raise_pixel_budget, timed_video_options
 
 
 class Family(LanguageModel):

@@ -26,9 +26,9 @@ How to restore the exact state of a run (its description in MLflow says the same
     dvc checkout                    # or `dvc pull`, where another machine holds the cache; `dvc repro` makes the rest
 """
 
-from synesthesia.tracking.place import TrackingError
+from synesthesia.tracking.mlflow_client import TrackingError
 from synesthesia.tracking.record import Record, RegisteredModel, flatten
-from synesthesia.tracking.session import Session, fetch, log, log_all, session
+from synesthesia.tracking.run import Session, fetch, log, log_all, session
 
 __all__ = [
     "Record", "RegisteredModel", "Session", "TrackingError", "fetch", "flatten", "log", "log_all", "session",

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from synesthesia.tracking.place import FOLDER, TrackingError, client, uri
+from synesthesia.tracking.mlflow_client import FOLDER, TrackingError, client, uri
 from synesthesia.tracking.record import Record, digest
 
 BEST, UPPER_BOUND = "best", "upper-bound"

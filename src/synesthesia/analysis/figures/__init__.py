@@ -1,0 +1,1 @@
+"""Figures of the report: one module a group of figures, `render` writes them."""

@@ -1,0 +1,1 @@
+"""From published lists and raw video files to batches of decoded clips."""

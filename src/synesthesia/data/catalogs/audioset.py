@@ -1,0 +1,61 @@
+"""AudioSet's lists (Gemmeke et al. 2017): segments with several labels each, and the names of the labels.
+
+eval_segments.csv           three lines of comment, then
+                            --4gqARaEJE, 0.000, 10.000, "/m/068hy,/m/07q6cd_,/m/0bt9lr,/m/0jbk"
+class_labels_indices.csv    index,mid,display_name       0,/m/09x0r,"Speech"
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from synesthesia.data.catalogs.rows import CatalogError, Listed, cells, second
+
+NAME = "audioset"
+_DIALECT = 'AudioSet\'s list has the columns `youtube id, start second, end second, "mid,mid,..."`'
+
+
+def read(path: str | Path, labels_path: str | Path) -> list[Listed]:
+    """Rows of a segment list with display names for mids, as listed (repetitions too); CatalogError names the line."""
+    path = Path(path)
+    names = read_names(labels_path)
+    rows: list[Listed] = []
+    for line, row in cells(path, "data.audioset_list", spaces=True):
+        if len(row) != 4:
+            raise CatalogError(f"{path}, line {line}: {len(row)} columns; {_DIALECT}")
+        if not row[0]:
+            raise CatalogError(f"{path}, line {line}: the id is empty; {_DIALECT}")
+        start = second(path, line, row[1])
+        if not _number(row[2]) > _number(row[1]):
+            raise CatalogError(f"{path}, line {line}: the clip starts at {row[1]!r} and ends at {row[2]!r}; {_DIALECT}")
+        mids = [mid.strip() for mid in row[3].split(",") if mid.strip()]
+        unknown = [mid for mid in mids if mid not in names]
+        if unknown or not mids:
+            problem = f"label {unknown[0]!r} is not in {labels_path}" if mids else "no label"
+            raise CatalogError(f"{path}, line {line}: {problem}; {_DIALECT}")
+        rows.append(Listed(row[0], start, tuple(dict.fromkeys(names[mid] for mid in mids)), "eval"))
+    if not rows:
+        raise CatalogError(f"{path} lists no clip: {_DIALECT}")
+    return rows
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def read_names(path: str | Path) -> dict[str, str]:
+    """`{mid: display name}` of all labels; CatalogError where the file is not AudioSet's label list."""
+    path = Path(path)
+    rows = list(cells(path, "data.audioset_labels"))
+    if not rows or rows[0][1] != ["index", "mid", "display_name"]:
+        raise CatalogError(f"{path} is not AudioSet's label list: its first line must be `index,mid,display_name`")
+    names: dict[str, str] = {}
+    for line, row in rows[1:]:
+        if len(row) != 3 or not row[1] or not row[2]:
+            raise CatalogError(f"{path}, line {line}: not `index,mid,display_name`")
+        names[row[1]] = row[2]
+    return names

@@ -1,0 +1,27 @@
+"""One machine: a process a processor, each decoding one file at a time; this process writes the shards in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from synesthesia.data import decode_jobs, media
+from synesthesia.data.decode_jobs import Chunk
+from synesthesia.utils import sandboxed_pool
+
+
+def run(
+    todo: Sequence[Chunk],
+    folder: Path,
+    settings: dict,
+    count: int | None,
+    tick: Callable[[int], object],
+    decode: Callable = media.decode,
+) -> None:
+    """Make every chunk of `todo` in `folder`."""
+    paths = [item.path for chunk in todo for item in chunk.items]
+    with decode_jobs.pool(settings, min(count or sandboxed_pool.processors(), len(paths)), decode) as pool:
+        results = pool.map(paths)
+        for chunk in todo:
+            decode_jobs.make(chunk, results, folder, partial(tick, 1))

@@ -1,0 +1,1 @@
+"""Asking questions: local models, remote models, and answers imported from CSV files."""

@@ -1,0 +1,130 @@
+"""Ask a model that only talks (models/talker.py) the questions of a split: threads, finished parts kept as it goes.
+
+The same parts in the same folder as answering.py's, without torch. Replies come in any order; a part is written when
+its last one is in. Where a question cannot be asked, those under way are finished first, so that nothing paid for is
+lost but the parts that were not full.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from synesthesia import schemas
+from synesthesia.data.store import Store
+from synesthesia.evaluation.resume import PARTIAL
+from synesthesia.models.text_model import Clip, Reply, Talker
+from synesthesia.questions import sampling as wording
+from synesthesia.utils import distributed
+
+
+def answer(
+    talker: Talker,
+    asked: pa.Table,
+    clips: pa.Table,
+    store: str | Path,
+    *,
+    respondent: str,
+    read: str,
+    batch: int,
+    key: str,
+    title: str = "",
+) -> pa.Table:
+    """Answers (tables.ANSWER) of `talker` to the questions `asked` (tables.QUESTION), in their order.
+
+    read: `letter_logits` (the likeliest letter where the talker gives log-probabilities, else its text) or `text`;
+    batch: questions a part; key: fingerprint of all that decides the answers. One process asks, others have nothing.
+    """
+    if not distributed.is_main() or not asked.num_rows:
+        return schemas.from_rows([], schemas.ANSWER, respondent)
+    folder = PARTIAL / "answers" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    where = {c["clip_id"]: (c["shard"], c["row"]) for c in clips.select(["clip_id", "shard", "row"]).to_pylist()}
+    rows, shelf = asked.to_pylist(), Store(store)
+    files = [folder / f"part-{i:05d}.parquet" for i in range(-(-len(rows) // batch))]
+    missing = [i for i, file in enumerate(files) if not file.exists()]
+    todo = [j for i in missing for j in range(i * batch, min((i + 1) * batch, len(rows)))]
+    found: dict[int, dict] = {}
+    one_at_a_time = threading.Lock()  # decoding is short beside the request, and the store is no thread's own
+
+    def one(j: int) -> dict:
+        with one_at_a_time:
+            clip = perceive(shelf, *where[rows[j]["clip_id"]], talker.condition)
+        options = rows[j]["options"]
+        reply = talker.reply(clip, wording.prompt(options), len(options))
+        return row(rows[j], reply, respondent, talker.condition, read)
+
+    unread = 0
+    with tqdm(total=len(rows), initial=len(rows) - len(todo), desc=title, unit="clip", mininterval=1) as progress:
+        for j, answered in _as_they_come(talker, one, todo):
+            found[j] = answered
+            unread += answered["choice"] is None
+            progress.set_postfix(unparseable=unread, refresh=False)
+            progress.update()
+            part = range(j // batch * batch, min((j // batch + 1) * batch, len(rows)))
+            if all(k in found for k in part):
+                made = schemas.from_rows([found.pop(k) for k in part], schemas.ANSWER, title)
+                schemas.write(made, files[j // batch], schemas.ANSWER)
+    return pa.concat_tables(schemas.read(file, schemas.ANSWER) for file in files)
+
+
+def _as_they_come(talker: Talker, one, todo: Sequence[int]) -> Iterator[tuple[int, dict]]:
+    """(question, answer) as replies come in, `concurrency` under way; the first error is raised after those are in."""
+    left, failed = iter(todo), None
+    with ThreadPoolExecutor(talker.concurrency) as pool:
+        running: dict[Future, int] = {pool.submit(one, j): j for j in islice(left, talker.concurrency)}
+        try:
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    j = running.pop(future)
+                    if future.exception() is not None:
+                        failed = failed or future.exception()
+                        _stop(talker)
+                        continue
+                    yield j, future.result()
+                    if failed is None and (following := next(left, None)) is not None:
+                        running[pool.submit(one, following)] = following
+        finally:
+            if running:  # an interrupt, or an error in what our caller does with the answers
+                _stop(talker)
+    if failed is not None:
+        raise failed
+
+
+def _stop(talker: Talker) -> None:
+    stop = getattr(talker, "stop", None)
+    if stop:
+        stop()
+
+
+def perceive(store: Store, shard: int, row: int, condition: str) -> Clip:
+    """What a talker of this condition perceives of a stored clip."""
+    return Clip(
+        audio=None if condition == "silent_video" else store.audio(shard, row),
+        jpegs=None if condition == "audio" else tuple(store.jpegs(shard, row)),
+    )
+
+
+def row(question: dict, reply: Reply, respondent: str, condition: str, read: str) -> dict:
+    """The ANSWER row of a reply; the choice is None where it names no letter, and then counted as wrong."""
+    if read == "letter_logits" and reply.letters is not None:
+        choice = int(np.argmax(reply.letters))
+    else:
+        choice = wording.parse_letter(reply.text, question["options"])
+    return {
+        "question_id": question["question_id"],
+        "respondent": respondent,
+        "condition": condition,
+        "choice": choice,
+        "letter_logits": None if reply.letters is None else list(reply.letters),
+        "text": reply.text,
+        "seconds": None,
+    }

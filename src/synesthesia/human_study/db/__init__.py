@@ -1,0 +1,1 @@
+"""Database of the human study: schema, connection, sessions, responses."""

@@ -1,0 +1,1 @@
+"""Experimental design: which clips, which trials, in which order, for whom."""

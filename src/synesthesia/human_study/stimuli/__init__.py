@@ -1,0 +1,1 @@
+"""Media files that participants hear and see."""

@@ -1,0 +1,1 @@
+"""The web server: participant pages, researcher pages, security."""

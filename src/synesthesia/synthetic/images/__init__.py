@@ -1,0 +1,107 @@
+"""What each kind of the embedded world looks like: `scene` gives a moving picture of it, different for every `rng`."""
+
+import cmath
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from synesthesia.synthetic.images import animals, music, people, things, tools, vehicles
+from synesthesia.synthetic.images.pen import Pen, setting
+from synesthesia.synthetic.labels import KINDS
+
+# kind -> (who draws it, settings it happens in)
+MAKERS = {
+    "ambulance siren": (vehicles.ambulance, ("street",)),
+    "playing piano": (music.piano, ("room", "stage")),
+    "dog barking": (animals.dog_barking, ("grass", "room", "street")),
+    "church bell ringing": (music.church_bell, ("sky", "grass")),
+    "helicopter": (vehicles.helicopter, ("sky", "grass")),
+    "playing drum kit": (music.drum_kit, ("stage", "room")),
+    "train horning": (vehicles.train, ("grass", "street")),
+    "chicken crowing": (animals.chicken_crowing, ("grass", "street")),
+    "playing acoustic guitar": (music.guitar, ("room", "stage")),
+    "fireworks banging": (vehicles.fireworks, ("night",)),
+    "people coughing": (people.people_coughing, ("room", "street", "hall")),
+    "people sneezing": (people.people_sneezing, ("room", "street", "hall")),
+    "people whistling": (people.people_whistling, ("room", "street", "hall")),
+    "thunder": (things.thunder, ("night",)),
+    "smoke detector beeping": (things.smoke_detector, ("room", "table")),
+    "owl hooting": (animals.owl_hooting, ("night",)),
+    "mosquito buzzing": (animals.mosquito_buzzing, ("room", "sky", "table")),
+    "cricket chirping": (animals.cricket_chirping, ("grass", "night")),
+    "police car (siren)": (vehicles.police_car, ("night", "street")),
+    "baby crying": (people.baby_crying, ("room", "table")),
+    "basketball bounce": (people.basketball, ("hall", "street")),
+    "playing tennis": (people.tennis, ("grass", "hall")),
+    "bowling impact": (things.bowling, ("hall",)),
+    "skateboarding": (people.skateboarding, ("street",)),
+    "bird wings flapping": (animals.bird_wings_flapping, ("sky", "grass")),
+    "slot machine": (things.slot_machine, ("room", "stage")),
+    "swimming": (people.swimming, ("water",)),
+    "typing on computer keyboard": (people.typing, ("table",)),
+    "striking pool": (things.pool, ("hall", "stage")),
+    "rope skipping": (people.rope_skipping, ("hall", "street", "grass")),
+    "race car, auto racing": (vehicles.race_car, ("street",)),
+    "playing violin, fiddle": (music.violin, ("room", "stage")),
+    "cattle, bovinae cowbell": (animals.cattle, ("grass",)),
+    "Alarm clock": (things.alarm_clock, ("room", "table")),
+    "Telephone bell ringing": (things.telephone, ("room", "table")),
+    "Steam whistle": (vehicles.steam_engine, ("grass",)),
+    "Heart sounds, heartbeat": (animals.heartbeat, ("stage", "night")),
+    "Duck": (animals.duck, ("water",)),
+    "Frog": (animals.frog, ("water", "grass")),
+    "Gong": (music.gong, ("room", "stage")),
+    "Harp": (music.harp, ("room", "stage")),
+    "Chainsaw": (tools.chainsaw, ("grass",)),
+    "Vacuum cleaner": (tools.vacuum, ("room", "hall")),
+    "Hammer": (tools.hammer, ("room", "table")),
+    "Scissors": (tools.scissors, ("table",)),
+    "Chopping (food)": (tools.chopping, ("room", "table")),
+    "Bicycle": (vehicles.bicycle, ("street", "grass")),
+    "Writing": (tools.writing, ("table",)),
+    "Shuffling cards": (things.shuffling_cards, ("table",)),
+}
+SMALL = {"mosquito buzzing", "cricket chirping", "owl hooting", "smoke detector beeping"}  # far from the camera
+
+
+class Scene:
+    """A moving picture of one kind, drawn from `rng` when made; the same moment always gives the same frame."""
+
+    def __init__(self, rng: np.random.Generator, kind: str, size: tuple[int, int], beats: np.ndarray):
+        """`size`: (width, height) in pixels; `beats`: seconds of the kind's events, as its sound has them."""
+        maker, settings = MAKERS[kind]
+        self.size = size
+        self.back = setting(rng, settings[int(rng.integers(len(settings)))], size)
+        zoom = rng.uniform(0.68, 1.02) * (rng.uniform(0.5, 0.85) if kind in SMALL else 1.0)
+        self.turn = zoom * min(size) / 2 / 1.15 * cmath.exp(1j * rng.uniform(-0.1, 0.1))
+        shift = rng.uniform(-0.16, 0.16, 2)
+        self.at = complex(size[0] * (0.5 + shift[0]), size[1] * (0.52 + 0.8 * shift[1]))
+        self.flip = bool(rng.random() < 0.5)
+        self.shake = (rng.uniform(0, 0.02), rng.uniform(0.5, 2.0), rng.uniform(0, 6))
+        self.draw = maker(rng, beats)
+
+    def image(self, t: float, aside: float = 0.0) -> Image.Image:
+        """The moment t (seconds) as a Pillow image; `aside` moves the subject right by that many frame widths."""
+        picture = self.back.copy()
+        size, speed, phase = self.shake
+        move = complex(math.sin(t * speed + phase), math.sin(t * speed * 1.3 + 2 * phase)) * size * min(self.size)
+        self.draw(Pen(ImageDraw.Draw(picture), self.turn, self.at + move + aside * self.size[0], self.flip), t)
+        return picture
+
+    def frame(self, t: float) -> np.ndarray:
+        """The moment t (seconds) as uint8 (height, width, 3)."""
+        return np.asarray(self.image(t))
+
+
+def scene(
+    rng: np.random.Generator, kind: str, size: tuple[int, int] = (160, 120), beats: np.ndarray | None = None
+) -> Scene:
+    """A scene of the kind in (width, height) pixels; without `beats` its events are drawn from `rng`."""
+    if beats is None:
+        from synesthesia.synthetic.audio import beats_of
+
+        beats = beats_of(kind, rng)
+    if kind not in KINDS:
+        raise KeyError(f"{kind!r} is no kind of the embedded world")
+    return Scene(rng, kind, size, beats)

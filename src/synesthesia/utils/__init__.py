@@ -1,0 +1,1 @@
+"""Helpers without knowledge of the study: files, hashes, devices, processes."""

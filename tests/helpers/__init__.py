@@ -1,0 +1,1 @@
+"""Shared test code: media files, tiny checkpoints, small studies. No tests here."""

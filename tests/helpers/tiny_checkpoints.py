@@ -1,0 +1,206 @@
+"""Tiny random models of all families and a small store of random clips, for tests.
+
+The weights are drawn wider than transformers does, so that logits are of the order of 1 and depend on every token:
+with its own initialisation all answers are nearly equal, and comparing them shows little.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import io
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+
+from synesthesia import config, models, schemas
+from synesthesia.data.store import StoreWriter
+from synesthesia.distillation import adapters
+from synesthesia.models import random_init
+from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.questions import sampling as wording
+from synesthesia.synthetic import tiny_models
+from tests.helpers.preset_files import embedded
+
+ROOT = Path(__file__).parents[2]
+MINIATURES = {"qwen2_audio": "qwen2-audio", "qwen2_vl": "qwen2-vl", "qwen2_5_omni": "qwen2.5-omni"}
+SCALED = {"qwen2_5_vl": "qwen2.5-vl", "videollama3": "videollama3", "qwen3_vl": "qwen3-vl",
+          "audio_flamingo3": "audio-flamingo-3"}  # fmt: skip
+FAMILIES = {**MINIATURES, **SCALED}
+CONDITIONS = dict.fromkeys(FAMILIES, "silent_video") | {
+    "qwen2_audio": "audio",
+    "audio_flamingo3": "audio",
+    "qwen2_5_omni": "sounded_video",
+}
+OPTIONS = ["cat purring", "dog barking", "police car", "playing drums", "owl hooting",
+           "toilet flushing", "sea waves", "lawn mowing", "people whistling", "train horning"]  # fmt: skip
+SIZES = ((4, 56, 84), (2, 84, 84), (6, 84, 112), (4, 56, 84), (2, 112, 84))  # frames, height, width
+
+torch.set_num_threads(1)  # forked loaders and equal bytes; the models are too small for more
+
+
+@cache
+def home() -> Path:
+    """A folder that lives as long as the process."""
+    folder, owner = Path(tempfile.mkdtemp(prefix="synesthesia-tests-")), os.getpid()
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    return folder
+
+
+@cache
+def words():
+    """A tokenizer that knows the words of the questions."""
+    return tiny_models.tokenizer([wording.prompt(OPTIONS[:n]) for n in range(2, 11)])
+
+
+@cache
+def checkpoint(family: str) -> Path:
+    """A random model of the family with its processor, in Hugging Face format."""
+    name, folder = FAMILIES[family], home() / family
+    torch.manual_seed(7)
+    if family in SCALED:
+        scale = random_init.Scale(vocabulary=False, window=10)
+        scaled = random_init.build(name, precision="float32", scale=scale, seed=7)
+        widen(scaled.model)
+        random_init.save(scaled, folder)
+        return folder
+    model = tiny_models.model(name, words())
+    widen(model)
+    tiny_models.save(name, model, words(), folder)
+    return folder
+
+
+@torch.no_grad()
+def widen(model: torch.nn.Module) -> None:
+    """Draw all weights anew: matrices keep the size of what they multiply, vectors move off 0 and 1."""
+    for name, weight in sorted(model.named_parameters()):
+        if "embed_tokens" in name or "position" in name:
+            weight.normal_()
+        elif weight.dim() > 1:
+            weight.normal_(std=weight[0].numel() ** -0.5)
+        else:
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+
+
+def entry(family: str, **changes) -> config.Model:
+    """The family's entry of the parameters, with the random checkpoint."""
+    values = {
+        "title": family,
+        "family": family,
+        "checkpoint": str(checkpoint(family)),
+        "condition": CONDITIONS[family],
+        "precision": "float32",
+        "batch_clips": 4,
+        "role": "audio",
+        "splits": ["finetune"],
+    }
+    return config.Model(**{**values, **changes})
+
+
+@cache
+def _untouched(family: str) -> LanguageModel:
+    return models.load(entry(family))
+
+
+def fresh(family: str) -> LanguageModel:
+    """The model as newly loaded: the caller may change it. A copy, since loading takes ten times as long."""
+    read = _untouched(family)
+    return type(read)(copy.deepcopy(read.model), read.processor, read.device)
+
+
+@cache
+def loaded(family: str) -> LanguageModel:
+    """The model, shared by all tests: not to be changed."""
+    return fresh(family)
+
+
+def sound(seed: int, seconds: float = 10.0) -> np.ndarray:
+    """float32 (samples,): a few tones and noise, another for each seed."""
+    random = np.random.default_rng(seed)
+    t = np.arange(int(seconds * 16000)) / 16000
+    tones = sum(a * np.sin(2 * np.pi * f * t) for a, f in zip(random.random(4), random.uniform(100, 6000, 4)))  # noqa: B905
+    wave = 0.15 * tones * np.sin(2 * np.pi * random.uniform(0.2, 3) * t) + 0.02 * random.standard_normal(len(t))
+    return wave.clip(-1, 0.999).astype(np.float32)
+
+
+def film(seed: int, frames: int, height: int, width: int) -> np.ndarray:
+    """uint8 (frames, height, width, 3): coarse random squares, others in each frame."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (frames, height // 14, width // 14, 3), dtype=np.uint8)
+    return coarse.repeat(14, axis=1).repeat(14, axis=2)
+
+
+def percepts(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) -> list[Percept]:
+    """A few percepts of mixed frame sizes and counts, as a respondent of the condition has them."""
+    return [
+        Percept(
+            audio=None if condition == "silent_video" else sound(seed, seconds[seed]),
+            frames=None if condition == "audio" else film(seed, *size),
+        )
+        for seed, size in enumerate(SIZES)
+    ]
+
+
+def prompts() -> list[str]:
+    """As many prompts, of mixed lengths."""
+    return [wording.prompt(OPTIONS[:n]) for n in (10, 2, 7, 4, 10)]
+
+
+@cache
+def study(count: int = 12) -> tuple[pa.Table, pa.Table, Path]:
+    """Clips (tables.CLIP), a question each (tables.QUESTION, 3 to 10 options), and the folder of their store."""
+    folder, clips, asked = home() / f"store-{count}", [], []
+    with StoreWriter(folder, shard_clips=5) as writer:
+        for i in range(count):
+            clip_id = f"clip{i:02d}_000010"
+            shard, row = writer.add(clip_id, (sound(i) * 32767).astype(np.int16), jpegs(i))
+            clips.append({"clip_id": clip_id, "video_id": f"clip{i:02d}", "dataset": "vggsound", "split": "finetune",
+                          "labels": [OPTIONS[i % 3]], "shard": shard, "row": row})  # fmt: skip
+            asked.append({"question_id": f"{clip_id}-q", "clip_id": clip_id, "split": "finetune",
+                          "options": OPTIONS[: 3 + i % 8], "answer": i % 3})  # fmt: skip
+    return (
+        schemas.from_rows(clips, schemas.CLIP, "clips"),
+        schemas.from_rows(asked, schemas.QUESTION, "questions"),
+        folder,
+    )
+
+
+def jpegs(seed: int) -> list[bytes]:
+    """Frames as the store keeps them."""
+    kept = []
+    for picture in film(seed, *SIZES[seed % len(SIZES)]):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=92)
+        kept.append(file.getvalue())
+    return kept
+
+
+def training(**changes) -> config.Training:
+    """The embedded study's optimisation, with changes."""
+    return embedded().distill.training.model_copy(update=changes)
+
+
+def lora(**changes) -> config.Lora:
+    """The embedded study's LoRA, of rank 4, with changes."""
+    return embedded().distill.lora.model_copy(update={"rank": 4, **changes})
+
+
+def adapted(precision=torch.float32, **options) -> LanguageModel:
+    """A Qwen2-Audio that learns, as after some steps: its adapter (see `lora`) does something, and is float32."""
+    student = fresh("qwen2_audio")
+    torch.manual_seed(0)
+    adapters.attach(student, lora(**options))
+    student.model.to(precision)
+    for name, parameter in student.model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.05)  # not zero, as at first
+    student.learn()
+    return student

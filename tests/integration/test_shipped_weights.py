@@ -1,0 +1,53 @@
+"""The weights that come with the repository."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from synesthesia import config, models
+from synesthesia.distillation import switch
+from synesthesia.models.base import Percept
+from synesthesia.questions import sampling as wording
+from synesthesia.schemas import LETTERS
+from tests.helpers.tiny_checkpoints import ROOT, film, sound
+
+pytestmark = pytest.mark.torch
+WEIGHTS = ROOT / "src/synesthesia/synthetic/weights"
+GIVEN = config.load(ROOT / "params/embedded.yaml")
+
+
+def shipped(checkpoint: str) -> Path:
+    folder = ROOT / checkpoint
+    assert folder.is_relative_to(WEIGHTS)
+    return folder
+
+
+@pytest.mark.parametrize("name", GIVEN.models)
+@torch.inference_mode()
+def test_each_model_of_the_parameters_loads_and_answers(name):
+    entry = GIVEN.models[name]
+    model = models.load(entry.model_copy(update={"checkpoint": str(shipped(entry.checkpoint))}))
+    assert model.condition == entry.condition
+    assert [model.tokenizer.decode([i]) for i in model.letter_ids.tolist()] == list(LETTERS)
+    heard = [Percept(sound(i), film(i, 10, 84, 112)) for i in range(2)]
+    options = ["dog barking", "sea waves", "playing drums"]
+    logits = model.answer_logits(model.collate(heard, [wording.prompt(options)] * 2))
+    assert logits.isfinite().all()
+    assert model.said(logits)[0] in LETTERS
+
+
+def test_the_switch_loads():
+    network = switch.Switch.pretrained(shipped(GIVEN.switch.checkpoint))
+    assert network(network.hear(torch.from_numpy(sound(0))[None])).isfinite().all()
+
+
+def test_the_weights_take_25_megabytes_at_most():
+    files = list(WEIGHTS.rglob("*.safetensors"))
+    assert len(files) >= 4
+    assert sum(file.stat().st_size for file in files) <= 25e6
+
+
+def test_no_weights_are_pickled():
+    pickled = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"}
+    assert not [file for file in WEIGHTS.rglob("*") if file.suffix in pickled]

@@ -1,0 +1,24 @@
+"""A feed-forward network of an odd width, made wider inside, gives the same numbers."""
+
+import pytest
+import torch
+
+from synesthesia.acceleration.padded_mlp import widen_feed_forward
+from tests.helpers.tiny_checkpoints import fresh, percepts, prompts
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen2_5_omni"])
+@torch.inference_mode()
+def test_a_wider_feed_forward_network_gives_the_same_numbers(family):
+    model = fresh(family)
+    visual = model.model.visual if family == "qwen2_5_omni" else model.model.model.visual
+    batch = model.collate(percepts(model.condition)[:1], prompts()[:1])
+    before, width = model.answer_logits(dict(batch)), visual.blocks[0].mlp.down_proj.in_features
+    for _ in range(2):  # again changes nothing
+        widen_feed_forward(visual.blocks, multiple=width + 24)
+    mlp = visual.blocks[0].mlp
+    assert [len(linear.weight) for linear in (mlp.gate_proj, mlp.up_proj)] == [width + 24] * 2
+    assert mlp.down_proj.weight.shape[1] == width  # wider, it would add up in another order
+    torch.testing.assert_close(model.answer_logits(dict(batch)), before, atol=1e-5, rtol=0)

@@ -1,0 +1,159 @@
+"""Adapters: where they sit, what is written, and which folders are refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from synesthesia.distillation import adapters
+from synesthesia.distillation.adapters import AdapterError
+from tests.helpers.tiny_checkpoints import FAMILIES, MINIATURES, checkpoint, fresh, loaded, lora, percepts, prompts
+
+pytestmark = pytest.mark.torch
+families = pytest.mark.parametrize("family", FAMILIES)
+PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+@torch.inference_mode()
+def letters(model):
+    return model.letters(model.answer_logits(model.collate(percepts(model.condition), prompts())))
+
+
+def student_of(family, **changes):
+    """A fresh student with an adapter whose weights are moved off zero, as training would."""
+    student = fresh(family)
+    torch.manual_seed(3)
+    adapters.attach(student, lora(**changes))
+    with torch.no_grad():
+        for name, weight in student.model.named_parameters():
+            if weight.requires_grad and "lora_B" in name:
+                weight.normal_(std=0.05)
+    return student.model.eval() and student
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """family -> folder of a saved adapter, and the letter logits of the student that it was saved from."""
+    found = {}
+    for family in FAMILIES:
+        student = student_of(family)
+        folder = tmp_path_factory.mktemp(family)
+        adapters.save(student, folder, base=str(checkpoint(family)))
+        found[family] = folder, letters(student)
+    return found
+
+
+@families
+def test_layers_to_compile_are_the_same_with_an_adapter_in_place(family):
+    student = fresh(family)
+    before = student.layers()
+    adapters.attach(student, lora())
+    assert len(before) == len(set(map(id, before))) > 0
+    assert list(map(id, student.layers())) == list(map(id, before))
+
+
+@families
+def test_only_the_language_models_linear_layers_learn(family):
+    student = student_of(family)
+    learnt = {name for name, weight in student.model.named_parameters() if weight.requires_grad}
+    assert all(".lora_A." in name or ".lora_B." in name for name in learnt)
+    assert not [
+        n for n in learnt if any(part in n for part in ("visual", "vision", "audio_tower", "projector", "lm_head"))
+    ]
+    sites = {name.split(".lora_")[0] for name in learnt}
+    assert {site.rsplit(".", 1)[1] for site in sites} == PROJECTIONS
+    assert len(sites) == student.model.config.get_text_config().num_hidden_layers * len(PROJECTIONS)
+
+
+@families
+def test_a_fresh_adapter_changes_no_answer(family):
+    student = fresh(family)
+    adapters.attach(student, lora())
+    torch.testing.assert_close(letters(student), letters(loaded(family)), atol=1e-6, rtol=0)
+
+
+@families
+def test_saved_loaded_and_merged_it_answers_as_the_trained_student(family, saved):
+    folder, expected = saved[family]
+    assert (expected - letters(loaded(family))).abs().max() > 0.05
+    again = adapters.load(fresh(family), folder)
+    torch.testing.assert_close(letters(again), expected, atol=1e-5, rtol=0)
+    assert not [name for name, _ in again.model.named_parameters() if "lora" in name]
+    assert not again.model.training
+
+
+def test_a_folder_holds_safetensors_and_a_configuration_that_names_the_base(saved):
+    folder, _ = saved["qwen2_audio"]
+    assert sorted(f.name for f in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(checkpoint("qwen2_audio"))
+    assert all(".lora_" in name for name in load_file(folder / "adapter_model.safetensors"))
+
+
+def test_the_same_adapter_is_the_same_bytes(saved, tmp_path):
+    adapters.save(student_of("qwen2_audio"), tmp_path, base=str(checkpoint("qwen2_audio")))
+    for file in tmp_path.iterdir():
+        assert file.read_bytes() == (saved["qwen2_audio"][0] / file.name).read_bytes()
+
+
+def test_targets_that_fit_no_layer_are_refused_with_the_parameters_name():
+    with pytest.raises(AdapterError, match=r"distill\.lora\.target_modules: 'nothing' fits no module"):
+        adapters.attach(fresh("qwen2_audio"), lora(target_modules="nothing"))
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(AdapterError, match="nowhere holds no LoRA adapter"):
+        adapters.load(fresh("qwen2_audio"), tmp_path / "nowhere")
+
+
+def test_a_folder_that_is_a_model_and_no_adapter_is_named():
+    with pytest.raises(AdapterError, match=f"{checkpoint('qwen2_vl')} holds no LoRA adapter"):
+        adapters.load(fresh("qwen2_audio"), checkpoint("qwen2_vl"))
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "adapter").write_text("")
+    with pytest.raises(AdapterError, match="adapter holds no LoRA adapter"):
+        adapters.load(fresh("qwen2_audio"), tmp_path / "adapter")
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    """A copy of Qwen2-Audio's adapter that may be damaged."""
+    return shutil.copytree(saved["qwen2_audio"][0], tmp_path / "damaged-copy")
+
+
+def test_a_folder_without_weights_is_named(copy):
+    (copy / "adapter_model.safetensors").unlink()
+    with pytest.raises(AdapterError, match=r"damaged-copy: adapter_model\.safetensors is missing"):
+        adapters.load(fresh("qwen2_audio"), copy)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"peft_type": "LORA"', "{}", '{"peft_type": "NONE"}', "\udcff"])
+def test_a_damaged_configuration_is_named(copy, text):
+    (copy / "adapter_config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(AdapterError, match="damaged-copy"):
+        adapters.load(fresh("qwen2_audio"), copy)
+
+
+def test_truncated_weights_are_named(copy):
+    weights = (copy / "adapter_model.safetensors").read_bytes()
+    (copy / "adapter_model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(AdapterError, match="damaged-copy"):
+        adapters.load(fresh("qwen2_audio"), copy)
+
+
+def test_weights_of_another_rank_are_refused(copy):
+    config = json.loads((copy / "adapter_config.json").read_text())
+    (copy / "adapter_config.json").write_text(json.dumps({**config, "r": 8}))
+    with pytest.raises(AdapterError, match="damaged-copy is an adapter of"):
+        adapters.load(fresh("qwen2_audio"), copy)
+
+
+@pytest.mark.parametrize("family, other", [(a, b) for a in MINIATURES for b in MINIATURES if a != b])
+def test_another_models_adapter_is_refused(family, other, saved):
+    folder, _ = saved[other]
+    with pytest.raises(AdapterError, match=f"{folder} is an adapter of '{checkpoint(other)}' and does not fit"):
+        adapters.load(fresh(family), folder)

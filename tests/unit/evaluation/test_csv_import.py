@@ -1,0 +1,229 @@
+"""Answers from files: what is read, what is refused and how, and how many judgements become one answer."""
+
+import csv
+import io
+import string
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synesthesia import schemas
+from synesthesia.evaluation import csv_import
+from synesthesia.evaluation.csv_import import JudgementError
+
+OPTIONS = [["cat", "dog", "owl"], ["car", "dog", "rain"], [f"thing {i}" for i in range(10)]]
+QUESTIONS = schemas.from_rows(
+    [
+        {"question_id": f"q{i}", "clip_id": f"c{i}", "split": "analysis", "options": options, "answer": 0}
+        for i, options in enumerate(OPTIONS)
+    ],
+    schemas.QUESTION,
+    "questions",
+)
+STUDY = "question_id,participant,condition,choice,seconds,replays,focus_lost,load_failures,order,careless\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def written(content, condition="audio"):
+        path = tmp_path / "answers.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return csv_import.read(path, QUESTIONS, condition)
+
+    return written
+
+
+def answers(judged, seed=0, several="draw", careless="leave_out"):
+    return csv_import.answers(judged, QUESTIONS, "x", seed=seed, several=several, careless=careless)
+
+
+def test_the_browser_studys_export_is_read_one_condition_at_a_time(read):
+    content = STUDY + "q0,ab12,audio,2,3.25,1,0,0,7,false\nq1,ab12,silent_video,,1.5,0,2,1,8,false\n"
+    ears, eyes = read(content).to_pylist(), read(content, "silent_video").to_pylist()
+    assert ears == [
+        {"question_id": "q0", "participant": "ab12", "condition": "audio", "choice": 2, "letter_logits": None,
+         "text": None, "seconds": 3.25, "replays": 1, "focus_lost": 0, "load_failures": 0, "order": 7,
+         "careless": False}
+    ]  # fmt: skip
+    assert [(row["question_id"], row["choice"], row["focus_lost"]) for row in eyes] == [("q1", None, 2)]
+    assert read(content, "sounded_video").num_rows == 0
+
+
+def test_a_header_alone_is_a_study_in_which_nobody_took_part_yet(read):
+    judged = read(STUDY)
+    assert (judged.num_rows, judged.schema) == (0, schemas.JUDGEMENT)
+    assert answers(judged).num_rows == 0
+
+
+def test_two_columns_are_enough_and_letters_do_as_well_as_indices(read):
+    judged = read("\ufeffchoice,question_id\r\nC,q0\r\n\r\n1,q1\r\nj,q2\r\n")
+    assert judged["choice"].to_pylist() == [2, 1, 9]
+    assert set(judged["condition"].to_pylist()) == {"audio"}
+    found = answers(judged).to_pylist()
+    assert [(a["question_id"], a["respondent"], a["choice"], a["seconds"]) for a in found] == [
+        ("q0", "x", 2, None), ("q1", "x", 1, None), ("q2", "x", 9, None),
+    ]  # fmt: skip
+
+
+def test_text_is_read_as_a_letter_or_an_option_and_never_guessed(read):
+    content = 'question_id,text\nq0,"Answer: B. dog"\nq1,"B. cat"\nq2,"I hear thing 1, or thing 2"\n'
+    judged = read(content)
+    assert judged["choice"].to_pylist() == [1, None, None]
+    assert judged["text"].to_pylist()[1] == "B. cat"
+
+
+def test_logits_and_text_stay_beside_a_choice(read):
+    content = 'question_id,choice,text,letter_logits,seconds\nq0,1,A,"[0.5, -1, 2e1]",0\nq1,,,,\n'
+    found = answers(read(content)).to_pylist()
+    assert found[0]["letter_logits"] == [0.5, -1.0, 20.0]
+    assert (found[0]["choice"], found[0]["text"], found[0]["seconds"]) == (1, "A", 0.0)
+    assert (found[1]["choice"], found[1]["text"], found[1]["letter_logits"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("question_id,choise\nq0,1\n", "unknown column 'choise', did you mean choice"),
+        ("question_id\nq0\n", "no column choice"),
+        ("choice\n1\n", "no column question_id"),
+        ("", "no column question_id"),
+        ("question_id,choice,choice\nq0,1,1\n", "column choice stands twice"),
+        ("question_id;choice\nq0;1\n", "must be separated by commas"),
+        ("question_id,choice\nq0,1,2\n", "line 2 has 3 cells, the header 2"),
+        ('question_id,choice\n"q0,1\n', "line 2: unexpected end of data"),
+        ("question_id,choice\nq0,3\n", "line 2: choice '3' is neither an index 0 to 2 nor a letter A to C"),
+        ("question_id,choice\nq0,D\n", "choice 'D' is neither"),
+        ("question_id,choice\nq0,-1\n", "choice '-1' is neither"),
+        ("question_id,choice\nq0,1.0\n", "choice '1.0' is neither"),
+        ("question_id,choice\nq0,²\n", "choice '²' is neither"),
+        ("question_id,choice,seconds\nq0,1,-2\n", "seconds '-2' is no number of 0 or more"),
+        ("question_id,choice,seconds\nq0,1,nan\n", "seconds 'nan' is no number"),
+        ("question_id,choice,seconds\nq0,1,soon\n", "seconds 'soon' is no number"),
+        ("question_id,choice,replays\nq0,1,1.5\n", "replays '1.5' is no count"),
+        ("question_id,choice,careless\nq0,1,maybe\n", "careless 'maybe' is neither true nor false"),
+        ("question_id,choice,condition\nq0,1,smell\n", "condition 'smell' is not one of audio,"),
+        ("question_id,choice,participant\nq0,1,\n", "participant is empty"),
+        ('question_id,choice,letter_logits\nq0,1,"[1, 2]"\n', "must be a JSON list of 3 numbers"),
+        ('question_id,choice,letter_logits\nq0,1,"[1, 2, NaN]"\n', "must be a JSON list of 3 numbers"),
+        ('question_id,choice,letter_logits\nq0,1,"[1, 2, true]"\n', "must be a JSON list of 3 numbers"),
+        ("question_id,choice\nq0,1\nq0,2\n", "judged twice by the same participant.*q0 .audio.*column `participant`"),
+        (STUDY + "q0,p,audio,1,1,0,0,0,1,false\nq0,p,audio,1,1,0,0,0,2,false\n", "judged twice.*q0 .audio, p."),
+        (STUDY + "q0,simulated-1,audio,1,1,0,0,0,1,false\nq1,p,audio,1,1,0,0,0,2,false\n", "simulated and real"),
+        ("question_id,choice\nq\u00e4,1\n".encode("latin-1"), "line 2 is not UTF-8 .byte 0xe4"),
+        ("question_id,choice\nq0,1\n".encode("utf-16"), "line 1 is not UTF-8"),
+        (b"question_id,choice\nq0,\x001\n", "zero bytes"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused_with_its_line_and_reason(read, content, said):
+    with pytest.raises(JudgementError, match=f"(?s)answers.csv.*{said}"):
+        read(content)
+
+
+def test_unknown_questions_are_counted_and_the_first_ten_named(read):
+    rows = "".join(f"nobody-{i:02d},1\n" for i in range(12))
+    with pytest.raises(JudgementError) as error:
+        read("question_id,choice\nq0,1\n" + rows)
+    assert "12 unknown question ids in 12 rows: nobody-00, " in str(error.value)
+    assert "nobody-09, …" in str(error.value)
+    assert "nobody-10" not in str(error.value)
+
+
+def test_all_wrong_rows_are_counted_and_ten_of_them_told(read):
+    rows = "".join(f"q0,p{i},77\n" for i in range(12))
+    with pytest.raises(JudgementError, match=r"(?s)12 rows cannot be used.*line 11.*and 2 more") as error:
+        read("question_id,participant,choice\n" + rows)
+    assert str(error.value).count("line ") == 10
+
+
+def test_a_wrong_row_of_another_condition_is_refused_too(read):
+    with pytest.raises(JudgementError, match="choice '12'"):
+        read(STUDY + "q0,p,silent_video,12,1,0,0,0,1,false\n")
+
+
+def test_a_missing_file_says_where_it_is_named(tmp_path):
+    with pytest.raises(JudgementError, match=r"missing.*collect\.respondents"):
+        csv_import.read(tmp_path / "none.csv", QUESTIONS, "audio")
+
+
+cells = st.one_of(st.text(max_size=8), st.sampled_from(["q0", "q1", "audio", "A", "2", "true", "[1,2,3]", '"', ","]))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.binary(max_size=60), st.lists(st.lists(cells, max_size=4), max_size=4)), st.booleans())
+def test_any_bytes_are_read_or_refused_with_a_sentence(read, content, with_header):
+    if isinstance(content, list):
+        stream = io.StringIO()
+        csv.writer(stream).writerows(([["question_id", "choice"]] if with_header else []) + content)
+        content = stream.getvalue().encode("utf-8", "surrogatepass")
+    try:
+        judged = read(content)
+    except JudgementError as error:
+        assert "answers.csv" in str(error)
+    else:
+        assert schemas.check(judged, schemas.JUDGEMENT, "judged").num_rows <= 4
+
+
+names = st.text(string.ascii_lowercase, min_size=1, max_size=3).filter(lambda n: not n.startswith("sim"))
+several_judged = st.dictionaries(
+    st.tuples(st.sampled_from(["q0", "q1", "q2"]), names),
+    st.tuples(st.one_of(st.none(), st.integers(0, 2)), st.floats(0, 100, width=32), st.booleans()),
+    max_size=12,
+)
+
+
+def table(judged):
+    rows = [
+        {"question_id": q, "participant": p, "condition": "audio", "choice": c, "seconds": s, "careless": k}
+        for (q, p), (c, s, k) in judged.items()
+    ]
+    return schemas.from_rows(rows, schemas.JUDGEMENT, "judged")
+
+
+@settings(max_examples=60)
+@given(several_judged, st.integers(0, 5), st.randoms(use_true_random=False))
+def test_each_question_gets_one_of_its_judgements_whatever_the_order_of_the_file(judged, seed, random):
+    found = answers(table(judged), seed).to_pylist()
+    shuffled = list(judged.items())
+    random.shuffle(shuffled)
+    assert found == answers(table(dict(shuffled)), seed).to_pylist()
+    kept = {key: value for key, value in judged.items() if not value[2]}
+    assert [a["question_id"] for a in found] == sorted({q for q, _ in kept})
+    for answer in found:
+        given_ones = [(c, s) for (q, _), (c, s, _) in kept.items() if q == answer["question_id"]]
+        assert (answer["choice"], answer["seconds"]) in given_ones
+    many = answers(table(judged), seed, careless="keep")
+    assert set(many["question_id"].to_pylist()) == {q for q, _ in judged}
+
+
+def test_drawing_takes_each_judgement_equally_often_over_seeds():
+    judged = table({("q0", name): (choice, 1.0, False) for choice, name in enumerate(["ann", "bob", "cyd"])})
+    drawn = [answers(judged, seed)["choice"][0].as_py() for seed in range(600)]
+    assert all(150 < drawn.count(choice) < 250 for choice in range(3))  # 200 expected, standard deviation 12
+
+
+def test_the_majority_needs_more_votes_and_ties_are_drawn():
+    judged = table(
+        {("q0", "a"): (1, 2.0, False), ("q0", "b"): (1, 4.0, False), ("q0", "c"): (0, 9.0, False),
+         ("q0", "d"): (None, 5.0, False), ("q1", "a"): (0, 1.0, False), ("q1", "b"): (2, 1.0, False),
+         ("q2", "a"): (None, 1.0, False), ("q2", "b"): (None, 2.0, False)}
+    )  # fmt: skip
+    found = [answers(judged, seed, "majority").to_pylist() for seed in range(40)]
+    assert {a[0]["choice"] for a in found} == {1}
+    assert found[0][0]["seconds"] == 4.5
+    assert {a[1]["choice"] for a in found} == {0, 2}
+    assert {a[2]["choice"] for a in found} == {None}
+
+
+def test_a_file_named_simulated_marks_all_its_participants(tmp_path):
+    path = tmp_path / "simulated-judgements.csv"
+    path.write_text(STUDY + "q0,ab12,audio,1,1,0,0,0,1,false\nq1,simulated-7,audio,1,1,0,0,0,2,false\n")
+    judged = csv_import.read(path, QUESTIONS, "audio")
+    assert judged["participant"].to_pylist() == ["simulated-ab12", "simulated-7"]
+    assert csv_import.mark_of(judged["participant"].to_pylist(), "x")
+
+
+def test_simulated_participants_are_told_apart():
+    assert csv_import.mark_of(["simulated-001", "simulated-002"], "x")
+    assert not csv_import.mark_of(["a1b2"], "x")
+    assert not csv_import.mark_of([], "x")

@@ -1,0 +1,274 @@
+"""Models that bring their own code: only where allowed, and called as their READMEs say.
+
+Small checkpoints of the same interface, with their code beside them as on the hub, stand for the real ones, which were
+not run.
+"""
+
+import json
+import sys
+import types
+import wave
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from synesthesia import config as params
+from synesthesia import models
+from synesthesia.models import ModelError
+from synesthesia.models.text_model import Clip
+from synesthesia.questions import sampling as wording
+from synesthesia.schemas import LETTERS
+
+pytestmark = pytest.mark.torch
+OPTIONS = ["cat purring", "dog barking", "police car"]
+
+CONFIGURATION = """
+from transformers import PreTrainedConfig
+
+class QWenConfig(PreTrainedConfig):
+    model_type = "qwen"
+    vocab_size = 300
+"""
+MODEL = """
+import torch
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+from .configuration_qwen import QWenConfig
+
+class QWenLMHeadModel(PreTrainedModel):
+    config_class = QWenConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.embed = torch.nn.Embedding(300, 8)
+        self.hear = torch.nn.Linear(1, 8)
+        self.head = torch.nn.Linear(8, 300, bias=False)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None, audio_info=None, use_cache=None):
+        heard = self.hear(audio_info["input_audios"].to(self.dtype)[:, None].abs().mean(0, keepdim=True))
+        return CausalLMOutput(logits=self.head(self.embed(input_ids).cumsum(1) + heard))
+"""
+TOKENIZER = """
+import re
+import wave
+import numpy as np
+import torch
+
+class QWenTokenizer:
+    @classmethod
+    def from_pretrained(cls, *_, **__):
+        return cls()
+
+    @classmethod
+    def register_for_auto_class(cls, *_, **__):
+        pass
+
+    def encode(self, text):
+        return list(text.encode())
+
+    def decode(self, ids):
+        return bytes(i for i in ids if i < 256).decode("utf-8", "replace")
+
+    def from_list_format(self, parts):
+        text, audios = "", 0
+        for part in parts:
+            if "audio" in part:
+                audios += 1
+                text += f"Audio {audios}:<audio>{part['audio']}</audio>\\n"
+            else:
+                text += part["text"]
+        return text
+
+    def process_audio(self, text):
+        (path,) = re.findall(r"<audio>(.*?)</audio>", text)
+        with wave.open(path) as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
+        return {"input_audios": torch.from_numpy(samples).float(), "audio_urls": [path]}
+
+    def __call__(self, text, return_tensors=None, audio_info=None):
+        assert return_tensors == "pt" and audio_info is not None
+        ids = torch.tensor([self.encode(re.sub("<audio>.*?</audio>", "<audio></audio>", text))])
+        return {"input_ids": ids, "token_type_ids": ids * 0, "attention_mask": ids * 0 + 1}
+"""
+
+
+def entry(folder, family="qwen_audio_chat", **changes):
+    values = {"title": "Qwen-Audio-Chat", "family": family, "checkpoint": str(folder), "condition": "audio",
+              "precision": "float32", "batch_clips": 1, "role": "audio", "splits": ["test"]}  # fmt: skip
+    return params.Model(**{**values, "remote_code": True, **changes})
+
+
+@pytest.fixture(autouse=True)
+def modules(monkeypatch, tmp_path_factory):
+    """Code of checkpoints is copied into a folder of the test's own, and the models run on the CPU."""
+    cache = tmp_path_factory.mktemp("modules")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(cache))
+    monkeypatch.syspath_prepend(str(cache))
+    monkeypatch.setenv("SYNESTHESIA_DEVICE", "cpu")
+    yield
+    for name in [n for n in sys.modules if n.startswith("transformers_modules")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A checkpoint of Qwen-Audio-Chat's interface, with its code beside it."""
+    folder = tmp_path / "chat"
+    folder.mkdir()
+    (folder / "configuration_qwen.py").write_text(CONFIGURATION)
+    (folder / "modeling_qwen.py").write_text(MODEL)
+    (folder / "tokenization_qwen.py").write_text(TOKENIZER)
+    code = {"AutoConfig": "configuration_qwen.QWenConfig", "AutoModelForCausalLM": "modeling_qwen.QWenLMHeadModel"}
+    config = {"model_type": "qwen", "architectures": ["QWenLMHeadModel"], "auto_map": code}
+    (folder / "config.json").write_text(json.dumps(config))
+    words = {"AutoTokenizer": ["tokenization_qwen.QWenTokenizer", None]}
+    auto = {"tokenizer_class": "QWenTokenizer", "auto_map": words}
+    (folder / "tokenizer_config.json").write_text(json.dumps(auto))
+    random = torch.Generator().manual_seed(0)
+    shapes = {"embed.weight": (300, 8), "hear.weight": (8, 1), "hear.bias": (8,), "head.weight": (300, 8)}
+    weights = {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def sound(loud=0.5):
+    return Clip(np.full(1600, loud, np.float32))
+
+
+def test_their_code_does_not_run_unless_the_parameters_say_so(checkpoint):
+    (checkpoint / "tokenization_qwen.py").write_text("raise SystemExit('ran')")
+    for family in ("qwen_audio_chat", "kimi_audio"):
+        off = entry(checkpoint, family).model_copy(
+            update={"remote_code": params.Model.model_fields["remote_code"].default}
+        )
+        with pytest.raises(ModelError, match=r"allow it with models\.my-model\.remote_code: true"):
+            models.load_talker(off, "my-model")
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_the_permission_is_true_or_false_and_nothing_else(checkpoint, value):
+    with pytest.raises(ValueError, match="remote_code"):
+        entry(checkpoint, remote_code=value)
+
+
+def test_a_local_family_never_runs_a_checkpoints_code(checkpoint):
+    allowed = entry(checkpoint, "qwen2_audio")
+    (checkpoint / "modeling_qwen.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(ModelError, match="model_type 'qwen', not 'qwen2_audio'"):
+        models.load(allowed)
+
+
+def test_letters_are_the_logits_behind_the_models_own_conversation(checkpoint):
+    model = models.load_talker(entry(checkpoint))
+    prompt = wording.prompt(OPTIONS)
+    found = model.reply(sound(), prompt, 3)
+    text = (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nAudio 1:<audio></audio>\n"
+        f"{prompt}<|im_end|>\n<|im_start|>assistant\n"
+    )
+    weights = {k: v.detach() for k, v in model.model.named_parameters()}
+    state = (
+        weights["embed.weight"][list(text.encode())].sum(0) + weights["hear.weight"][:, 0] * 0.5 + weights["hear.bias"]
+    )
+    logits = weights["head.weight"] @ state
+    assert found.letters == pytest.approx(logits[[ord(x) for x in "ABC"]].tolist(), abs=1e-3)
+    assert found.text == model.tokenizer.decode([int(logits.argmax())])
+
+
+def test_what_is_heard_reaches_the_answer(checkpoint):
+    model = models.load_talker(entry(checkpoint))
+    quiet, loud = (model.reply(sound(x), "Which?", 4).letters for x in (0.1, 0.9))
+    assert np.abs(np.subtract(quiet, loud)).max() > 0.1
+
+
+def test_code_that_does_not_run_here_says_what_to_do(checkpoint):
+    (checkpoint / "modeling_qwen.py").write_text("from transformers import something_of_4_31")
+    with pytest.raises(ModelError, match=r"its own code does not run here .*something_of_4_31.*ask it as an endpoint"):
+        models.load_talker(entry(checkpoint))
+
+
+def test_another_models_tokenizer_is_refused(checkpoint):
+    (checkpoint / "tokenization_qwen.py").write_text(TOKENIZER.replace("from_list_format", "format_of_lists"))
+    with pytest.raises(ModelError, match="no Qwen-Audio-Chat: its tokenizer lacks from_list_format"):
+        models.load_talker(entry(checkpoint))
+
+
+def test_letters_of_more_than_one_token_are_refused(checkpoint):
+    code = TOKENIZER.replace("return list(text.encode())", "return list(text.encode()) + [299]")
+    (checkpoint / "tokenization_qwen.py").write_text(code)
+    with pytest.raises(ModelError, match="letters A to J are not one token each"):
+        models.load_talker(entry(checkpoint))
+
+
+@pytest.mark.parametrize("family", ["qwen_audio_chat", "kimi_audio"])
+def test_a_missing_folder_is_named_and_no_name_is_looked_up_on_a_hub(family, tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere: no model here"):
+        models.load_talker(entry(tmp_path / "nowhere", family))
+
+
+@pytest.fixture
+def kimia(monkeypatch):
+    """A stand-in of Kimi-Audio's package that says what it was asked."""
+    calls = []
+
+    class KimiAudio:
+        def __init__(self, model_path, load_detokenizer=True):
+            if model_path.endswith("broken"):
+                raise RuntimeError("CUDA error")
+            calls.append((model_path, load_detokenizer))
+
+        def generate(
+            self,
+            chats,
+            output_type="text",
+            audio_temperature=0.0,
+            audio_top_k=5,
+            text_temperature=0.0,
+            text_top_k=5,
+            audio_repetition_penalty=1.0,
+            text_repetition_penalty=1.0,
+            max_new_tokens=-1,
+        ):
+            assert [(m["role"], m["message_type"]) for m in chats] == [("user", "audio"), ("user", "text")]
+            with wave.open(chats[0]["content"]) as file:
+                calls.append((file.getframerate(), file.getnframes(), chats[1]["content"], output_type, text_top_k))
+            return None, "B. dog barking"
+
+    kimi = types.ModuleType("kimia_infer.api.kimia")
+    kimi.KimiAudio = KimiAudio
+    for name in ("kimia_infer", "kimia_infer.api"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "kimia_infer.api.kimia", kimi)
+    return calls
+
+
+def test_kimi_audio_is_asked_through_its_package_and_says_text_alone(checkpoint, kimia):
+    model = models.load_talker(entry(checkpoint, "kimi_audio"))
+    found = model.reply(sound(), wording.prompt(OPTIONS), 3)
+    assert (found.text, found.letters) == ("B. dog barking", None)
+    assert wording.parse_letter(found.text, OPTIONS) == 1
+    assert kimia == [(str(checkpoint), False), (16000, 1600, wording.prompt(OPTIONS), "text", 1)]
+
+
+def test_kimi_audio_without_its_package_or_with_a_failing_one_says_so(checkpoint, kimia, monkeypatch):
+    broken = checkpoint.parent / "broken"
+    checkpoint.rename(broken)
+    with pytest.raises(ModelError, match=r"kimia_infer failed .*CUDA error"):
+        models.load_talker(entry(broken, "kimi_audio"))
+    monkeypatch.setitem(sys.modules, "kimia_infer.api.kimia", None)
+    with pytest.raises(ModelError, match="needs its own package, which is not installed here"):
+        models.load_talker(entry(broken, "kimi_audio"))
+
+
+def test_the_paper_preset_has_a_family_for_each_of_its_seven_models():
+    from tests.helpers.tiny_checkpoints import ROOT
+
+    paper = params.load(ROOT / "params/paper.yaml").models
+    assert len(paper) == 7
+    for key, model in paper.items():
+        assert model.family in {**models.FAMILIES, **models.TALKERS}, key
+        assert not model.remote_code
+    assert len(LETTERS) == 10

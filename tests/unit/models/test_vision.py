@@ -1,0 +1,109 @@
+"""Traps of the models that see: the times of frames, inputs that must not get lost, and the number of frames."""
+
+import numpy as np
+import pytest
+import torch
+
+from synesthesia.models import ModelError
+from synesthesia.models.base import Percept
+from tests.helpers.tiny_checkpoints import checkpoint, film, fresh, loaded, percepts, prompts
+
+pytestmark = pytest.mark.torch
+
+
+def batch_of(model, frames):
+    return model.collate([Percept(frames=frames)], prompts()[:1])
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@torch.inference_mode()
+def test_a_video_whose_positions_got_lost_is_refused_on_every_way_into_the_model(family):
+    model = loaded(family)
+    batch = model.collate(percepts("silent_video")[:1], prompts()[:1])
+    lacking = {k: v for k, v in batch.items() if k != "position_ids"}
+    for ask in (model.answer_logits, lambda b: model.model(**b), lambda b: model.model.forward(**b)):
+        with pytest.raises(ModelError, match="got a video without position_ids"):
+            ask(lacking)
+    text = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    text["input_ids"] = text["input_ids"].clamp(max=40)
+    assert model.model(**text).logits.isfinite().all()  # text alone needs none
+
+
+@torch.inference_mode()
+def test_what_the_guard_is_for_transformers_answers_differently_and_says_nothing():
+    model = fresh("qwen2_5_vl")
+    model.model.model._forward_pre_hooks.clear()
+    batch = model.collate(percepts("silent_video")[:1], prompts()[:1])
+    whole = model.answer_logits(batch)
+    for lost in ("mm_token_type_ids", "second_per_grid_ts"):
+        lacking = model.answer_logits({k: v for k, v in batch.items() if k not in ("position_ids", lost)})
+        assert (whole - lacking).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen2_5_omni"])
+@torch.inference_mode()
+def test_positions_that_come_with_the_batch_are_those_that_transformers_works_out(family):
+    model = loaded(family)
+    plain = type(model).model_class.from_pretrained(checkpoint(family), dtype=torch.float32).eval()
+    batch = model.collate(percepts(model.condition), prompts())
+    without = {k: v for k, v in batch.items() if k != "position_ids"}
+    assert torch.equal(plain(**batch).logits, plain(**without).logits)
+
+
+def test_qwen2_5_vl_is_told_that_a_pair_of_frames_is_two_seconds():
+    model = loaded("qwen2_5_vl")
+    batch = model.collate(percepts("silent_video"), prompts())
+    assert batch["second_per_grid_ts"].tolist() == [2.0] * 5
+
+
+@torch.inference_mode()
+def test_qwen2_5_vls_time_positions_follow_the_seconds():
+    model = loaded("qwen2_5_vl")
+    batch = batch_of(model, film(0, 6, 56, 84))
+    seen = (batch["input_ids"] == model.model.config.video_token_id)[0]
+    inner = model.model.model
+    positions, _ = inner.get_rope_index(
+        input_ids=batch["input_ids"], mm_token_type_ids=batch["mm_token_type_ids"],
+        video_grid_thw=batch["video_grid_thw"], second_per_grid_ts=batch["second_per_grid_ts"],
+        attention_mask=batch["attention_mask"],
+    )  # fmt: skip
+    times = positions[0, 0, seen]
+    a_second = model.model.config.vision_config.tokens_per_second
+    assert (times - times[0]).tolist() == [t for pair in range(3) for t in [pair * 2 * a_second] * 6]
+
+
+@pytest.mark.parametrize(
+    "family, grid", [("qwen2_5_vl", [3, 6, 8]), ("videollama3", [5, 8, 10]), ("qwen3_vl", [3, 6, 8])]
+)
+def test_no_frame_is_dropped_and_an_odd_last_one_is_shown_twice_where_frames_go_in_pairs(family, grid):
+    model = loaded(family)
+    frames = np.random.default_rng(0).integers(0, 256, (5, 84, 112, 3), dtype=np.uint8)
+    batch = batch_of(model, frames)
+    assert batch["video_grid_thw"].tolist() == [grid]
+    if grid[0] == 3:
+        doubled = batch_of(model, np.concatenate([frames, frames[-1:]]))
+        assert torch.equal(batch["pixel_values_videos"], doubled["pixel_values_videos"])
+
+
+@pytest.mark.parametrize("family", ["videollama3", "qwen3_vl"])
+def test_a_budget_for_all_frames_together_does_not_shrink_curated_frames(family):
+    model = fresh(family)
+    model.processor.video_processor.size["longest_edge"] = (
+        112 * 112 * 2
+    )  # ten frames of 224 x 224 need twenty times that
+    batch = batch_of(model, film(0, 10, 224, 224))
+    assert batch["video_grid_thw"][0, 1:].tolist() == [16, 16] if family == "videollama3" else [14, 14]
+
+
+@torch.inference_mode()
+def test_videollama3_leaves_out_what_did_not_move_and_still_answers_alike_in_a_batch():
+    model = loaded("videollama3")
+    still, moving = np.repeat(film(0, 1, 112, 140), 4, axis=0), film(1, 4, 112, 140)
+    batch = model.collate([Percept(frames=still), Percept(frames=moving)], prompts()[:2])
+    tokens = (batch["input_ids"] == model.model.config.video_token_id).sum(1).tolist()
+    assert tokens == [20 + 3, 80]  # a token a frame is kept where nothing moved
+    alone = [
+        model.answer_logits(model.collate([Percept(frames=f)], [q]))
+        for f, q in zip((still, moving), prompts(), strict=False)
+    ]
+    torch.testing.assert_close(model.answer_logits(batch), torch.cat(alone), atol=1e-4, rtol=0)

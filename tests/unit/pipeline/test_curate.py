@@ -1,0 +1,213 @@
+"""The curate and ask stages on a small world of real MP4s: outs, resuming, bad input."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from synesthesia import schemas
+from synesthesia.data import decode_jobs, store
+from synesthesia.pipeline import curate, make_questions, stage_cli
+from tests.helpers import small_dataset
+from tests.helpers.small_dataset import outs, replace, settings
+
+pytestmark = pytest.mark.slow  # real files and figures: seconds each
+
+world, sources = small_dataset.world, small_dataset.sources
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "synesthesia.pipeline.curate", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def test_outs_say_what_is_usable_and_what_is_not(world, monkeypatch, capfd):
+    given = settings()
+    monkeypatch.delenv("SYNESTHESIA_TRACKING")
+    curate.run(given, workers=2)
+    monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
+    assert Path("mlruns/mlflow.db").exists() and "warning" not in capfd.readouterr().err
+    make_questions.run(given)
+    rows = schemas.read("out/curate/clips.parquet", schemas.CLIP).to_pylist()
+    assert [row["clip_id"] for row in rows] == sorted(row["clip_id"] for row in rows)
+    opened = store.Store("out/curate/store")
+    opened.verify()
+    assert len(rows) == len(opened) == 10 * 5 - 4 + 11
+    for row in rows:
+        assert opened.clip_id(row["shard"], row["row"]) == row["clip_id"]
+    assert opened.audio(0, 0).shape == (160000,) and opened.frames(0, 0).shape == (10, 48, 64, 3)
+    labels = {label for row in rows if row["dataset"] == "vggsound" for label in row["labels"]}
+    assert "police car" in labels and not any("," in label for label in labels)
+    damaged = schemas.read("out/curate/damaged.parquet", schemas.DAMAGED).to_pylist()
+    assert {(row["file"], row["reason"], row["bytes"] is None) for row in damaged} == {
+        ("vggsound/v0-4_000040.mp4", "no audio stream", False),
+        ("vggsound/v1-4_000040.mp4", "truncated", False),
+        ("vggsound/v2-4_000040.mp4", "empty file", False),
+        ("vggsound/v3-4_000040.mp4", "absent", True),
+    }
+    counts = json.loads(Path("out/curate/counts.json").read_text())
+    assert counts["put_aside"] == {"absent": 1, "empty file": 1, "no audio stream": 1, "truncated": 1}
+    assert counts["vggsound"]["labels_with_several_names"] == 1 and counts["vggsound"]["files_not_listed"] == 1
+    assert counts["splits"]["test"] == {"files": 9, "usable": 6} and counts["splits"]["unseen"]["usable"] == 11
+    questions = schemas.read("out/ask/questions.parquet", schemas.QUESTION)
+    assert questions["clip_id"].to_pylist() == [row["clip_id"] for row in rows]
+
+
+def test_a_lost_file_changes_no_other_clips_split_or_question(world):
+    given = settings()
+    curate.run(given, workers=2)
+    make_questions.run(given)
+    before = schemas.read("out/ask/questions.parquet", schemas.QUESTION).to_pylist()
+    os.remove("data/vggsound/v5-4_000040.mp4")
+    os.remove("data/audioset/clips/a3_30.mp4")
+    curate.run(given, workers=2)
+    make_questions.run(given)
+    after = schemas.read("out/ask/questions.parquet", schemas.QUESTION).to_pylist()
+    assert after == [row for row in before if row["clip_id"] not in ("v5-4_000040", "a3_000030")]
+
+
+def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(world):
+    given = settings(shard_clips=8)
+    curate.run(given, workers=2)
+    expected = outs()
+    shutil.rmtree("out")
+    process = start("--workers", "1")
+    while process.poll() is None and len(list(Path("out/.partial/curate").glob("*.json"))) < 3:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not Path("out/curate/clips.parquet").exists()
+    kept = {path.stat().st_ino for path in Path("out/.partial/curate").glob("*.arrow")}
+    assert len(kept) >= 3
+    curate.run(given, workers=2)
+    assert outs() == expected
+    assert kept <= {path.stat().st_ino for path in Path("out/curate/store").iterdir()}
+
+
+def test_finished_chunks_are_not_taken_for_other_settings_or_files(world):
+    given = settings()
+    curate.run(given, workers=2)
+    items = curate.plans.make(given).items[:16]
+    chosen = {key: getattr(given.curate, key) for key in curate.DECODED}
+    name = decode_jobs.fingerprint(items, chosen)
+    assert name != decode_jobs.fingerprint(items, chosen | {"jpeg_quality": 50})
+    os.utime(items[0].path, (1, 1))
+    assert name != decode_jobs.fingerprint(items, chosen)
+
+
+def test_a_second_run_at_the_same_time_is_refused(world):
+    Path("out/.partial").mkdir(parents=True)
+    with open("out/.partial/curate.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(curate.CurateError, match="another curate"):
+            curate.run(settings(), workers=1)
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_is_finished(world, monkeypatch, capsys):
+    closed, close = [], store.ShardWriter.close
+
+    def fills_up(shard):
+        if len(closed) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(shard.path))
+        closed.append(shard)
+        return close(shard)
+
+    monkeypatch.setattr(store.ShardWriter, "close", fills_up)
+    with pytest.raises(SystemExit) as ended:
+        stage_cli.main(curate.run, "doc", argv=[])
+    assert ended.value.code == 1 and "the disk is full" in capsys.readouterr().err
+    assert len(list(Path("out/.partial/curate").glob("*.json"))) == 2
+    assert not list(Path("out/.partial/curate").glob("*.tmp")) and not Path("out/curate/clips.parquet").exists()
+
+
+def spoil_nothing_found():
+    for path in Path("data/vggsound").iterdir():
+        path.unlink()
+
+
+def spoil_few_labels():
+    lines = Path("data/vggsound.csv").read_text().splitlines()
+    Path("data/vggsound.csv").write_text("\n".join(line for line in lines if "label 3" not in line))
+
+
+def spoil_one_clip():
+    lines = Path("data/vggsound.csv").read_text().splitlines()
+    kept = [line for line in lines if '"label 3"' not in line or line.startswith("v3-1")]
+    Path("data/vggsound.csv").write_text("\n".join(kept))
+
+
+SPOILT = {
+    "data/ is missing": (lambda: shutil.rmtree("data"), "data/vggsound.csv is missing: run `make data`"),
+    "an empty list": (lambda: Path("data/vggsound.csv").write_text(""), "data/vggsound.csv lists no clip"),
+    "a wrong dialect": (lambda: shutil.copy("data/audioset/eval_segments.csv", "data/vggsound.csv"), "line 2"),
+    "no clips' folder": (lambda: shutil.rmtree("data/vggsound"), "data/vggsound is missing"),
+    "nothing found": (spoil_nothing_found, "none of the 50 listed clips of vggsound is in data/vggsound"),
+    "nine labels": (spoil_few_labels, "has 9 labels that stay, but a question needs 10"),
+    "a label with one clip": (spoil_one_clip, "label 'label 3' has too few train clips in the list: 1 for analysis"),
+    "no permission": (lambda: Path("out").touch(), "out"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_bad_input_is_one_sentence_and_exit_code_1(world, capsys, what):
+    spoil, sentence = SPOILT[what]
+    spoil()
+    with pytest.raises(SystemExit) as ended:
+        stage_cli.main(curate.run, "doc", argv=[])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert ended.value.code == 1 and said.startswith("curate: ") and sentence in said
+
+
+def test_a_label_whose_every_clip_is_damaged_stops_the_study_and_keeps_the_decoded(world, sources):
+    for take in range(4):
+        replace(f"data/vggsound/v2-{take}_{10 * take:06d}.mp4", sources["deaf"])
+    process = start()
+    said = process.communicate()[1]
+    assert process.returncode == 1 and "Traceback" not in said and "Warning" not in said
+    assert "label 'label 2' has too few train clips that are usable: 0 for analysis" in said
+    assert len(list(Path("out/.partial/curate").glob("*.json"))) == 4
+
+
+def test_contradictions_and_repetitions_in_the_list_are_counted_and_put_aside(world):
+    with open("data/vggsound.csv", "a") as file:
+        file.write('\nv4-0,0,"label 5",train\nv6-0,0,"label 6",train\n')
+    plan = curate.plans.make(settings())
+    assert plan.counts["vggsound"]["contradictory"] == 1 and plan.counts["vggsound"]["listed_again"] == 2
+    (row,) = (row for row in plan.aside if row["reason"] == "contradictory labels")
+    assert row["clip_id"] == "v4-0_000000" and row["detail"] == "listed as 'label 4' and 'label 5'"
+    assert "v4-0_000000" not in [item.clip_id for item in plan.items]
+
+
+def test_ask_says_what_to_run_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings()
+    with pytest.raises(SystemExit):
+        stage_cli.main(make_questions.run, "doc", argv=[])
+    assert "out/curate/clips.parquet is missing" in capsys.readouterr().err
+
+
+def test_faults_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings()
+
+    def faulty(given):
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        stage_cli.main(faulty, "doc", argv=[])
+
+
+def test_an_items_name_reaches_the_stage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings()
+    got = []
+    stage_cli.main(lambda given, item: got.append(item), "doc", item="model", argv=["qwen2-vl"])
+    assert got == ["qwen2-vl"]
