@@ -32,7 +32,7 @@ from tools.plain import HERE, fractional, plain_inputs, plain_model, small_model
 
 from synesthesia.acceleration import compile
 from synesthesia.distillation import adapters
-from synesthesia.distillation.step import fastest
+from synesthesia.distillation.step import make_step
 from synesthesia.models import random_init
 from synesthesia.models.base import LanguageModel
 from synesthesia.utils import device
@@ -118,8 +118,8 @@ class Comparison:
         """As the stages compute it, or otherwise: `way` is as of --ours."""
         if self.model is None:
             core, processor = self.adapted.base_model.model, self.small.processor
-            self.model = random_init.family(self.name)(core, processor, HERE)
-            adapters.use_lean_layers(self.model)
+            self.model = random_init.get_model_class(self.name)(core, processor, HERE)
+            adapters.accelerate_lora(self.model)
         model = self.model
         compile_layers(model, way)
         model.model.eval()  # as a model answers
@@ -129,14 +129,14 @@ class Comparison:
         for chosen in self.batches(size):
             batch = model.collate(self.percepts[chosen], self.prompts[chosen])
             with torch.inference_mode(), self.adapted.disable_adapter():
-                logits.append(model.letters(model.answer_logits(dict(batch))).clone())
+                logits.append(model.letter_logits(model.answer_logits(dict(batch))).clone())
             clips = len(self.says[chosen])
             nothing = torch.zeros(clips, dtype=torch.bool), torch.zeros(clips, 10)
             lessons.append((batch, self.says[chosen], *nothing, model.letter_ids.repeat(clips, 1)))
-        model.learn()
-        passes = fastest(model, self.learnt, gpu.TRAINING)
-        for lesson in passes.ahead(lessons):
-            passes.learn(lesson, self.clips)
+        model.train_mode()
+        passes = make_step(model, self.learnt, gpu.TRAINING)
+        for lesson in passes.prefetch(lessons):
+            passes.forward_backward(lesson, self.clips)
         return Found(torch.cat(logits), dict.fromkeys(RECIPES, self.gradients()))
 
     def rows(self, ways: list[str]) -> None:
@@ -171,7 +171,7 @@ class Comparison:
 def compile_layers(model: LanguageModel, way: str) -> None:
     """Compile as one of --ours says; once compiled, a model stays so, but in another way."""
     compiled, _, options = way.partition(":")
-    if compiled == AS_THE_STAGES and not model.compiled:
+    if compiled == AS_THE_STAGES and not model.is_compiled:
         model.compile()
     if options:
         torch._dynamo.reset()
@@ -197,10 +197,10 @@ def add_ways(parser: argparse.ArgumentParser, default: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.NAMES)
+    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.CONFIG_FAMILIES)
     add_ways(parser, [AS_THE_STAGES])
     given = parser.parse_args()
-    device.pick()
+    device.select_device()
     if HERE == "cpu":
         print("no GPU here: small models on the CPU, whose figures mean nothing")
     print("| model | what | ours | from plain: mean, most | plain from itself | from float32 | plain from float32 |")

@@ -71,10 +71,10 @@ def decode_all(path: Path) -> None:
 
 def counted(path: Path) -> tuple[int, int]:
     """How many packets of the clip's video are decoded, of how many."""
-    with reading.opened(path) as container:
-        video, _ = reading.read(container, SETTINGS["seconds"])
-        wanted = frames.wanted_stamps(video, TARGETS, SETTINGS["seconds"])
-        return len(frames.packets_for(video, set(wanted)) if wanted else video.packets), len(video.packets)
+    with reading.open_container(path) as container:
+        video, _ = reading.read_packets(container, SETTINGS["seconds"])
+        wanted = frames.select_timestamps(video, TARGETS, SETTINGS["seconds"])
+        return len(frames.select_packets(video, set(wanted)) if wanted else video.packets), len(video.packets)
 
 
 def same_frames(path: Path, size: tuple[int, int], folder: Path) -> tuple[int, int]:
@@ -83,10 +83,10 @@ def same_frames(path: Path, size: tuple[int, int], folder: Path) -> tuple[int, i
     Another frame of such a clip differs by tens in most pixels.
     """
     command_line(path, size, folder, "png")
-    with reading.opened(path) as container:
-        video, _ = reading.read(container, SETTINGS["seconds"])
-        scaler, chosen = VideoReformatter(), frames.chosen_frames(video, TARGETS, SETTINGS["seconds"])
-        ours = [images.upright(frame, size, scaler).astype(int) for frame in chosen]
+    with reading.open_container(path) as container:
+        video, _ = reading.read_packets(container, SETTINGS["seconds"])
+        scaler, chosen = VideoReformatter(), frames.select_frames(video, TARGETS, SETTINGS["seconds"])
+        ours = [images.apply_display_matrix(frame, size, scaler).astype(int) for frame in chosen]
     theirs = [np.asarray(Image.open(file).convert("RGB")).astype(int) for file in sorted(folder.glob("*.png"))]
     gaps = [np.abs(a - b) for a, b in zip(ours, theirs, strict=True)]
     return sum(gap.mean() < 1 for gap in gaps), max(int(gap.max()) for gap in gaps)
@@ -143,7 +143,9 @@ def compare(sizes: dict[Path, tuple[int, int]], decode: Callable, rounds: int, f
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(calls, range(2)))
 
-    with sandboxed_pool.Pool(decode, 2, seconds=60, memory_bytes=2 << 30, preload=["synesthesia.data.media"]) as pool:
+    with sandboxed_pool.SandboxedPool(
+        decode, 2, timeout=60, memory_bytes=2 << 30, preload=["synesthesia.data.media"]
+    ) as pool:
         rows = {
             "ffmpeg command line": lambda: [command_line(path, sizes[path], folders[0]) for path in paths],
             "ffmpeg command line, two at a time": two_calls,
@@ -177,7 +179,7 @@ def main() -> None:
     ffmpeg = not given.without_ffmpeg
     if ffmpeg and not shutil.which("ffmpeg"):
         sys.exit("bench: no ffmpeg to compare with: apt-get install ffmpeg, or --without-ffmpeg")
-    decode = partial(media.decode, **SETTINGS, largest_pixels=given.largest_pixels)
+    decode = partial(media.decode, **SETTINGS, max_pixels=given.largest_pixels)
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or given.keep or Path(scratch) / "clips"
         if not given.folder:

@@ -81,7 +81,7 @@ def main() -> None:
         measure(given.clips, study)
 
 
-def measure(count: int, study: config.Params) -> None:
+def measure(count: int, study: config.Config) -> None:
     """All steps in the current folder."""
     clips, frequencies = make(count)
     print(f"| {count:,} clips | seconds | peak memory, MiB |\n|---|---|---|")
@@ -89,7 +89,7 @@ def measure(count: int, study: config.Params) -> None:
         schemas.write(clips, "out/curate/clips.parquet", schemas.CLIP)
         schemas.read("out/curate/clips.parquet", schemas.CLIP)
     with timed("draw, write and read the questions"):
-        asked = sampling.sample(clips, 0, 10, "frequency", {"vggsound": frequencies})
+        asked = sampling.draw_questions(clips, 0, 10, "frequency", {"vggsound": frequencies})
         schemas.write(asked, "out/ask/questions.parquet", schemas.QUESTION)
         schemas.read("out/ask/questions.parquet", schemas.QUESTION)
     splits = {split: asked.filter(pc.equal(asked["split"], split)) for split in SHARES}
@@ -103,7 +103,7 @@ def measure(count: int, study: config.Params) -> None:
             for split in ("analysis", "test"):
                 made = answers(splits[split], name, names[setting.student], seed)
                 schemas.write(made, f"out/examine/{name}/{split}.parquet", schemas.ANSWER)
-    from synesthesia.distillation.targets import targets
+    from synesthesia.distillation.targets import make_targets
     from synesthesia.evaluation import local
     from synesthesia.pipeline import measure_gap, report, route
 
@@ -111,14 +111,14 @@ def measure(count: int, study: config.Params) -> None:
     with timed("before answering: fingerprint of the questions"):
         local.fingerprint(finetune.to_pylist())
     with timed("before answering: clips' places, prompts"):
-        local.places(clips, finetune["clip_id"].to_pylist())
-        [sampling.prompt(options) for options in finetune["options"].to_pylist()]
+        local.locate_clips(clips, finetune["clip_id"].to_pylist())
+        [sampling.format_prompt(options) for options in finetune["options"].to_pylist()]
     with timed("gap"):
-        measure_gap.measure(study)
+        measure_gap.measure_gap(study)
     better = dict.fromkeys(frequencies, True)
     rows = [row for row in clips.to_pylist() if row["split"] == "finetune"]
     with timed("route"):
-        routes = route.routes(rows, better, {row["clip_id"]: 0.7 for row in rows}, study.route)
+        routes = route.route_clips(rows, better, {row["clip_id"]: 0.7 for row in rows}, study.route)
         table = schemas.from_rows(routes, schemas.ROUTE, "route")
         schemas.write(table, "out/route/route.parquet", schemas.ROUTE)
     with timed("distillation's targets"):
@@ -126,10 +126,10 @@ def measure(count: int, study: config.Params) -> None:
             schemas.read(f"out/answer/{who}/finetune.parquet", schemas.ANSWER) for who in ("qwen2-vl", "qwen2-audio")
         ]
         closed = {row["clip_id"]: row["visual_teaches"] for row in routes}
-        targets(finetune, study.distill.settings["visual-to-audio-kl"], closed, *read)
+        make_targets(finetune, study.distill.settings["visual-to-audio-kl"], closed, *read)
     del rows, routes, read
     with timed("report, 2,000 bootstrap samples"):
-        report.write(study)
+        report.write_report(study)
 
 
 if __name__ == "__main__":

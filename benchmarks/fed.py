@@ -53,7 +53,7 @@ WARM = {"qwen2-audio": 60, "qwen2-vl": 24}  # steps before the clock starts: sha
 def materials(folder: Path) -> None:
     """Write a store of smooth noise and its table of clips."""
     random, rows = np.random.default_rng(0), []
-    with StoreWriter(folder / "store", shard_clips=16) as writer:
+    with StoreWriter(folder / "store", clips_per_shard=16) as writer:
         for number in range(CLIPS):
             sound = (random.standard_normal(160_000).clip(-4, 4) * 4000).astype(np.int16)
             jpegs = []
@@ -70,7 +70,7 @@ def materials(folder: Path) -> None:
 
 def questions(count: int):
     """So many questions about the clips, of different lengths."""
-    names = random_init.SOUNDS
+    names = random_init.DEFAULT_LABELS
     rows = []
     for i in range(count):
         step = (1, 5, 7, 11, 13)[i % 5]  # prime to 24, the number of names: ten different ones
@@ -86,16 +86,16 @@ def share(busy: Watched) -> float | None:
 
 def answering_rate(model, name: str, clips, folder: Path, parts: int) -> tuple[float, float | None]:
     """Clips a second of all processes together, and this GPU's busy share."""
-    batch, world = BATCH[name], distributed.world()
+    batch, world = BATCH[name], distributed.world_size()
 
     def ask(count: int, key: str) -> list[float]:
         """When the parts were finished, in seconds of the clock."""
-        distributed.wait()
-        local.answer(model, questions(count), clips, folder / "store", respondent=name, read="letter_logits",
-                         batch=batch, key=f"{key}-{world}")  # fmt: skip
-        return sorted(f.stat().st_mtime for f in (local.PARTIAL / f"answers/{key}-{world}").glob("*.parquet"))
+        distributed.barrier()
+        local.answer_questions(model, questions(count), clips, folder / "store", respondent=name, answer_mode="letter_logits",
+                         batch_size=batch, cache_key=f"{key}-{world}")  # fmt: skip
+        return sorted(f.stat().st_mtime for f in (local.CACHE_DIR / f"answers/{key}-{world}").glob("*.parquet"))
 
-    part = batch * local.PART_BATCHES
+    part = batch * local.BATCHES_PER_PART
     ask(world * part, f"{name}-warm")
     with Watched(BUSY) as busy:
         finished = ask(world * parts * part, f"{name}-timed")
@@ -105,7 +105,7 @@ def answering_rate(model, name: str, clips, folder: Path, parts: int) -> tuple[f
 
 def learning_rate(model, clips, folder: Path, warm: int, steps: int) -> tuple[float, float | None]:
     """Clips a second of all processes together, and this GPU's busy share, after the first `warm` steps."""
-    adapters.attach(model, LORA)
+    adapters.add_lora(model, LORA)
     asked = questions(8 * steps)
     letters = np.arange(asked.num_rows) % 10
     nothing = np.zeros(asked.num_rows, dtype=bool), np.zeros((asked.num_rows, 10), dtype=np.float32)
@@ -116,22 +116,22 @@ def learning_rate(model, clips, folder: Path, warm: int, steps: int) -> tuple[fl
             at[step] = time.perf_counter()
             busy.__enter__() if step == warm else busy.__exit__()
 
-    trainer.train(model, Targets(asked, letters, *nothing, closed_share=1.0), clips, folder / "store", TRAINING,
-                  partial=folder / f"learning-{distributed.world()}", tell=tell, checkpoint_seconds=1e9)  # fmt: skip
+    trainer.train(model, Targets(asked, letters, *nothing, teacher_fraction=1.0), clips, folder / "store", TRAINING,
+                  checkpoint_dir=folder / f"learning-{distributed.world_size()}", log_metric=tell, checkpoint_interval_seconds=1e9)  # fmt: skip
     return 8 * (steps - 1 - warm) / (at[steps - 1] - at[warm]), share(busy)
 
 
 def work(name: str, folder: Path, small: bool) -> None:
     """One process: answer and learn; the first writes what it measured."""
-    place = device.pick()
-    if distributed.world() > 1:
+    place = device.select_device()
+    if distributed.world_size() > 1:
         from accelerate import PartialState
 
         PartialState(cpu=not torch.cuda.is_available())
     clips = schemas.read(folder / "clips.parquet", schemas.CLIP)
-    scale = random_init.Scale() if small else None
+    scale = random_init.ScaledConfig() if small else None
     precision = "float32" if small else "bfloat16"
-    model = random_init.build(name, place, precision, scale=scale)
+    model = random_init.build_model(name, place, precision, scale=scale)
     if not small:
         model.compile()
     if small:
@@ -142,8 +142,10 @@ def work(name: str, folder: Path, small: bool) -> None:
         """Said at once, too: what comes later may take longer than somebody waits."""
         found[task] = rate, busy
         if distributed.is_main():
-            print(f"{name}, {task}, {distributed.world()} processes: {rate:.1f} clips/s", file=sys.stderr, flush=True)
-            (folder / f"{name}-{distributed.world()}.json").write_text(json.dumps(found))
+            print(
+                f"{name}, {task}, {distributed.world_size()} processes: {rate:.1f} clips/s", file=sys.stderr, flush=True
+            )
+            (folder / f"{name}-{distributed.world_size()}.json").write_text(json.dumps(found))
 
     measured("answering", *answering_rate(model, name, clips, folder, 2 if small else PARTS[name]))
     measured("learning", *learning_rate(model, clips, folder, *((4, 8) if small else (WARM[name], STEPS[name]))))
@@ -169,7 +171,7 @@ def main() -> None:
     for name in given.models:
         one: dict[str, float] = {}
         for count in given.processes:
-            start = distributed.launcher(count, torch.cuda.is_available()) if count > 1 else [sys.executable]
+            start = distributed.launch_command(count, torch.cuda.is_available()) if count > 1 else [sys.executable]
             arguments = [str(Path(__file__).resolve()), "--work", name, str(folder)]
             done = subprocess.run([*start, *arguments, *(["--small"] if given.small else [])], stdout=sys.stderr)
             if done.returncode:

@@ -29,18 +29,18 @@ from tools.flops import flops
 from tools.noise import lesson, percepts, prompts
 from tools.plain import plain_inputs, plain_model, small_model
 
-from synesthesia.acceleration.gradient_buffer import Gradients
-from synesthesia.config import Lora, Training
+from synesthesia.acceleration.gradient_buffer import FlatGradBuffer
+from synesthesia.config import LoRAConfig, TrainingConfig
 from synesthesia.distillation import adapters, trainer
-from synesthesia.distillation.step import Direct, fastest
+from synesthesia.distillation.step import EagerStep, make_step
 from synesthesia.models import random_init
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
 from synesthesia.utils import device
 
-LORA = Lora(rank=16, alpha=32.0, dropout=0.0, target_modules=ALL_LINEAR)
-TRAINING = Training(
-    seed=0, epochs=1.0, effective_batch=8, micro_batch=None, checkpoint_minutes=10.0, learning_rate=1e-4, warmup=0.1,
-    weight_decay=0.01, clip_gradient_norm=1.0, temperature=2.0, kl_weight=1.0, kl_over="letters",
+LORA = LoRAConfig(rank=16, alpha=32.0, dropout=0.0, target_modules=ALL_LINEAR)
+TRAINING = TrainingConfig(
+    seed=0, epochs=1.0, global_batch_size=8, micro_batch_size=None, checkpoint_interval_minutes=10.0, learning_rate=1e-4, warmup_ratio=0.1,
+    weight_decay=0.01, max_grad_norm=1.0, temperature=2.0, kl_weight=1.0, kl_support="letters",
 )  # fmt: skip
 ROUND = 2.0  # seconds at least: a card slows down as it warms
 ROWS = ["plain", "ours"]
@@ -116,8 +116,8 @@ class Bench:
         batch = model.collate(percepts(model, 2), self.texts[:2])
         with torch.no_grad():
             self.work["answering"] = flops(lambda: model.answer_logits(dict(batch))) / 2
-        adapters.attach(model, LORA)
-        model.learn()
+        adapters.add_lora(model, LORA)
+        model.train_mode()
         self.work["learning"] = flops(lambda: learn(model, lesson(model, self.texts[:1]), 1))
         released()
         torch.cuda.set_per_process_memory_fraction(self.share)
@@ -125,11 +125,11 @@ class Bench:
         print(f"{self.name}: TFLOP a clip: {counted}", flush=True)
 
     def ours(self, profile: str | None) -> None:
-        model = random_init.build(self.name, "cuda")
+        model = random_init.build_model(self.name, "cuda")
         self.count(model)
         del model
         released()
-        model = random_init.build(self.name, "cuda")
+        model = random_init.build_model(self.name, "cuda")
         model.compile()
         if "answering" in self.tasks:
             self.answering(model, profile)
@@ -151,20 +151,20 @@ class Bench:
             clips //= 2
 
     def learning(self, model: LanguageModel, profile: str | None) -> None:
-        adapters.attach(model, LORA)
-        model.learn()
-        trainer.same_bits_each_time()  # as the training loop
+        adapters.add_lora(model, LORA)
+        model.train_mode()
+        trainer.enable_determinism()  # as the training loop
         learnt = [p for p in model.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learnt, lr=1e-4, fused=True)
-        gradients = Gradients(learnt)
+        gradients = FlatGradBuffer(learnt)
         tries = [(micro, False) for micro in self.micros] + [(1, True)]
         fitted = False
         for micro, again in tries:
             if again and fitted:
                 continue
-            model.recompute(again)
+            model.set_gradient_checkpointing(again)
             given = pinned(lesson(model, self.texts[:micro]))
-            passes = fastest(model, learnt, TRAINING)  # its graphs' memory goes with it
+            passes = make_step(model, learnt, TRAINING)  # its graphs' memory goes with it
             first = True
 
             def step(given=given, micro=micro, passes=passes) -> None:
@@ -173,11 +173,11 @@ class Bench:
                     learn(model, given, 8)
                     released()
                     first = False
-                for batch in passes.ahead((dict(given[0]), *given[1:]) for _ in range(8 // micro)):
-                    passes.learn(batch, 8)
+                for batch in passes.prefetch((dict(given[0]), *given[1:]) for _ in range(8 // micro)):
+                    passes.forward_backward(batch, 8)
                 torch.nn.utils.clip_grad_norm_(learnt, 1.0)
                 optimizer.step()
-                gradients.clear()
+                gradients.zero_()
 
             how = f"ours, micro-batch {micro}" + (", activations twice" if again else "")
             fitted |= self.row("learning", how, 8, step, 3)
@@ -224,7 +224,7 @@ def pinned(value):
 
 
 def learn(model: LanguageModel, given: tuple, clips: int) -> None:
-    Direct(model, TRAINING).learn((dict(given[0]), *given[1:]), clips)
+    EagerStep(model, TRAINING).forward_backward((dict(given[0]), *given[1:]), clips)
 
 
 def traced(work: Callable[[], object], folder: str | None, name: str) -> None:
@@ -261,7 +261,7 @@ def cost(rates: list[float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.NAMES)
+    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.CONFIG_FAMILIES)
     parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--memory", type=float, metavar="GB", help="use no more of the card's memory than this")
@@ -281,7 +281,7 @@ def main() -> None:
     total = torch.cuda.get_device_properties(0).total_memory
     share = min(1.0, given.memory * 1e9 / total) if given.memory else 1.0
     torch.cuda.set_per_process_memory_fraction(share)
-    device.pick()
+    device.select_device()
     top = ceiling()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: matrix product {top:.0f} TFLOP/s")
     head = "| model | task | how | clips/s | TFLOP/s | of ceiling | GiB | J a clip | W |"

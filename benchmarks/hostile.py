@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm  # noqa: E402
 
 from synesthesia.data import media
-from synesthesia.data.decode_jobs import FILE_MEMORY, FILE_SECONDS, PRELOAD  # noqa: E402
+from synesthesia.data.decode_jobs import FILE_MEMORY_LIMIT, FILE_TIMEOUT, PRELOAD  # noqa: E402
 from synesthesia.utils import sandboxed_pool  # noqa: E402
 from tests.helpers import video_files  # noqa: E402
 from tests.helpers.corrupted_files import mutants  # noqa: E402
@@ -65,19 +65,21 @@ def main() -> None:
             paths += [str(path), str(good)]
         begin = time.perf_counter()
         work = partial(attempt, **video_files.PARAMS)
-        limits = {"seconds": FILE_SECONDS, "memory_bytes": FILE_MEMORY}
-        with sandboxed_pool.Pool(work, sandboxed_pool.processors(), **limits, preload=PRELOAD) as pool:
+        limits = {"seconds": FILE_TIMEOUT, "memory_bytes": FILE_MEMORY_LIMIT}
+        with sandboxed_pool.SandboxedPool(work, sandboxed_pool.cpu_count(), **limits, preload=PRELOAD) as pool:
             answers = list(tqdm(pool.map(paths), total=len(paths), unit="file", desc="hostile"))
         seconds = time.perf_counter() - begin
-    lost = [answer for answer in answers if isinstance(answer, sandboxed_pool.Lost)]
-    told = [("timed out or crashed", 0.0) if isinstance(a, sandboxed_pool.Lost) else a for a in answers]
+    lost = [answer for answer in answers if isinstance(answer, sandboxed_pool.WorkerFailure)]
+    told = [("timed out or crashed", 0.0) if isinstance(a, sandboxed_pool.WorkerFailure) else a for a in answers]
     table = Counter(zip(kinds, (reason for reason, _ in told[::2]), strict=True))
     reasons = sorted({reason for _, reason in table})
     print(f"| damage | {' | '.join(reasons)} |\n|---|{'---|' * len(reasons)}")
     for kind in dict.fromkeys(kinds):
         print(f"| {kind.replace('_', ' ')} | {' | '.join(str(table[kind, reason]) for reason in reasons)} |")
     kept = sum(reason == "whole" for reason, _ in told[1::2])
-    print(f"good files kept: {kept} of {given.files}; workers lost: {len(lost)} ({', '.join({a.why for a in lost})})")
+    print(
+        f"good files kept: {kept} of {given.files}; workers lost: {len(lost)} ({', '.join({a.reason for a in lost})})"
+    )
     print(f"{seconds:.0f} s in all, the slowest damaged file {max(took for _, took in told[::2]):.2f} s, ", end="")
     print(f"the slowest good one {max(took for _, took in told[1::2]):.2f} s")
     if kept < given.files:

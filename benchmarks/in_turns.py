@@ -63,8 +63,8 @@ def work(tree: str, model: str, task: str, small: bool) -> None:
         from synesthesia.distillation import adapters
 
         student = small_model(model)
-        adapters.attach(student, gpu.LORA)
-        student.learn()
+        adapters.add_lora(student, gpu.LORA)
+        student.train_mode()
         given = lesson(student, prompts(2))
         serve(2, lambda: gpu.learn(student, given, 2))
         return
@@ -80,7 +80,7 @@ def work(tree: str, model: str, task: str, small: bool) -> None:
             serve(clips, step)
             return True
 
-    gpu.device.pick()
+    gpu.device.select_device()
     batch, micro = (64, 8) if model == "qwen2-audio" else (16, 4)
     Served(model, 1.0, batch, [micro], 1.0, [task]).ours(None)
 

@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from tools.plain import HERE
 from torch.utils.benchmark import Timer
 
-from synesthesia.acceleration.compile import AS_SEPARATE
-from synesthesia.acceleration.kernels.lora_swiglu import gated_gradients, gated_product
-from synesthesia.acceleration.kernels.rms_norm import root_mean_square_norm
+from synesthesia.acceleration.compile import BITWISE_OPTIONS
+from synesthesia.acceleration.kernels.lora_swiglu import lora_swiglu, lora_swiglu_backward
+from synesthesia.acceleration.kernels.rms_norm import rms_norm
 from synesthesia.utils import device
 
 EPSILON = 1e-6
@@ -71,14 +71,14 @@ def row(what: str, work: Callable, steps: Callable, given: tuple, compiled: bool
     """Print what differs in the first outputs, and microseconds."""
     found, expected = (made if isinstance(made, tuple) else (made,) for made in (work(*given), steps(*given)))
     differ = ", ".join(f"{int((a != b).sum())} of {a.numel():,}" for a, b in zip(found, expected, strict=False))
-    ways = work, steps, *([torch.compile(steps, options=AS_SEPARATE)] if compiled else [])
+    ways = work, steps, *([torch.compile(steps, options=BITWISE_OPTIONS)] if compiled else [])
     took = [Timer("f(*x)", globals={"f": way, "x": given}).blocked_autorange().median * 1e6 for way in ways]
     print(f"| {what} | {differ} | {' | '.join(f'{value:.0f}' for value in took)} {'|' * (4 - len(took))}", flush=True)
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    device.pick()
+    device.select_device()
     if HERE == "cpu":
         print("no GPU here: ours are the steps")
     torch.manual_seed(0)
@@ -87,21 +87,21 @@ def main() -> None:
         values, weight, coming = drawn(*shape), drawn(shape[-1]), drawn(*shape)
         row(
             f"norm, {name}",
-            lambda *parts: root_mean_square_norm(*parts, EPSILON)[0],
+            lambda *parts: rms_norm(*parts, EPSILON)[0],
             norm_in_steps,
             (values, weight),
         )
         values.requires_grad_()
-        made = root_mean_square_norm(values, weight, EPSILON)[0], norm_in_steps(values, weight)
+        made = rms_norm(values, weight, EPSILON)[0], norm_in_steps(values, weight)
         back = (lambda c, m=m, v=values: torch.autograd.grad(m, v, c, retain_graph=True)[0] for m in made)
         row(f"its gradient, {name}", *back, (coming,))
     for name, (rows, width, rank) in PRODUCTS.items():
         gate_inner, up_inner = drawn(rows, 2 * rank).split(rank, -1)
         weights = drawn(width, rank) / 20, drawn(width, rank) / 20, drawn(rank, width) / 20
         parts = drawn(rows, width), drawn(rows, width), gate_inner, up_inner, *weights
-        row(f"gated product, {name}", gated_product, product_in_steps, parts, True)
+        row(f"gated product, {name}", lora_swiglu, product_in_steps, parts, True)
         coming = drawn(rows, width), drawn(rows, rank)
-        row(f"its gradients, {name}", gated_gradients, gradients_in_steps, (*coming, *parts), True)
+        row(f"its gradients, {name}", lora_swiglu_backward, gradients_in_steps, (*coming, *parts), True)
 
 
 if __name__ == "__main__":

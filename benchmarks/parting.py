@@ -80,7 +80,7 @@ class Parting:
         firsts = tuple(f"{stack}.0." for stack in stacks)
         steps = {path: part for path, part in everything.items() if path.startswith(firsts)}
         self.plain = recorded({**layers, **steps}, lambda: plain(**inputs, use_cache=False))
-        self.name, self.model = name, random_init.family(name)(plain, small.processor, HERE)
+        self.name, self.model = name, random_init.get_model_class(name)(plain, small.processor, HERE)
         model: LanguageModel = self.model
         batch = model.collate(percepts(small, CLIPS), prompts(CLIPS))
         self.ours = recorded(layers, lambda: model.answer_logits(dict(batch)))
@@ -133,10 +133,10 @@ class Parting:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.NAMES)
+    parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.CONFIG_FAMILIES)
     agreement.add_ways(parser, [agreement.EAGER, agreement.AS_THE_STAGES])
     given = parser.parse_args()
-    device.pick()
+    device.select_device()
     for name in given.models:
         both = Parting(name)
         print("\n| model | step, uncompiled | what comes differs | what leaves differs |\n|---|---|---|---|")

@@ -46,7 +46,7 @@ def clips(count: int) -> tuple[pa.Table, dict[str, int]]:
 
 def ours(table: pa.Table, frequencies: dict[str, int]) -> pa.Table:
     """What the stage ask does."""
-    return sampling.sample(table, 0, 10, "frequency", {"vggsound": frequencies})
+    return sampling.draw_questions(table, 0, 10, "frequency", {"vggsound": frequencies})
 
 
 def loop(table: pa.Table, frequencies: dict[str, int]) -> pa.Table:

@@ -69,20 +69,20 @@ def models(small: bool) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from synesthesia.distillation.switch import Switch, learnt
+    from synesthesia.distillation.switch import Switch, trainable_state_dict
     from synesthesia.models import random_init
     from synesthesia.utils import device
 
     for name, folder in CHECKPOINTS.items():
         if not Path(folder).exists():
-            scale = random_init.Scale() if small else None
-            model = random_init.build(name, device.pick(), seed=0, scale=scale)
-            random_init.save(model, folder)
+            scale = random_init.ScaledConfig() if small else None
+            model = random_init.build_model(name, device.select_device(), seed=0, scale=scale)
+            random_init.save_checkpoint(model, folder)
             del model
     torch.manual_seed(0)
     switch = Switch({"architecture": "Cnn14_16k"})
     Path("checkpoints/pann").mkdir(parents=True, exist_ok=True)
-    save_file(learnt(switch.backbone), "checkpoints/pann/model.safetensors")
+    save_file(trainable_state_dict(switch.backbone), "checkpoints/pann/model.safetensors")
     Path("checkpoints/pann/config.json").write_text('{"architecture": "Cnn14_16k"}\n')
 
 

@@ -43,12 +43,12 @@ LAYOUTS = {
 }
 
 
-def tiny(path: str, **_) -> media.Clip:
+def tiny(path: str, **_) -> media.DecodedClip:
     """In place of decoding: a clip of 2 KB that follows from the file's name; one in 200 cannot be read."""
     number = sum(path.encode())
     if number % 200 == 0:
         raise media.MediaError("truncated", "made up")
-    return media.Clip(np.full(500, number % 99, np.int16), [path.encode() * 20], (2, 2))
+    return media.DecodedClip(np.full(500, number % 99, np.int16), [path.encode() * 20], (2, 2))
 
 
 def world(share: float, layout: str) -> None:
@@ -84,32 +84,32 @@ def steps(count: int) -> dict[str, float]:
 
     given = config.load()
     with timed("read the list"):
-        listed = vggsound.read(given.data.vggsound_list)
+        listed = vggsound.read_list(given.data.vggsound_list)
     with timed("find the files"):
-        media_index.find(given.data.vggsound_clips, listed, "")
+        media_index.build_media_index(given.data.vggsound_clips, listed, "")
     del listed
     with timed("plan: both, labels, splits"):
-        made = manifest.make(given)
-    curate.OUT.mkdir(parents=True)
-    curate.PARTIAL.mkdir(parents=True)
+        made = manifest.build_manifest(given)
+    curate.OUTPUT_DIR.mkdir(parents=True)
+    curate.CACHE_DIR.mkdir(parents=True)
     with timed("2 KB clips through the workers into shards"):
-        chunks = curate._decode(made.items, given.curate, count, tiny)
+        chunks = curate._decode_clips(made.items, given.curate, count, tiny)
     with timed("start again with all chunks finished"):
-        chunks = curate._decode(made.items, given.curate, count, tiny)
+        chunks = curate._decode_clips(made.items, given.curate, count, tiny)
     with timed("gather shards, write tables and counts"):
-        curate._write(made, chunks, given.curate)
+        curate._write_outputs(made, chunks, given.curate)
     with timed("ask: draw and write the questions"):
-        drawn = sampling.sample(
-            schemas.read(make_questions.CLIPS, schemas.CLIP),
+        drawn = sampling.draw_questions(
+            schemas.read(make_questions.CLIPS_FILE, schemas.CLIP),
             0,
             10,
             "frequency",
-            json.loads(make_questions.LABELS.read_text()),
+            json.loads(make_questions.LABEL_COUNTS_FILE.read_text()),
         )
-        schemas.write(drawn, make_questions.QUESTIONS, schemas.QUESTION)
+        schemas.write(drawn, make_questions.QUESTIONS_FILE, schemas.QUESTION)
     with timed("read clips and questions, checked"):
-        schemas.read(make_questions.CLIPS, schemas.CLIP)
-        schemas.read(make_questions.QUESTIONS, schemas.QUESTION)
+        schemas.read(make_questions.CLIPS_FILE, schemas.CLIP)
+        schemas.read(make_questions.QUESTIONS_FILE, schemas.QUESTION)
     seconds["clips"] = float(len(made.items))
     seconds["peak memory of the stage, MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return seconds

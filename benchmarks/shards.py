@@ -25,9 +25,9 @@ import torch
 from gpu import LORA, TRAINING
 
 from synesthesia.distillation import adapters
-from synesthesia.distillation.step import Direct
+from synesthesia.distillation.step import EagerStep
 from synesthesia.models import random_init
-from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.base import ClipInputs, LanguageModel
 from synesthesia.questions import sampling as wording
 from synesthesia.utils import device
 
@@ -40,10 +40,10 @@ def question(model: LanguageModel) -> dict[str, torch.Tensor]:
     random = np.random.default_rng(0)
     sound = random.standard_normal(32_000).astype(np.float32).clip(-4, 4) / 8
     frames = random.integers(0, 256, (2, 56, 84, 3), np.uint8)
-    percept = Percept(
+    percept = ClipInputs(
         None if model.condition == "silent_video" else sound, None if model.condition == "audio" else frames
     )
-    return model.collate([percept], [wording.prompt(random_init.SOUNDS[:10])])
+    return model.collate([percept], [wording.format_prompt(random_init.DEFAULT_LABELS[:10])])
 
 
 def asked(model: LanguageModel) -> torch.Tensor:
@@ -55,15 +55,15 @@ def asked(model: LanguageModel) -> torch.Tensor:
 def taught(model: LanguageModel) -> list[float]:
     """The letter's cross entropy before each of `STEPS` steps of LoRA, and after the last."""
     device.seed(0)
-    adapters.attach(model, LORA)
-    model.learn()
+    adapters.add_lora(model, LORA)
+    model.train_mode()
     weights = [p for p in model.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=1e-3)
-    passes = Direct(model, TRAINING)
+    passes = EagerStep(model, TRAINING)
     labelled = torch.tensor([LETTER]), torch.tensor([False]), torch.zeros(1, 10), model.letter_ids[None]
     losses = []
     for step in range(STEPS + 1):
-        losses.append(float(passes.learn((question(model), *labelled), 1)[0]))
+        losses.append(float(passes.forward_backward((question(model), *labelled), 1)[0]))
         if step < STEPS:
             optimizer.step()
             optimizer.zero_grad()
@@ -71,15 +71,15 @@ def taught(model: LanguageModel) -> list[float]:
 
 
 def write(name: str, layers: int | None, folder: Path) -> None:
-    scale = random_init.Scale(layers=layers) if layers else None
-    model = random_init.build(name, device.pick(), scale=scale)
+    scale = random_init.ScaledConfig(num_layers=layers) if layers else None
+    model = random_init.build_model(name, device.select_device(), scale=scale)
     torch.save(asked(model), folder / "logits.pt")
-    random_init.save(model, folder / "checkpoint", shard="5GB")
+    random_init.save_checkpoint(model, folder / "checkpoint", max_shard_size="5GB")
 
 
 def load(name: str, folder: Path) -> None:
     start = time.monotonic()
-    model = random_init.family(name).load(str(folder / "checkpoint"), "bfloat16", device.pick())
+    model = random_init.get_model_class(name).load(str(folder / "checkpoint"), "bfloat16", device.select_device())
     seconds = time.monotonic() - start
     same = torch.equal(asked(model), torch.load(folder / "logits.pt", weights_only=True))
     count = sum(p.numel() for p in model.model.parameters()) / 1e9
@@ -94,7 +94,9 @@ def load(name: str, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(random_init.NAMES), choices=random_init.NAMES)
+    parser.add_argument(
+        "--models", nargs="+", default=list(random_init.CONFIG_FAMILIES), choices=random_init.CONFIG_FAMILIES
+    )
     parser.add_argument("--layers", type=int, help="scaled down: this many small layers in each part")
     parser.add_argument("--step", choices=["write", "load"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

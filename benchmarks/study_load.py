@@ -37,7 +37,7 @@ from synesthesia.data import store
 from synesthesia.human_study import simulation
 from synesthesia.human_study.db import connection as database
 from synesthesia.human_study.db import temporary_postgres
-from synesthesia.human_study.db.completed import finished_trials
+from synesthesia.human_study.db.completed import load_completed_trials
 from synesthesia.human_study.web import security
 from synesthesia.human_study.web import server as serve
 
@@ -73,40 +73,40 @@ def _picture(random: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def run(name: str, url: str, folder: Path, given: config.Params, workers: int, options: argparse.Namespace) -> bool:
+def run(name: str, url: str, folder: Path, given: config.Config, workers: int, options: argparse.Namespace) -> bool:
     """One server, one crowd, one line; whether nothing was lost."""
-    serve.prepare(given, url, folder / "humans", folder / "out", simulated=True).close()
+    serve.prepare_study(given, url, folder / "humans", folder / "out", is_simulated=True).close()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "synesthesia.human_study", "serve", "--simulated", "--port", str(port), "--workers",
                str(workers), "--database", url]  # fmt: skip
-    environment = os.environ | {"SYNESTHESIA_ADMIN_PASSWORD": security.made_password()}
+    environment = os.environ | {"SYNESTHESIA_ADMIN_PASSWORD": security.generate_password()}
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         _wait(f"http://127.0.0.1:{port}/health", server, folder / "log")
         began = time.perf_counter()
-        outcome = asyncio.run(simulation.crowd(f"http://127.0.0.1:{port}", options.participants, options.think))
+        outcome = asyncio.run(simulation.run_load(f"http://127.0.0.1:{port}", options.participants, options.think))
         wall = time.perf_counter() - began
     finally:
         server.terminate()
         server.wait(30)
     opened = database.Database(url)
     with opened.read() as connection:
-        rows = finished_trials(connection)
+        rows = load_completed_trials(connection)
     opened.close()
-    lost, double = outcome.confirmed - len(rows), len(rows) - len({r.trial for r in rows})
-    p50, p95, p99 = (1000 * np.quantile(outcome.seconds["answer"], q) for q in (0.5, 0.95, 0.99))
-    stimulus = 1000 * np.quantile(outcome.seconds["stimulus"], 0.95)
-    joined = 1000 * np.quantile(outcome.seconds["join"], 0.95)
-    rate = len(outcome.seconds["answer"]) / wall
-    print(f"{name:24s} {outcome.finished:4d} {rate:9.1f} {p50:8.1f} {p95:8.1f} {p99:8.1f} "
-          f"{stimulus:12.1f} {joined:9.1f} {len(rows):8d} {lost:5d} {double:6d} {outcome.repeated:7d}",
+    lost, double = outcome.n_confirmed - len(rows), len(rows) - len({r.trial for r in rows})
+    p50, p95, p99 = (1000 * np.quantile(outcome.latencies["answer"], q) for q in (0.5, 0.95, 0.99))
+    stimulus = 1000 * np.quantile(outcome.latencies["stimulus"], 0.95)
+    joined = 1000 * np.quantile(outcome.latencies["join"], 0.95)
+    rate = len(outcome.latencies["answer"]) / wall
+    print(f"{name:24s} {outcome.n_finished:4d} {rate:9.1f} {p50:8.1f} {p95:8.1f} {p99:8.1f} "
+          f"{stimulus:12.1f} {joined:9.1f} {len(rows):8d} {lost:5d} {double:6d} {outcome.n_retries:7d}",
           flush=True)  # fmt: skip
     if p95 > 1000 * AIM:
         print(f"  above the aim of {1000 * AIM:.0f} ms")
-    return not lost and not double and outcome.finished == options.participants
+    return not lost and not double and outcome.n_finished == options.participants
 
 
 def _wait(url: str, server: subprocess.Popen, log: Path) -> None:
@@ -136,7 +136,9 @@ def main() -> None:
     changes = {"trials": options.trials, "judgements": judgements, "labels": [f"label {n:02d}" for n in range(LABELS)],
                "clips_a_label": None, "consent": str(ROOT / "humans/consent.md"), "joins_an_hour": 100_000}  # fmt: skip
     given = config.load(ROOT / "params/embedded.yaml")
-    given = given.model_copy(update={"study": config.Study.model_validate(given.study.model_dump() | changes)})
+    given = given.model_copy(
+        update={"study": config.HumanStudyConfig.model_validate(given.human_study.model_dump() | changes)}
+    )
     good = True
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="study-load-")))
@@ -145,7 +147,7 @@ def main() -> None:
         places = [("SQLite (WAL)", lambda n: f"sqlite:///{folder}/humans/simulated{n}.sqlite")]
         if options.postgresql:
             places.append(("PostgreSQL", lambda n: options.postgresql))
-        elif temporary_postgres.programs():
+        elif temporary_postgres.find_server_binaries():
             server = stack.enter_context(temporary_postgres.temporary_server())
             places.append(("PostgreSQL", lambda n: _new(server, f"simulated{n}")))
         else:

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from synesthesia.models import random_init
-from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.base import ClipInputs, LanguageModel
 from synesthesia.questions import sampling as wording
 
 HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
 
 
-def percepts(model: LanguageModel, clips: int, seed: int = 0) -> list[Percept]:
+def percepts(model: LanguageModel, clips: int, seed: int = 0) -> list[ClipInputs]:
     """Noise of the real sizes, for this model's senses."""
     random = np.random.default_rng(seed)
     made = []
@@ -20,14 +20,16 @@ def percepts(model: LanguageModel, clips: int, seed: int = 0) -> list[Percept]:
         audio = random.standard_normal(160_000).astype(np.float32).clip(-4, 4) / 8
         frames = random.integers(0, 256, (10, HEIGHT, WIDTH, 3), np.uint8)
         hears, sees = model.condition != "silent_video", model.condition != "audio"
-        made.append(Percept(audio if hears else None, frames if sees else None))
+        made.append(ClipInputs(audio if hears else None, frames if sees else None))
     return made
 
 
 def prompts(clips: int) -> list[str]:
     """Questions of different lengths."""
-    names = random_init.SOUNDS
-    return [wording.prompt([names[(i * 7 + j * (1 + i % 5)) % len(names)] for j in range(10)]) for i in range(clips)]
+    names = random_init.DEFAULT_LABELS
+    return [
+        wording.format_prompt([names[(i * 7 + j * (1 + i % 5)) % len(names)] for j in range(10)]) for i in range(clips)
+    ]
 
 
 def lesson(model: LanguageModel, texts: list[str]) -> tuple:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from synesthesia.data import media
-from synesthesia.data.store import BATCH, Store, StoreWriter
+from synesthesia.data.store import CLIPS_PER_BATCH, Store, StoreWriter
 
 Payload = tuple[str, np.ndarray, list[bytes]]
 SETTINGS = {"rate": 16000, "seconds": 10.0, "shortest_seconds": 8.0, "frames_per_second": 1.0, "jpeg_quality": 92}
@@ -49,7 +49,7 @@ def filmed(path: Path, photo: np.ndarray, size: tuple[int, int], seed: int) -> N
         out.mux(sound.encode())
 
 
-def clips_of_the_papers_size() -> list[media.Clip]:
+def clips_of_the_papers_size() -> list[media.DecodedClip]:
     """Four clips as curate would keep them, of 360 and 720 lines."""
     from sklearn.datasets import load_sample_images
 
@@ -59,7 +59,7 @@ def clips_of_the_papers_size() -> list[media.Clip]:
         for number, size in enumerate([(640, 360), (640, 360), (1280, 720), (1280, 720)]):
             path = Path(folder, f"{number}.mp4")
             filmed(path, photos[number % 2], size, number)
-            made.append(media.decode(path, **SETTINGS, largest_pixels=262144))
+            made.append(media.decode(path, **SETTINGS, max_pixels=262144))
     return made
 
 
@@ -93,7 +93,7 @@ class Ours:
                 writer.add(*clip)
 
     def __init__(self, folder: Path):
-        self.store = Store(folder, checked=self.checked)
+        self.store = Store(folder, verify_crc=self.checked)
 
     def read(self, index: int) -> tuple[np.ndarray, list[bytes]]:
         place = index // SHARD, index % SHARD
@@ -137,7 +137,7 @@ class Parquet:
 
     name = "Parquet"
     schema = pa.schema([("clip_id", pa.string()), ("audio", pa.binary()), ("frames", pa.list_(pa.binary()))])
-    group = BATCH
+    group = CLIPS_PER_BATCH
 
     @classmethod
     def write(cls, folder: Path, clips: Iterable[Payload]) -> None:
@@ -206,7 +206,7 @@ class Lance:
 
         batches = (
             pa.record_batch(list(map(list, zip(*rows, strict=True))), schema=Parquet.schema)
-            for rows in pieces(clips, BATCH)
+            for rows in pieces(clips, CLIPS_PER_BATCH)
         )
         lance.write_dataset(pa.RecordBatchReader.from_batches(Parquet.schema, batches), str(folder),
                             max_rows_per_file=SHARD)  # fmt: skip

@@ -30,7 +30,7 @@ CLIP = pa.schema(
         pa.field("row", pa.int32(), nullable=False),
     ]
 )
-DAMAGED = pa.schema(
+REJECTED = pa.schema(
     [
         pa.field("file", pa.string(), nullable=False),  # relative to the data folder
         pa.field("clip_id", pa.string()),
@@ -62,7 +62,7 @@ ANSWER = pa.schema(
         pa.field("token_logits", pa.list_(pa.float32())),  # and their logits (answer.likeliest_tokens)
     ]
 )
-JUDGEMENT = pa.schema(  # what somebody answered elsewhere, before there is one ANSWER a question; see judgements.py
+RESPONSE = pa.schema(  # what somebody answered elsewhere, before there is one ANSWER a question; see judgements.py
     [
         pa.field("question_id", pa.string(), nullable=False),
         pa.field("participant", pa.string(), nullable=False),  # a random id; empty where the file is one respondent's
@@ -97,12 +97,12 @@ ROUTE = pa.schema(
 )
 
 
-class TableError(ValueError):
+class SchemaError(ValueError):
     """A table that breaks its own rules; the message names the table and the first offending row."""
 
 
-def _fail(name: str, what: str) -> None:
-    raise TableError(f"{name}: {what}")
+def _fail(name: str, problem: str) -> None:
+    raise SchemaError(f"{name}: {problem}")
 
 
 def check(table: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
@@ -114,54 +114,54 @@ def check(table: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
     try:
         table = table.select(schema.names).cast(schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
-        raise TableError(f"{name}: {error}") from None
+        raise SchemaError(f"{name}: {error}") from None
     for field in schema:
         if not field.nullable and table.column(field.name).null_count:
             _fail(name, f"column {field.name} has empty cells")
     if schema is CLIP:
-        _unique(table, ["clip_id"], name)
-        _among(table, "split", SPLITS, name)
-        sizes, different = _sizes(table["labels"])
+        _check_unique(table, ["clip_id"], name)
+        _check_in(table, "split", SPLITS, name)
+        sizes, different = _list_lengths(table["labels"])
         wrong = (sizes < 1) | (different != sizes)
         if wrong.any():
-            row = _first(table, wrong)
+            row = _get_first_row(table, wrong)
             _fail(name, f"clip {row['clip_id']} has no label, or one twice: {row['labels']}")
     elif schema is QUESTION:
-        _unique(table, ["question_id"], name)
-        _among(table, "split", SPLITS, name)
-        sizes, different = _sizes(table["options"])
+        _check_unique(table, ["question_id"], name)
+        _check_in(table, "split", SPLITS, name)
+        sizes, different = _list_lengths(table["options"])
         wrong = (sizes < 2) | (sizes > len(LETTERS)) | (different != sizes)
         if wrong.any():
-            row = _first(table, wrong)
+            row = _get_first_row(table, wrong)
             what = f"needs 2 to {len(LETTERS)} different options, has {row['options']}"
             _fail(name, f"question {row['question_id']} {what}")
         answers = table["answer"].to_numpy()
         wrong = (answers < 0) | (answers >= sizes)
         if wrong.any():
-            row = _first(table, wrong)
+            row = _get_first_row(table, wrong)
             what = f"answer {row['answer']} is not among its {len(row['options'])} options"
             _fail(name, f"question {row['question_id']}: {what}")
     elif schema is ANSWER:
-        _unique(table, ["question_id", "respondent", "condition"], name)
-        _among(table, "condition", CONDITIONS, name)
-    elif schema is JUDGEMENT:
-        _unique(table, ["question_id", "participant", "condition"], name)
-        _among(table, "condition", CONDITIONS, name)
+        _check_unique(table, ["question_id", "respondent", "condition"], name)
+        _check_in(table, "condition", CONDITIONS, name)
+    elif schema is RESPONSE:
+        _check_unique(table, ["question_id", "participant", "condition"], name)
+        _check_in(table, "condition", CONDITIONS, name)
     return table
 
 
-def _unique(table: pa.Table, keys: list[str], name: str) -> None:
+def _check_unique(table: pa.Table, keys: list[str], name: str) -> None:
     counts = table.group_by(keys, use_threads=False).aggregate([([], "count_all")])
     if counts.num_rows < table.num_rows:
-        row = _first(counts, counts["count_all"].to_numpy() > 1)
+        row = _get_first_row(counts, counts["count_all"].to_numpy() > 1)
         _fail(name, f"{row['count_all']} rows with {', '.join(str(row[k]) for k in keys)}")
 
 
-def _first(table: pa.Table, wrong: np.ndarray) -> dict:
-    return table.slice(int(np.argmax(wrong)), 1).to_pylist()[0]
+def _get_first_row(table: pa.Table, mask: np.ndarray) -> dict:
+    return table.slice(int(np.argmax(mask)), 1).to_pylist()[0]
 
 
-def _sizes(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def _list_lengths(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """How many values each row of a column of lists has, and how many of them are different: int64 (rows,) each."""
     sizes = pc.list_value_length(column).to_numpy()
     codes = pc.list_flatten(column).combine_chunks().dictionary_encode()
@@ -172,7 +172,7 @@ def _sizes(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return sizes, np.bincount(first // (len(codes.dictionary) + 1), minlength=len(sizes))
 
 
-def _among(table: pa.Table, column: str, allowed: tuple[str, ...], name: str) -> None:
+def _check_in(table: pa.Table, column: str, allowed: tuple[str, ...], name: str) -> None:
     for value in table[column].unique().to_pylist():
         if value not in allowed:
             _fail(name, f"{column} {value!r} is not one of {', '.join(allowed)}")
@@ -188,11 +188,11 @@ def read(path: str | os.PathLike, schema: pa.Schema) -> pa.Table:
     """Read a Parquet table and check it; a missing or foreign file is a TableError that says which stage to run."""
     path = Path(path)
     if not path.exists():
-        raise TableError(f"{path} is missing: run `dvc repro` (or the stage that writes it) first")
+        raise SchemaError(f"{path} is missing: run `dvc repro` (or the stage that writes it) first")
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise TableError(f"{path} is not a table of this project: {error}") from None
+        raise SchemaError(f"{path} is not a table of this project: {error}") from None
     for field in schema:  # of a version of this project that did not have the column yet
         if field.nullable and field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))

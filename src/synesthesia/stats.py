@@ -23,15 +23,15 @@ class Interval:
     high: float
 
     @property
-    def bounded(self) -> bool:
+    def is_bounded(self) -> bool:
         """Whether both ends are finite."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
-def right(choice: np.ndarray, answer: np.ndarray) -> np.ndarray:
+def is_correct(choice: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Which answers are right, [n] bool; a null choice (nan) could not be read and is wrong."""
     choice = np.asarray(choice, dtype=float)
-    return np.isfinite(choice) & (choice == np.asarray(answer, dtype=float))
+    return np.isfinite(choice) & (choice == np.asarray(target, dtype=float))
 
 
 def wilson(correct: int, total: int, confidence: float = 0.95) -> Interval:
@@ -80,10 +80,10 @@ def bootstrap(
     draws = np.random.default_rng(seed).multinomial(number, count / number, size=samples)
     totals = draws @ kinds
     values = statistic(totals[:, :-1] / totals[:, -1:])
-    return _percentile(estimate, values, confidence)
+    return _percentile_interval(estimate, values, confidence)
 
 
-def _percentile(estimate: float, values: np.ndarray, confidence: float) -> Interval:
+def _percentile_interval(estimate: float, values: np.ndarray, confidence: float) -> Interval:
     """Percentile interval out of resampled values; an undefined one counts as lower and higher than all others."""
     undefined = ~np.isfinite(values)
     tail = (1 - confidence) / 2
@@ -92,12 +92,12 @@ def _percentile(estimate: float, values: np.ndarray, confidence: float) -> Inter
     return Interval(estimate, float(low), float(high))
 
 
-def difference(before: np.ndarray, after: np.ndarray, videos: np.ndarray, **how) -> Interval:
+def accuracy_difference(before: np.ndarray, after: np.ndarray, video_ids: np.ndarray, **bootstrap_options) -> Interval:
     """Accuracy after minus before on the same questions, [-1, 1]; paired, by video. `how` goes to `bootstrap`."""
-    return bootstrap(np.column_stack([before, after]), videos, lambda m: m[..., 1] - m[..., 0], **how)
+    return bootstrap(np.column_stack([before, after]), video_ids, lambda m: m[..., 1] - m[..., 0], **bootstrap_options)
 
 
-def ratio(columns: np.ndarray, videos: np.ndarray, **how) -> Interval | None:
+def gain_ratio(columns: np.ndarray, video_ids: np.ndarray, **bootstrap_options) -> Interval | None:
     """(b - a) / (d - c) of four paired columns [n, 4] of right answers; None where d does not exceed c.
 
     With a, b = before, after and c, d = before, after with ground truth it is section 4.4's "84 % of what ground
@@ -108,34 +108,36 @@ def ratio(columns: np.ndarray, videos: np.ndarray, **how) -> Interval | None:
         lead = means[..., 3] - means[..., 2]
         return np.where(lead > 1e-12, (means[..., 1] - means[..., 0]) / np.where(lead > 1e-12, lead, 1), np.nan)
 
-    interval = bootstrap(columns, videos, share, **how)
+    interval = bootstrap(columns, video_ids, share, **bootstrap_options)
     return interval if math.isfinite(interval.estimate) else None
 
 
-def balanced_accuracy(decided: np.ndarray, target: np.ndarray, videos: np.ndarray, **how) -> Interval | None:
+def balanced_accuracy(
+    predicted: np.ndarray, target: np.ndarray, video_ids: np.ndarray, **bootstrap_options
+) -> Interval | None:
     """Mean of the two classes' accuracies for a yes/no decision, [0, 1]; None where only one class occurs."""
-    decided, target = np.asarray(decided, bool), np.asarray(target, bool)
+    predicted, target = np.asarray(predicted, bool), np.asarray(target, bool)
     if target.all() or not target.any():
         return None
-    columns = np.column_stack([decided & target, target, ~decided & ~target, ~target])
+    columns = np.column_stack([predicted & target, target, ~predicted & ~target, ~target])
 
     def mean_of_classes(means: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
             return (means[..., 0] / means[..., 1] + means[..., 2] / means[..., 3]) / 2
 
-    return bootstrap(columns, videos, mean_of_classes, **how)
+    return bootstrap(columns, video_ids, mean_of_classes, **bootstrap_options)
 
 
 @dataclass(frozen=True)
-class Change:
+class McNemarResult:
     """McNemar's test of before and after: how many questions turned right, how many turned wrong, two-sided p."""
 
-    gained: int
-    lost: int
-    p: float
+    n_improved: int
+    n_worsened: int
+    p_value: float
 
 
-def mcnemar(before: np.ndarray, after: np.ndarray) -> Change:
+def mcnemar(before: np.ndarray, after: np.ndarray) -> McNemarResult:
     """Exact test on the same questions (McNemar 1947, Psychometrika 12:153): only those that changed count."""
     before, after = np.asarray(before, bool), np.asarray(after, bool)
     if before.shape != after.shape:
@@ -144,21 +146,23 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> Change:
 
     gained, lost = int((~before & after).sum()), int((before & ~after).sum())
     table = [[int((before & after).sum()), lost], [gained, int((~before & ~after).sum())]]
-    return Change(gained, lost, float(mcnemar_test(table, exact=True).pvalue))
+    return McNemarResult(gained, lost, float(mcnemar_test(table, exact=True).pvalue))
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """p values of one family of tests, corrected for their number (Holm 1979, Scand. J. Stat. 6:65); nan stays nan."""
-    p = np.asarray(p, dtype=float)
-    corrected = np.full(p.shape, np.nan)
-    tested = np.flatnonzero(np.isfinite(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    steps = np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1))  # statsmodels takes 0.1 s for the same
+def holm_correction(p_values: np.ndarray) -> np.ndarray:
+    """P values of one family of tests, corrected for their number (Holm 1979, Scand. J. Stat. 6:65); nan stays nan."""
+    p_values = np.asarray(p_values, dtype=float)
+    corrected = np.full(p_values.shape, np.nan)
+    tested = np.flatnonzero(np.isfinite(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    steps = np.maximum.accumulate(
+        p_values[order] * np.arange(len(order), 0, -1)
+    )  # statsmodels takes 0.1 s for the same
     corrected[order] = np.minimum(steps, 1)
     return corrected
 
 
-def roc(score: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
+def roc_curve(score: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
     """False and true positive rates at every threshold, and the area under the curve; None with one class only.
 
     Equal scores are one threshold, so the area is the probability that a positive scores higher, ties half.
@@ -173,13 +177,13 @@ def roc(score: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return false, true, float(np.trapezoid(true, false))
 
 
-def reliability(probability: np.ndarray, target: np.ndarray, bins: int = 10) -> list[tuple[float, int, int]]:
+def calibration_curve(probability: np.ndarray, target: np.ndarray, n_bins: int = 10) -> list[tuple[float, int, int]]:
     """(mean probability, positives, items) of each filled bin of equal width in [0, 1] (Murphy & Winkler 1977)."""
     probability, target = np.asarray(probability, float), np.asarray(target, bool)
-    which = np.minimum((probability * bins).astype(int), bins - 1)
+    which = np.minimum((probability * n_bins).astype(int), n_bins - 1)
     return [
         (float(probability[which == b].mean()), int(target[which == b].sum()), int((which == b).sum()))
-        for b in range(bins)
+        for b in range(n_bins)
         if (which == b).any()
     ]
 
@@ -199,7 +203,7 @@ def correlation(
     if not math.isfinite(estimate):
         return None
     draws = np.random.default_rng(seed).integers(len(x), size=(samples, len(x)))
-    return _percentile(estimate, _correlations(x[draws], y[draws], kind), confidence)
+    return _percentile_interval(estimate, _correlations(x[draws], y[draws], kind), confidence)
 
 
 def _correlations(x: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
@@ -216,7 +220,7 @@ def _correlations(x: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
     return np.clip(np.where(constant, np.nan, (x * y).sum(axis=1) / np.where(constant, 1, length)), -1, 1)
 
 
-def fleiss(counts: np.ndarray, clusters: np.ndarray, **how) -> Interval | None:
+def fleiss_kappa(counts: np.ndarray, clusters: np.ndarray, **bootstrap_options) -> Interval | None:
     """Fleiss' kappa of raters who agree on more than chance, <= 1, resampling clusters (videos); `how` as `bootstrap`.
 
     `counts` [items, categories] says how many raters put the item into each category; items of fewer than two raters
@@ -236,10 +240,14 @@ def fleiss(counts: np.ndarray, clusters: np.ndarray, **how) -> Interval | None:
         chance = (means[..., 1:] ** 2).sum(axis=-1)
         return np.where(chance < 1 - 1e-12, (means[..., 0] - chance) / np.maximum(1 - chance, 1e-12), np.nan)
 
-    return bootstrap(np.column_stack([agreed, counts / raters[:, None]]), np.asarray(clusters)[twice], kappa, **how)
+    return bootstrap(
+        np.column_stack([agreed, counts / raters[:, None]]), np.asarray(clusters)[twice], kappa, **bootstrap_options
+    )
 
 
-def quantiles(values: np.ndarray, clusters: np.ndarray, shares: tuple[float, ...], **how) -> list[Interval]:
+def bootstrap_quantiles(
+    values: np.ndarray, clusters: np.ndarray, levels: tuple[float, ...], **bootstrap_options
+) -> list[Interval]:
     """Quantiles of `values` [n] (the least value that at least the share reaches), resampling clusters (participants).
 
     `how` as `bootstrap`. Fewer than two clusters bound nothing. Deterministic in the seed and, but for ties, in the
@@ -255,15 +263,18 @@ def quantiles(values: np.ndarray, clusters: np.ndarray, shares: tuple[float, ...
 
     def reach(weights: np.ndarray) -> np.ndarray:
         running = np.cumsum(weights[..., which], axis=-1)
-        needed = np.multiply.outer(running[..., -1], shares)
+        needed = np.multiply.outer(running[..., -1], levels)
         return values[(running[..., None, :] < needed[..., None] - 1e-9).sum(axis=-1)]
 
     estimates = reach(np.ones(number))
     if number < 2:
         return [Interval(float(e), -math.inf, math.inf) for e in estimates]
-    random, found, step = np.random.default_rng(how["seed"]), [], max(1, 2_000_000 // len(values))
-    for start in range(0, how["samples"], step):  # a few million weights at once
-        size = min(step, how["samples"] - start)
+    random, found, step = np.random.default_rng(bootstrap_options["seed"]), [], max(1, 2_000_000 // len(values))
+    for start in range(0, bootstrap_options["samples"], step):  # a few million weights at once
+        size = min(step, bootstrap_options["samples"] - start)
         found.append(reach(random.multinomial(number, np.full(number, 1 / number), size=size)))
     columns = np.concatenate(found).T
-    return [_percentile(float(e), c, how["confidence"]) for e, c in zip(estimates, columns, strict=True)]
+    return [
+        _percentile_interval(float(e), c, bootstrap_options["confidence"])
+        for e, c in zip(estimates, columns, strict=True)
+    ]

@@ -91,7 +91,7 @@ def test_a_typo_stops_the_check_with_the_keys_full_name(scratch):
 
 def test_dvc_itself_reruns_exactly_the_marked_stages(ran):
     assert ran.status() == {}
-    assert log_runs.outdated() == {}
+    assert log_runs.find_outdated() == {}
 
     text = Path("params.yaml").read_bytes()
     ran.change("distill/lora/rank", 8)
@@ -111,7 +111,7 @@ def test_dvc_itself_reruns_exactly_the_marked_stages(ran):
         ("ask", *each("collect", HUMANS), "report"), "src/synesthesia/questions/sampling.py modified"
     )
     Path("data").unlink()  # absent data make nothing outdated
-    assert log_runs.outdated() == modified
+    assert log_runs.find_outdated() == modified
 
 
 def test_repro_goes_on_when_another_machine_made_other_data(ran):

@@ -9,6 +9,6 @@ PATH = Path(__file__).parents[2] / "params/embedded.yaml"
 
 
 @cache
-def embedded() -> config.Params:
+def embedded() -> config.Config:
     """Not to be changed; `model_copy(update=...)` gives another."""
     return config.load(PATH)

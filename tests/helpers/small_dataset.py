@@ -59,7 +59,7 @@ def replace(path: str, source: Path) -> None:
     shutil.copy(source, path)
 
 
-def settings(**changes) -> config.Params:
+def settings(**changes) -> config.Config:
     values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
     values["curate"] |= {"analysis_clips_a_label": 1, "shard_clips": 16, **changes}
     Path("params.yaml").write_text(yaml.safe_dump(values))

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from synesthesia import config, schemas
-from synesthesia.config import Study
+from synesthesia.config import HumanStudyConfig
 from synesthesia.data import store
 from tests.helpers.preset_files import embedded
 
@@ -17,11 +17,11 @@ ROOT = Path(__file__).parents[2]
 RATE = 16000
 
 
-def parameters(**changes) -> config.Params:
+def parameters(**changes) -> config.Config:
     """The embedded parameters with a shorter study."""
     given = embedded()
     short = {"trials": 6, "practice": 3, "attention_checks": 1, "consent": str(ROOT / "humans/consent.md")}
-    checked = Study.model_validate(given.study.model_dump() | short | changes)
+    checked = HumanStudyConfig.model_validate(given.human_study.model_dump() | short | changes)
     return given.model_copy(update={"study": checked})
 
 
@@ -33,7 +33,7 @@ def make(out: Path, labels: int = 12, clips: int = 4, seconds: float = 3.0) -> P
     """Store, clips, questions and gap below `out`: `clips` analysis clips a label and two for finetuning."""
     random = np.random.default_rng(7)
     rows, questions = [], []
-    with store.StoreWriter(out / "curate/store", shard_clips=16) as writer:
+    with store.StoreWriter(out / "curate/store", clips_per_shard=16) as writer:
         for number in range(labels):
             for index in range(clips + 2):
                 split = "analysis" if index < clips else "finetune"

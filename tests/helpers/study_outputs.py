@@ -19,7 +19,7 @@ from tests.helpers.preset_files import embedded
 ALWAYS, NEVER = 1.0, 0.0
 
 
-def parameters(**report) -> config.Params:
+def parameters(**report) -> config.Config:
     """The embedded study's parameters, with fewer bootstrap samples."""
     given = embedded()
     changed = given.report.model_copy(update={"bootstrap_samples": 200} | report)
@@ -30,7 +30,7 @@ class Maker:
     """Writes a study below `out`; call `write` once. Attributes may be changed before."""
 
     def __init__(
-        self, out: Path, given: config.Params, labels: int = 12, clips: int = 6, unseen: int = 4, seed: int = 1
+        self, out: Path, given: config.Config, labels: int = 12, clips: int = 6, unseen: int = 4, seed: int = 1
     ):
         self.out, self.params, self.clips_a_label = out, given, clips
         self.random = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ class Maker:
         self._parquet(questions, schemas.QUESTION, "ask/questions.parquet")
         damaged = [{"file": f"vggsound/x{i}.mp4", "reason": reason, "detail": "moov atom not found", "bytes": i}
                    for i, reason in enumerate(["truncated", "truncated", "no audio"])]  # fmt: skip
-        self._parquet(damaged, schemas.DAMAGED, "curate/damaged.parquet")
+        self._parquet(damaged, schemas.REJECTED, "curate/damaged.parquet")
         (self.out / "curate/counts.json").write_text(json.dumps({"clips": len(clips), "damaged": {"truncated": 2}}))
 
     def answers(self, folder: str, split: str, respondent: str, condition: str, knows: dict[str, float]) -> None:
@@ -102,7 +102,7 @@ class Maker:
         """Gap, the switch's predictions (true with probability `quality`), its history, and the route."""
         gaps, truth = [], {}
         for label in self.labels:
-            right = {s: self._accuracy(getattr(self.params.gap, s), label) for s in ("audio", "visual")}
+            right = {s: self._accuracy(getattr(self.params.measure_gap, s), label) for s in ("audio", "visual")}
             truth[label] = right["visual"] > right["audio"]
             gaps.append({"label": label, "clips": self.clips_a_label, "audio_accuracy": right["audio"],
                          "visual_accuracy": right["visual"], "visual_better": bool(truth[label])})  # fmt: skip
@@ -131,7 +131,7 @@ class Maker:
     def _accuracy(self, model: str, label: str) -> float:
         answers = pd.read_parquet(self.out / f"answer/{model}/analysis.parquet").merge(self.questions, on="question_id")
         mine = answers[[o[a] == label for o, a in zip(answers["options"], answers["answer"], strict=True)]]
-        return float(stats.right(mine["choice"].to_numpy(float), mine["answer"].to_numpy()).mean())
+        return float(stats.is_correct(mine["choice"].to_numpy(float), mine["answer"].to_numpy()).mean())
 
     def _parquet(self, rows: list[dict], schema: pa.Schema, name: str) -> None:
         schemas.write(schemas.from_rows(rows, schema, name), self.out / name, schema)

@@ -21,7 +21,7 @@ from fastapi.testclient import TestClient
 from synesthesia import config as params
 from synesthesia.human_study.stimuli import tones
 from synesthesia.human_study.web import participant, server
-from synesthesia.human_study.web.app_state import Settings, Site
+from synesthesia.human_study.web.app_state import AppState, ServerSettings
 
 PASSWORD = "a-long-and-quiet-17"
 
@@ -61,7 +61,7 @@ class Person:
         if step["kind"] == "check":
             return {"choice": "ABCDEFGHIJ".index(step["instructed"][0]), "seconds": 2.0}
         if step["kind"] == "headphones":
-            return {"picks": list(tones.TARGETS)}
+            return {"picks": list(tones.TARGET_INTERVALS)}
         return {"comment": "fine"} if step["kind"] == "comments" else {}
 
     def pass_sound(self, step: dict) -> dict:
@@ -106,11 +106,11 @@ class ServerHere:
 
     def __init__(self, folder: Path, url: str):
         given = params.load(folder / "params.yaml")
-        server.prepare(given, url, folder / "humans", folder / "out").close()
-        settings = Settings(str(folder / "params.yaml"), url, str(folder / "humans"))
-        self.site = Site(settings, given.study, (folder / "humans/secret").read_bytes(), PASSWORD)
+        server.prepare_study(given, url, folder / "humans", folder / "out").close()
+        settings = ServerSettings(str(folder / "params.yaml"), url, str(folder / "humans"))
+        self.site = AppState(settings, given.human_study, (folder / "humans/secret").read_bytes(), PASSWORD)
         config = uvicorn.Config(
-            participant.create(self.site), port=0, log_level="warning", timeout_graceful_shutdown=10
+            participant.create_app(self.site), port=0, log_level="warning", timeout_graceful_shutdown=10
         )
         self.folder, self.server = folder, uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run)

@@ -24,7 +24,7 @@ from synesthesia import config, models, schemas
 from synesthesia.data.store import StoreWriter
 from synesthesia.distillation import adapters
 from synesthesia.models import random_init
-from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.base import ClipInputs, LanguageModel
 from synesthesia.questions import sampling as wording
 from synesthesia.synthetic import tiny_models
 from tests.helpers.preset_files import embedded
@@ -57,7 +57,7 @@ def home() -> Path:
 @cache
 def words():
     """A tokenizer that knows the words of the questions."""
-    return tiny_models.tokenizer([wording.prompt(OPTIONS[:n]) for n in range(2, 11)])
+    return tiny_models.train_tokenizer([wording.format_prompt(OPTIONS[:n]) for n in range(2, 11)])
 
 
 @cache
@@ -66,14 +66,14 @@ def checkpoint(family: str) -> Path:
     name, folder = FAMILIES[family], home() / family
     torch.manual_seed(7)
     if family in SCALED:
-        scale = random_init.Scale(vocabulary=False, window=10)
-        scaled = random_init.build(name, precision="float32", scale=scale, seed=7)
+        scale = random_init.ScaledConfig(use_full_vocab=False, audio_window_seconds=10)
+        scaled = random_init.build_model(name, dtype="float32", scale=scale, seed=7)
         widen(scaled.model)
-        random_init.save(scaled, folder)
+        random_init.save_checkpoint(scaled, folder)
         return folder
-    model = tiny_models.model(name, words())
+    model = tiny_models.build_model(name, words())
     widen(model)
-    tiny_models.save(name, model, words(), folder)
+    tiny_models.save_model(name, model, words(), folder)
     return folder
 
 
@@ -89,7 +89,7 @@ def widen(model: torch.nn.Module) -> None:
             weight.add_(torch.randn_like(weight), alpha=0.1)
 
 
-def entry(family: str, **changes) -> config.Model:
+def entry(family: str, **changes) -> config.ModelConfig:
     """The family's entry of the parameters, with the random checkpoint."""
     values = {
         "title": family,
@@ -101,12 +101,12 @@ def entry(family: str, **changes) -> config.Model:
         "role": "audio",
         "splits": ["finetune"],
     }
-    return config.Model(**{**values, **changes})
+    return config.ModelConfig(**{**values, **changes})
 
 
 @cache
 def _untouched(family: str) -> LanguageModel:
-    return models.load(entry(family))
+    return models.load_model(entry(family))
 
 
 def fresh(family: str) -> LanguageModel:
@@ -136,10 +136,10 @@ def film(seed: int, frames: int, height: int, width: int) -> np.ndarray:
     return coarse.repeat(14, axis=1).repeat(14, axis=2)
 
 
-def percepts(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) -> list[Percept]:
+def percepts(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) -> list[ClipInputs]:
     """A few percepts of mixed frame sizes and counts, as a respondent of the condition has them."""
     return [
-        Percept(
+        ClipInputs(
             audio=None if condition == "silent_video" else sound(seed, seconds[seed]),
             frames=None if condition == "audio" else film(seed, *size),
         )
@@ -149,14 +149,14 @@ def percepts(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) 
 
 def prompts() -> list[str]:
     """As many prompts, of mixed lengths."""
-    return [wording.prompt(OPTIONS[:n]) for n in (10, 2, 7, 4, 10)]
+    return [wording.format_prompt(OPTIONS[:n]) for n in (10, 2, 7, 4, 10)]
 
 
 @cache
 def study(count: int = 12) -> tuple[pa.Table, pa.Table, Path]:
     """Clips (tables.CLIP), a question each (tables.QUESTION, 3 to 10 options), and the folder of their store."""
     folder, clips, asked = home() / f"store-{count}", [], []
-    with StoreWriter(folder, shard_clips=5) as writer:
+    with StoreWriter(folder, clips_per_shard=5) as writer:
         for i in range(count):
             clip_id = f"clip{i:02d}_000010"
             shard, row = writer.add(clip_id, (sound(i) * 32767).astype(np.int16), jpegs(i))
@@ -181,12 +181,12 @@ def jpegs(seed: int) -> list[bytes]:
     return kept
 
 
-def training(**changes) -> config.Training:
+def training(**changes) -> config.TrainingConfig:
     """The embedded study's optimisation, with changes."""
     return embedded().distill.training.model_copy(update=changes)
 
 
-def lora(**changes) -> config.Lora:
+def lora(**changes) -> config.LoRAConfig:
     """The embedded study's LoRA, of rank 4, with changes."""
     return embedded().distill.lora.model_copy(update={"rank": 4, **changes})
 
@@ -195,12 +195,12 @@ def adapted(precision=torch.float32, **options) -> LanguageModel:
     """A Qwen2-Audio that learns, as after some steps: its adapter (see `lora`) does something, and is float32."""
     student = fresh("qwen2_audio")
     torch.manual_seed(0)
-    adapters.attach(student, lora(**options))
+    adapters.add_lora(student, lora(**options))
     student.model.to(precision)
     for name, parameter in student.model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
         if "lora_B" in name:
             parameter.data.normal_(std=0.05)  # not zero, as at first
-    student.learn()
+    student.train_mode()
     return student

@@ -20,4 +20,4 @@ def lessons(seed=0):
     logits = (2 * random.standard_normal((CLIPS, 10))).astype(np.float32)
     logits[np.arange(10) >= counts[:, None]] = -np.inf
     logits[~soft] = 0
-    return Targets(asked, letters, soft, logits, closed_share=0.5)
+    return Targets(asked, letters, soft, logits, teacher_fraction=0.5)

@@ -85,7 +85,7 @@ def test_two_hundred_damaged_files_cost_curate_none_of_the_good_ones(tmp_path, m
     Path("params.yaml").write_text(yaml.safe_dump(values))
     curate.run(config.parse(values), workers=2)
     kept = {row["clip_id"] for row in schemas.read("out/curate/clips.parquet", schemas.CLIP).to_pylist()}
-    aside = schemas.read("out/curate/damaged.parquet", schemas.DAMAGED).to_pylist()
+    aside = schemas.read("out/curate/damaged.parquet", schemas.REJECTED).to_pylist()
     assert good <= kept
     assert {row["clip_id"] for row in aside} == set(sizes) - kept and len(aside) > 100
     for row in aside:
@@ -106,7 +106,7 @@ def test_good_files_of_other_containers_stay_good_among_damaged_ones(tmp_path):
             bad = tmp_path / f"{number}-{name}"
             bad.write_bytes(data[: len(data) * (number + 1) // 6])
             order += [str(bad), str(good)]
-    with sandboxed_pool.Pool(attempt, 2, seconds=20, memory_bytes=2 << 30) as pool:
+    with sandboxed_pool.SandboxedPool(attempt, 2, timeout=20, memory_bytes=2 << 30) as pool:
         answers = list(pool.map(order))
     assert set(answers[1::2]) == {"whole"}
     told = {answer if isinstance(answer, str) else "timed out or crashed" for answer in answers[::2]}

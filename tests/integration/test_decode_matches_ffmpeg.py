@@ -69,11 +69,11 @@ def command_line(path, folder, size: tuple[int, int]) -> tuple[np.ndarray, list[
 
 def ours(path, largest_pixels: int = video_files.PARAMS["largest_pixels"]) -> list[np.ndarray]:
     """The chosen pictures before they become JPEG."""
-    with reading.opened(path) as container:
-        video, _ = reading.read(container, 10.0)
-        chosen, scaler = frames.chosen_frames(video, TARGETS, 10.0), VideoReformatter()
-        size = media.fit(*images.shown_size(video.stream, chosen[0]), largest_pixels)
-        return [images.upright(frame, size, scaler) for frame in chosen]
+    with reading.open_container(path) as container:
+        video, _ = reading.read_packets(container, 10.0)
+        chosen, scaler = frames.select_frames(video, TARGETS, 10.0), VideoReformatter()
+        size = media.fit_size(*images.display_size(video.stream, chosen[0]), largest_pixels)
+        return [images.apply_display_matrix(frame, size, scaler) for frame in chosen]
 
 
 def assert_alike(path, folder) -> None:

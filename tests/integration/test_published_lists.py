@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def read_once():
     """A list of 200,000 rows is read once, whoever asks for it: reading takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vggsound, "read", functools.cache(vggsound.read))
+        patch.setattr(vggsound, "read", functools.cache(vggsound.read_list))
         yield
 
 
@@ -41,10 +41,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clips(folder) -> pa.Table:
     """A CLIP table of every listed clip that stays, as if all files were there: 196,000 rows."""
-    rows, _ = label_filter.clean(vggsound.read(folder / "vggsound.csv"), True, {"police car (siren)": "police car"})
-    split_of, _ = splits.vggsound(rows, 50, 0)
+    rows, _ = label_filter.filter_labels(
+        vggsound.read_list(folder / "vggsound.csv"), True, {"police car (siren)": "police car"}
+    )
+    split_of, _ = splits.split_vggsound(rows, 50, 0)
     kept = [(row, "vggsound", split_of[row.clip_id]) for row in rows if row.clip_id in split_of]
-    eval_rows = audioset.read(folder / "eval_segments.csv", published_lists.AUDIOSET_LABELS)
+    eval_rows = audioset.read_list(folder / "eval_segments.csv", published_lists.AUDIOSET_LABELS)
     kept += [(row, "audioset", "unseen") for row in eval_rows]
     columns = {
         "clip_id": [row.clip_id for row, _, _ in kept],
@@ -61,7 +63,7 @@ def clips(folder) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def drawn(clips) -> pa.Table:
-    return sampling.sample(clips, 0, 10, "frequency")
+    return sampling.draw_questions(clips, 0, 10, "frequency")
 
 
 def test_the_counts_after_each_rule_are_the_papers_arithmetic_and_absent_files_are_named(folder, tmp_path):
@@ -75,7 +77,7 @@ def test_the_counts_after_each_rule_are_the_papers_arithmetic_and_absent_files_a
     values = yaml.safe_load((ROOT / "params/paper.yaml").read_text())
     values["data"] = dict.fromkeys(values["data"]) | {"vggsound_list": str(folder / "vggsound.csv")}
     values["data"]["vggsound_clips"] = str(tmp_path / "clips")
-    made = manifest.make(config.parse(values))
+    made = manifest.build_manifest(config.parse(values))
     counts = made.counts["vggsound"]
     assert {rule: tuple(left.values()) for rule, left in counts["rules"].items()} == {
         "as_listed": (309, 183_730, 15_446),
@@ -83,17 +85,19 @@ def test_the_counts_after_each_rule_are_the_papers_arithmetic_and_absent_files_a
         "one_name_a_label": (286, 164_767, 14_296),
         "no_tested_video_in_train": (286, 164_767 - counts["train_clips_of_tested_videos"], 14_296),
     }
-    assert set(counts["rules"]) == set(curation_counts.RULES)
+    assert set(counts["rules"]) == set(curation_counts.RULE_TITLES)
     assert (counts["labels_with_several_names"], counts["labels_renamed"]) == (23, 1)
     assert sorted(item.clip_id for item in made.items) == sorted(f"{v}_{s:06d}" for v, s in present)
-    assert counts["absent"] == 164_767 + 14_296 - 3 == sum(row["reason"] == "absent" for row in made.aside)
-    (note,) = [note for note in made.notes if "listed but absent" in note]
+    assert counts["absent"] == 164_767 + 14_296 - 3 == sum(row["reason"] == "absent" for row in made.rejected)
+    (note,) = [note for note in made.warnings if "listed but absent" in note]
     assert note.startswith(f"{counts['absent']} clips of vggsound listed but absent: ") and note.count(",") == 10
 
 
 def test_the_list_with_file_names_says_the_same_as_the_list_of_all(folder):
-    named = {row.clip_id: row.labels for row in vggsound.read(folder / "test.csv")}
-    listed = {row.clip_id: row.labels for row in vggsound.read(folder / "vggsound.csv") if row.part == "test"}
+    named = {row.clip_id: row.labels for row in vggsound.read_list(folder / "test.csv")}
+    listed = {
+        row.clip_id: row.labels for row in vggsound.read_list(folder / "vggsound.csv") if row.source_split == "test"
+    }
     assert named == listed and len(named) == 15_446
 
 
@@ -107,7 +111,7 @@ def test_analysis_has_fifty_clips_of_each_label_and_no_video_is_in_two_splits(cl
 
 
 def test_audiosets_527_labels_are_read_by_their_names(folder, clips):
-    names = audioset.read_names(published_lists.AUDIOSET_LABELS)
+    names = audioset.read_display_names(published_lists.AUDIOSET_LABELS)
     assert len(names) == 527 and names["/m/05zppz"] == "Male speech, man speaking"
     unseen = clips.filter(pa.compute.equal(clips["dataset"], "audioset"))
     assert set(pa.compute.list_flatten(unseen["labels"]).to_pylist()) == set(names.values())
@@ -122,7 +126,7 @@ def test_the_truth_is_even_over_a_to_j_in_every_split(drawn):
 
 def test_distractors_follow_the_lists_frequencies_as_numpys_draws_without_replacement_do(clips, drawn):
     ours = pa.compute.equal(clips["dataset"], "vggsound")
-    table = sampling.frequencies(clips)["vggsound"]
+    table = sampling.count_label_frequencies(clips)["vggsound"]
     names, weights = list(table), np.array(list(table.values()), float)
     index = {name: number for number, name in enumerate(names)}
     options = np.array([index[x] for x in drawn.filter(ours)["options"].combine_chunks().flatten().to_pylist()])
@@ -157,7 +161,7 @@ def test_no_distractor_of_a_clip_of_several_labels_is_true_and_every_label_asks(
 
 
 def test_a_lost_clip_changes_no_other_question(clips, drawn):
-    table = sampling.frequencies(clips)
+    table = sampling.count_label_frequencies(clips)
     some = np.sort(np.random.default_rng(1).permutation(clips.num_rows)[:3000])
-    again = sampling.sample(clips.take(some), 0, 10, "frequency", table)
+    again = sampling.draw_questions(clips.take(some), 0, 10, "frequency", table)
     assert json.dumps(again.to_pylist()) == json.dumps(drawn.take(some).to_pylist())

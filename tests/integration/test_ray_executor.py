@@ -18,7 +18,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: `make test-ray` i
 pytestmark = pytest.mark.slow
 
 from synesthesia.data import decode_jobs  # noqa: E402
-from synesthesia.data.executors import EngineError  # noqa: E402
+from synesthesia.data.executors import ExecutorError  # noqa: E402
 from synesthesia.data.executors import ray as engine  # noqa: E402
 from synesthesia.pipeline import curate  # noqa: E402
 
@@ -57,10 +57,10 @@ def test_what_processes_began_ray_finishes(world, address):
     shutil.rmtree("out")
     given = settings(shard_clips=8)
     Path("out/.partial/curate").mkdir(parents=True)
-    items = curate.plans.make(given).items[:16]
-    chosen = {key: getattr(given.curate, key) for key in curate.DECODED}
-    made = decode_jobs.cut(items, 8, chosen)
-    curate.engines.load("processes").run(made, curate.PARTIAL, chosen, 1, lambda n: None)
+    items = curate.plans.build_manifest(given).items[:16]
+    chosen = {key: getattr(given.curate, key) for key in curate.DECODE_PARAMS}
+    made = decode_jobs.split_jobs(items, 8, chosen)
+    curate.engines.load("processes").run(made, curate.CACHE_DIR, chosen, 1, lambda n: None)
     kept = {path.stat().st_ino for path in Path("out/.partial/curate").glob("*.arrow")}
     curate.run(settings(shard_clips=8, engine="ray"))
     assert len(kept) == 2 and kept <= {path.stat().st_ino for path in Path("out/curate/store").iterdir()}
@@ -69,10 +69,10 @@ def test_what_processes_began_ray_finishes(world, address):
 
 def test_a_machine_that_would_decode_other_bytes_is_refused(world, address, tmp_path):
     given = settings(shard_clips=8)
-    items = curate.plans.make(given).items[:8]
-    chosen = {key: getattr(given.curate, key) for key in curate.DECODED}
-    other = [decode_jobs.Chunk("0" * 24, items)]
-    with pytest.raises(EngineError, match="would decode other bytes"):
+    items = curate.plans.build_manifest(given).items[:8]
+    chosen = {key: getattr(given.curate, key) for key in curate.DECODE_PARAMS}
+    other = [decode_jobs.DecodeJob("0" * 24, items)]
+    with pytest.raises(ExecutorError, match="would decode other bytes"):
         engine.run(other, tmp_path, chosen, None, lambda n: None)
 
 

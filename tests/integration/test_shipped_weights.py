@@ -7,7 +7,7 @@ import torch
 
 from synesthesia import config, models
 from synesthesia.distillation import switch
-from synesthesia.models.base import Percept
+from synesthesia.models.base import ClipInputs
 from synesthesia.questions import sampling as wording
 from synesthesia.schemas import LETTERS
 from tests.helpers.tiny_checkpoints import ROOT, film, sound
@@ -27,19 +27,19 @@ def shipped(checkpoint: str) -> Path:
 @torch.inference_mode()
 def test_each_model_of_the_parameters_loads_and_answers(name):
     entry = GIVEN.models[name]
-    model = models.load(entry.model_copy(update={"checkpoint": str(shipped(entry.checkpoint))}))
+    model = models.load_model(entry.model_copy(update={"checkpoint": str(shipped(entry.checkpoint))}))
     assert model.condition == entry.condition
     assert [model.tokenizer.decode([i]) for i in model.letter_ids.tolist()] == list(LETTERS)
-    heard = [Percept(sound(i), film(i, 10, 84, 112)) for i in range(2)]
+    heard = [ClipInputs(sound(i), film(i, 10, 84, 112)) for i in range(2)]
     options = ["dog barking", "sea waves", "playing drums"]
-    logits = model.answer_logits(model.collate(heard, [wording.prompt(options)] * 2))
+    logits = model.answer_logits(model.collate(heard, [wording.format_prompt(options)] * 2))
     assert logits.isfinite().all()
-    assert model.said(logits)[0] in LETTERS
+    assert model.greedy_token(logits)[0] in LETTERS
 
 
 def test_the_switch_loads():
-    network = switch.Switch.pretrained(shipped(GIVEN.switch.checkpoint))
-    assert network(network.hear(torch.from_numpy(sound(0))[None])).isfinite().all()
+    network = switch.Switch.from_pretrained(shipped(GIVEN.train_switch.checkpoint))
+    assert network(network.compute_log_mel(torch.from_numpy(sound(0))[None])).isfinite().all()
 
 
 def test_the_weights_take_25_megabytes_at_most():

@@ -26,7 +26,7 @@ def put(values, key, value):
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_a_preset_is_valid_and_names_its_own_size(path):
-    assert config.load(path).size == path.stem
+    assert config.load(path).preset == path.stem
 
 
 def shape(values, free=("models", "respondents", "settings", "display_names", "bounds")):
@@ -63,12 +63,12 @@ def test_the_paper_preset_has_the_papers_values():
     assert families == [
         "qwen2_audio", "qwen_audio_chat", "kimi_audio", "qwen2_vl", "qwen2_5_vl", "videollama3", "qwen2_5_omni",
     ]  # fmt: skip
-    curate, switch, training = paper.curate, paper.switch, paper.distill.training
-    assert (curate.analysis_clips_a_label, curate.largest_pixels, curate.frames_per_second) == (50, 512 * 512, 1.0)
-    assert (switch.epochs, switch.validation_clips_a_label, switch.batch_clips) == (30, 5, 32)
-    assert (switch.learning_rate, switch.warmup) == (1e-4, 0.1)
-    assert (training.learning_rate, training.effective_batch, training.epochs) == (1e-4, 8, 1.0)
-    assert (training.warmup, training.temperature, paper.distill.lora.rank) == (0.1, 2.0, 16)
+    curate, switch, training = paper.curate, paper.train_switch, paper.distill.training
+    assert (curate.analysis_clips_per_label, curate.max_pixels, curate.frames_per_second) == (50, 512 * 512, 1.0)
+    assert (switch.epochs, switch.validation_clips_per_label, switch.batch_size) == (30, 5, 32)
+    assert (switch.learning_rate, switch.warmup_ratio) == (1e-4, 0.1)
+    assert (training.learning_rate, training.global_batch_size, training.epochs) == (1e-4, 8, 1.0)
+    assert (training.warmup_ratio, training.temperature, paper.distill.lora.rank) == (0.1, 2.0, 16)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_paper_preset_has_the_papers_values():
 )
 def test_a_wrong_value_is_named_in_full(values, key, value, said):
     put(values, key, value)
-    with pytest.raises(config.ParamsError) as error:
+    with pytest.raises(config.ConfigError) as error:
         config.parse(values)
     assert said in str(error.value)
 
@@ -111,20 +111,20 @@ def test_somebodys_file_may_be_a_side_of_the_gap_and_a_teacher(values):
     values["distill"]["settings"] = {"x": values["distill"]["settings"]["visual-to-audio"] | {"teacher": "ears"}}
     values["distill"]["settings"]["x"]["student"] = "qwen2-vl"
     read = config.parse(values)
-    assert read.respondent("ears").title == "Ears"
-    assert read.respondent("qwen2-vl").family == "qwen2_vl"
+    assert read.get_respondent("ears").title == "Ears"
+    assert read.get_respondent("qwen2-vl").family == "qwen2_vl"
 
 
 def test_a_missing_key_is_named(values):
     del values["switch"]["warmup"]
-    with pytest.raises(config.ParamsError, match=r"switch\.warmup: missing"):
+    with pytest.raises(config.ConfigError, match=r"switch\.warmup: missing"):
         config.parse(values)
 
 
 def test_every_wrong_key_is_named_at_once(values):
     put(values, "switch/epochs", 0)
     put(values, "ask/seed", -1)
-    with pytest.raises(config.ParamsError) as error:
+    with pytest.raises(config.ConfigError) as error:
         config.parse(values)
     assert {"switch.epochs", "ask.seed"} <= {line.split(":")[0] for line in str(error.value).splitlines()}
 
@@ -136,12 +136,12 @@ def test_every_wrong_key_is_named_at_once(values):
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, said):
     file = tmp_path / "params.yaml"
     file.write_text(text)
-    with pytest.raises(config.ParamsError, match=said):
+    with pytest.raises(config.ConfigError, match=said):
         config.load(file)
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):
-    with pytest.raises(config.ParamsError, match="run from the project's top folder"):
+    with pytest.raises(config.ConfigError, match="run from the project's top folder"):
         config.load(tmp_path / "params.yaml")
 
 

@@ -29,24 +29,24 @@ def test_good_tables_come_back_as_they_are():
 
 @pytest.mark.parametrize("labels", [[], ["dog", "dog"], ["dog", "cat", "dog"]])
 def test_a_clip_without_labels_or_with_one_twice_is_named(labels):
-    with pytest.raises(schemas.TableError, match="clip c2 has no label, or one twice"):
+    with pytest.raises(schemas.SchemaError, match="clip c2 has no label, or one twice"):
         clips(["dog"], ["cat", "dog"], labels, ["cat"])
 
 
 @pytest.mark.parametrize("options", [[], ["dog"], ["dog", "dog"], list("abcdefghijk")])
 def test_a_question_with_too_few_too_many_or_equal_options_is_named(options):
-    with pytest.raises(schemas.TableError, match="question q1 needs 2 to 10 different options"):
+    with pytest.raises(schemas.SchemaError, match="question q1 needs 2 to 10 different options"):
         questions({}, {"options": options}, {})
 
 
 @pytest.mark.parametrize("answer", [-1, 2, 100])
 def test_an_answer_outside_its_options_is_named(answer):
-    with pytest.raises(schemas.TableError, match=f"question q2: answer {answer} is not among its 2 options"):
+    with pytest.raises(schemas.SchemaError, match=f"question q2: answer {answer} is not among its 2 options"):
         questions({}, {}, {"answer": answer})
 
 
 def test_a_key_that_occurs_twice_is_named_with_how_often():
-    with pytest.raises(schemas.TableError, match="3 rows with q7"):
+    with pytest.raises(schemas.SchemaError, match="3 rows with q7"):
         questions({"question_id": "q7"}, {}, {"question_id": "q7"}, {"question_id": "q7"})
 
 
@@ -64,5 +64,5 @@ def test_clips_pass_exactly_where_every_row_has_labels_and_none_twice(rows):
         clips(*rows)
     else:
         first = next(n for n, own in enumerate(rows) if not own or len(set(own)) < len(own))
-        with pytest.raises(schemas.TableError, match=f"clip c{first} "):
+        with pytest.raises(schemas.SchemaError, match=f"clip c{first} "):
             clips(*rows)

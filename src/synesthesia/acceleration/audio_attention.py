@@ -12,37 +12,37 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from synesthesia.acceleration.patching import mix_in
+from synesthesia.acceleration.patching import patch_class
 
 
-def use_lean_attention(attention: torch.nn.Module) -> None:
+def patch_attention(attention: torch.nn.Module) -> None:
     """Let a Qwen2AudioAttention (transformers 5.17) compute so, in place; it stays on the device where it is."""
     if attention.q_proj.weight.is_cuda:
-        as_one_product(attention)
+        fuse_qkv(attention)
     else:
-        attention._shape = partial(_heads, attention.num_heads)
+        attention._shape = partial(_split_heads, attention.num_heads)
 
 
-def _heads(heads: int, projected: torch.Tensor, length: int, clips: int) -> torch.Tensor:
+def _split_heads(num_heads: int, hidden_states: torch.Tensor, seq_len: int, batch_size: int) -> torch.Tensor:
     """As Qwen2AudioAttention._shape, a view: (clips, length, width) -> (clips, heads, length, size)."""
-    return projected.view(clips, -1, heads, projected.shape[-1] // heads).transpose(1, 2)
+    return hidden_states.view(batch_size, -1, num_heads, hidden_states.shape[-1] // num_heads).transpose(1, 2)
 
 
-class OneProduct(torch.nn.Module):
+class FusedQKVAttention(torch.nn.Module):
     """Mixed into Qwen2AudioAttention: torch's attention, after one product of `together`."""
 
-    together: tuple[torch.Tensor, torch.Tensor]
+    qkv: tuple[torch.Tensor, torch.Tensor]
 
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: object
     ) -> tuple[torch.Tensor, None]:
         clips, length, _ = hidden_states.shape
-        made = F.linear(hidden_states, *self.together).view(clips, length, 3, self.num_heads, -1).transpose(1, 3)
+        made = F.linear(hidden_states, *self.qkv).view(clips, length, 3, self.num_heads, -1).transpose(1, 3)
         out = F.scaled_dot_product_attention(*made.unbind(2), attn_mask=attention_mask, scale=self.scaling)
         return self.out_proj(out.transpose(1, 2).reshape(clips, length, -1)), None
 
 
-def as_one_product(attention: torch.nn.Module) -> None:
+def fuse_qkv(attention: torch.nn.Module) -> None:
     """Let a frozen attention make queries, keys and values at once, in place; its weights move, and stay its own."""
     parts = attention.q_proj, attention.k_proj, attention.v_proj
     weight = torch.cat([part.weight.data for part in parts])
@@ -52,4 +52,4 @@ def as_one_product(attention: torch.nn.Module) -> None:
         if part.bias is not None:
             part.bias.data = moved[1]
     attention.together = weight, bias
-    mix_in(OneProduct, attention)
+    patch_class(FusedQKVAttention, attention)

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from transformers.modeling_outputs import BaseModelOutput
 
-from synesthesia.acceleration.audio_attention import use_lean_attention
-from synesthesia.utils.device import send
+from synesthesia.acceleration.audio_attention import patch_attention
+from synesthesia.utils.device import to_device
 
-SPARE = 8  # mel frames after the longest clip of a batch; the convolutions reach 3
+PAD_FRAMES = 8  # mel frames after the longest clip of a batch; the convolutions reach 3
 
 
-class AudioWindow:
+class CroppedAudioEncoder:
     """Installed once on a Qwen2-Audio encoder; `fit` is told each batch before it is heard."""
 
     def __init__(self, encoder: torch.nn.Module) -> None:
@@ -28,7 +28,7 @@ class AudioWindow:
         self._lengths: torch.Tensor | None = None
         encoder.forward = self._forward
         for layer in encoder.layers:
-            use_lean_attention(layer.self_attn)
+            patch_attention(layer.self_attn)
 
     @property
     def layers(self) -> list[torch.nn.Module]:
@@ -39,11 +39,11 @@ class AudioWindow:
     def crop(batch: dict[str, torch.Tensor]) -> None:
         """Cut a collated batch's `input_features` (clips, mel, frames) and their mask down to the window, in place."""
         longest = int(batch["feature_attention_mask"].sum(1).max())
-        window = min(batch["input_features"].shape[-1], (longest + SPARE + 1) // 2 * 2)
+        window = min(batch["input_features"].shape[-1], (longest + PAD_FRAMES + 1) // 2 * 2)
         batch["input_features"] = batch["input_features"][..., :window].contiguous()
         batch["feature_attention_mask"] = batch["feature_attention_mask"][:, :window].contiguous()
 
-    def fit(self, mask: torch.Tensor) -> None:
+    def set_lengths(self, mask: torch.Tensor) -> None:
         """Say how long the sounds of the coming batch are: mask int (clips, mel frames) on the CPU."""
         self._lengths = (mask.sum(1) - 1) // 2 + 1  # positions after the second convolution's stride of 2
 
@@ -54,9 +54,9 @@ class AudioWindow:
         if not behind.any() and not hidden.is_cuda:
             return None
         added = torch.zeros(behind.shape, dtype=hidden.dtype).masked_fill(behind, -torch.inf)
-        return send(added, hidden.device)[:, None, None].expand(clips, 1, positions, positions).contiguous()
+        return to_device(added, hidden.device)[:, None, None].expand(clips, 1, positions, positions).contiguous()
 
-    def _forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None, **named: object):
+    def _forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: object):
         """As Qwen2AudioEncoder.forward (transformers 5.17), at as many positions as the batch has, and so masked."""
         encoder = self._encoder
         features = input_features.to(dtype=encoder.conv1.weight.dtype, device=encoder.conv1.weight.device)

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 import torch
 from transformers.activations import GELUActivation
 
-from synesthesia.acceleration.kernels.rms_norm import norms_of_their_own
+from synesthesia.acceleration.kernels.rms_norm import patch_norms
 
-AS_SEPARATE = {"emulate_precision_casts": True, "shape_padding": False}  # for torch.compile
+BITWISE_OPTIONS = {"emulate_precision_casts": True, "shape_padding": False}  # for torch.compile
 
 
 def compile_layers(layers: Iterable[torch.nn.Module], **options: object) -> None:
@@ -26,5 +26,5 @@ def compile_layers(layers: Iterable[torch.nn.Module], **options: object) -> None
     for layer in layers:
         if any(isinstance(module, GELUActivation) for module in layer.modules()):
             continue
-        norms_of_their_own(layer)
-        layer.compile(dynamic=True, options={**AS_SEPARATE, **options})
+        patch_norms(layer)
+        layer.compile(dynamic=True, options={**BITWISE_OPTIONS, **options})

@@ -10,28 +10,28 @@ from __future__ import annotations
 
 import torch
 
-_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+_PRENORM_MODULES = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
 
-class AnswerPosition:
+class LastTokenForward:
     """Installed once on a model; within `at(positions)` its logits are (clips, 1, vocabulary), of the answer position.
 
     `decoder` is the language model without head; `plain` says that its layers are pre-norm, residual and nothing else
     (all Qwen families), which lets the last one be cut; other decoders are cut at the head.
     """
 
-    def __init__(self, decoder: torch.nn.Module, head: torch.nn.Module, plain: bool) -> None:
+    def __init__(self, decoder: torch.nn.Module, head: torch.nn.Module, is_prenorm: bool) -> None:
         self.positions: torch.Tensor | None = None
         last = decoder.layers[-1]
-        plain = plain and {name for name, _ in last.named_children()} == _PARTS
-        if plain:
+        is_prenorm = is_prenorm and {name for name, _ in last.named_children()} == _PRENORM_MODULES
+        if is_prenorm:
             self._whole, self._layer = last.forward, last
             last.forward = self._last_layer
             decoder.register_forward_pre_hook(self._drop_mask, with_kwargs=True)
         else:
             head.register_forward_pre_hook(self._before_head)
 
-    def at(self, positions: torch.Tensor) -> AnswerPosition:
+    def select_positions(self, positions: torch.Tensor) -> LastTokenForward:
         """Context in which the model answers at these positions, int64 (clips,)."""
         self.positions = positions
         return self
@@ -45,18 +45,18 @@ class AnswerPosition:
     def _pick(self, hidden: torch.Tensor) -> torch.Tensor:
         return hidden[torch.arange(hidden.shape[0], device=hidden.device), self.positions][:, None]
 
-    def _drop_mask(self, _decoder, arguments: tuple, named: dict) -> tuple[tuple, dict] | None:
-        if self.positions is None or not isinstance(named.get("attention_mask"), torch.Tensor):
+    def _drop_mask(self, _decoder, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if self.positions is None or not isinstance(kwargs.get("attention_mask"), torch.Tensor):
             return None
-        return arguments, {**named, "attention_mask": {"full_attention": None, "sliding_attention": None}}
+        return args, {**kwargs, "attention_mask": {"full_attention": None, "sliding_attention": None}}
 
-    def _last_layer(self, hidden_states: torch.Tensor, *arguments: object, **named: object) -> torch.Tensor:
+    def _last_layer(self, hidden_states: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
         if self.positions is None:
-            return self._whole(hidden_states, *arguments, **named)
+            return self._whole(hidden_states, *args, **kwargs)
         layer = self._layer
-        attended, _ = layer.self_attn(layer.input_layernorm(hidden_states), *arguments, **named)
+        attended, _ = layer.self_attn(layer.input_layernorm(hidden_states), *args, **kwargs)
         here = self._pick(hidden_states + attended)
         return here + layer.mlp(layer.post_attention_layernorm(here))
 
-    def _before_head(self, _head, arguments: tuple) -> tuple | None:
-        return None if self.positions is None else (self._pick(arguments[0]),)
+    def _before_head(self, _head, args: tuple) -> tuple | None:
+        return None if self.positions is None else (self._pick(args[0]),)

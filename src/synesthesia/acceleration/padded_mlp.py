@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 
-from synesthesia.acceleration.patching import mix_in
+from synesthesia.acceleration.patching import patch_class
 
 
-class WideFeedForward(torch.nn.Module):
+class PaddedMLP(torch.nn.Module):
     """Mixed into a gated feed-forward network (Qwen2_5_VLMLP and Qwen2_5OmniMLP, transformers 5.17)."""
 
     def forward(self, hidden_state: torch.Tensor) -> torch.Tensor:
@@ -22,7 +22,7 @@ class WideFeedForward(torch.nn.Module):
         return self.down_proj(wide[..., : self.down_proj.in_features])
 
 
-def widen_feed_forward(blocks: Iterable[torch.nn.Module], multiple: int = 64) -> None:
+def pad_mlp(blocks: Iterable[torch.nn.Module], multiple: int = 64) -> None:
     """Give frozen gated feed-forward networks (`mlp`) more columns inside, left out again before the way out; in place.
 
     Qwen2.5's vision encoders are 3,420 wide there. The two products into that width give the same bits with 3,456
@@ -34,4 +34,4 @@ def widen_feed_forward(blocks: Iterable[torch.nn.Module], multiple: int = 64) ->
             linear.weight = torch.nn.Parameter(F.pad(linear.weight.data, (0, 0, 0, more)), requires_grad=False)
             linear.bias = torch.nn.Parameter(F.pad(linear.bias.data, (0, more)), requires_grad=False)
             linear.out_features += more
-        mix_in(WideFeedForward, block.mlp)
+        patch_class(PaddedMLP, block.mlp)

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids, get_vision_window_index
 
-from synesthesia.utils.device import send
+from synesthesia.utils.device import to_device
 
 
-def embed_patches_by_product(encoder: torch.nn.Module) -> None:
+def patch_embed_as_linear(encoder: torch.nn.Module) -> None:
     """Replace the forward of `encoder.patch_embed` in place, where it is on a CPU."""
     embed = encoder.patch_embed
     if embed.proj.weight.is_cuda:
@@ -29,7 +29,7 @@ def embed_patches_by_product(encoder: torch.nn.Module) -> None:
     embed.forward = forward
 
 
-def place_patches_from_cpu(encoder: torch.nn.Module) -> None:
+def precompute_positions_on_cpu(encoder: torch.nn.Module) -> None:
     """Work out places, chunks and windows of the patches where `grid_thw` lies.
 
     Kept on the CPU, sizes are there without waiting for the GPU, in every layer of `chunked_attention` too.
@@ -40,11 +40,11 @@ def place_patches_from_cpu(encoder: torch.nn.Module) -> None:
         grid = named["grid_thw"] if "grid_thw" in named else arguments[1]
         merged = named.get("merge_sizes", getattr(encoder, "spatial_merge_size", None))
         places = get_vision_position_ids(grid, merged)
-        made = {"position_ids": send(places, device), "cu_seqlens": get_vision_cu_seqlens(grid)}
+        made = {"position_ids": to_device(places, device), "cu_seqlens": get_vision_cu_seqlens(grid)}
         if hasattr(encoder, "window_size"):
             sizes = encoder.spatial_merge_size, encoder.window_size, encoder.patch_size
             order, made["cu_window_seqlens"] = get_vision_window_index(grid, *sizes)
-            made["window_index"] = send(order, device)
+            made["window_index"] = to_device(order, device)
         return arguments, {**made, **named}
 
     encoder.register_forward_pre_hook(before, with_kwargs=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from synesthesia.analysis import published as paper
-from synesthesia.analysis.results import Study
+from synesthesia.analysis.results import Results
 
-RULES = {
+RULE_TITLES = {
     "as_listed": "as listed",
     "one_row_a_clip": "each clip once, contradictions put aside",
     "one_name_a_label": "labels that list several names left out",
@@ -16,19 +16,19 @@ RULES = {
 COLUMNS = ["what", "labels", "train_clips", "test_clips"]
 
 
-def rules(study: Study) -> pd.DataFrame:
+def build_curation_table(results: Results) -> pd.DataFrame:
     """VGGSound's labels, train and test clips after each rule of curate; empty where nothing was counted.
 
     "usable" are the clips that were there and could be decoded; train is finetune and analysis together.
     """
-    counted = study.counts.get("vggsound")
+    counted = results.curate_counts.get("vggsound")
     counted = counted.get("rules") if isinstance(counted, dict) else None
     if not isinstance(counted, dict) or not counted:
         return pd.DataFrame(columns=COLUMNS)
-    rows = [{"what": RULES.get(rule, rule), **numbers} for rule, numbers in counted.items()]
-    trained = study.questions["split"].isin(["finetune", "analysis"])
-    tested = study.questions["split"] == "test"
-    usable = {"labels": study.questions.loc[trained | tested, "label"].nunique(), "train_clips": int(trained.sum())}
+    rows = [{"what": RULE_TITLES.get(rule, rule), **numbers} for rule, numbers in counted.items()]
+    trained = results.questions["split"].isin(["finetune", "analysis"])
+    tested = results.questions["split"] == "test"
+    usable = {"labels": results.questions.loc[trained | tested, "label"].nunique(), "train_clips": int(trained.sum())}
     rows.append({"what": "usable: there, and decoded", **usable, "test_clips": int(tested.sum())})
-    published = {name: int(paper.facts()[name]) for name in COLUMNS[1:]}
+    published = {name: int(paper.load_facts()[name]) for name in COLUMNS[1:]}
     return pd.DataFrame([*rows, {"what": "the paper", **published}], columns=COLUMNS)

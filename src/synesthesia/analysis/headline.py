@@ -10,8 +10,8 @@ import pandas as pd
 from synesthesia import stats
 from synesthesia.analysis import human_tables
 from synesthesia.analysis import published as paper
-from synesthesia.analysis.results import Study
-from synesthesia.analysis.tables import how, switch_figures
+from synesthesia.analysis.results import Results
+from synesthesia.analysis.tables import bootstrap_options, compute_switch_metrics
 from synesthesia.stats import Interval
 
 
@@ -21,81 +21,91 @@ class Headline:
 
     key: str
     title: str
-    meaning: str
+    description: str
     kind: str  # percent, points, or correlation
     interval: Interval | None = None
-    why_not: str = ""
-    published: float | None = None  # per cent or points, as printed in the paper
+    missing_reason: str = ""
+    paper_value: float | None = None  # per cent or points, as printed in the paper
 
 
-def _ratio(study: Study, split: str, columns: tuple[str | None, ...], lack: str) -> tuple[Interval | None, str]:
-    if None in columns:
+def _compute_gain_ratio(
+    results: Results, split: str, respondents: tuple[str | None, ...], undefined_reason: str
+) -> tuple[Interval | None, str]:
+    if None in respondents:
         return None, "the parameters have no such setting"
-    pair = study.pair(split, *columns)
+    pair = results.pair_answers(split, *respondents)
     if pair is None:
         return None, "answers are missing"
-    stacked = np.column_stack([pair[c].to_numpy() for c in columns])
-    interval = stats.ratio(stacked, pair["video_id"].to_numpy(), **how(study))
-    return interval, "" if interval else lack
+    stacked = np.column_stack([pair[c].to_numpy() for c in respondents])
+    interval = stats.gain_ratio(stacked, pair["video_id"].to_numpy(), **bootstrap_options(results))
+    return interval, "" if interval else undefined_reason
 
 
-def _difference(study: Study, split: str, before: str | None, after: str | None) -> tuple[Interval | None, str]:
+def _compute_difference(
+    results: Results, split: str, before: str | None, after: str | None
+) -> tuple[Interval | None, str]:
     if before is None or after is None:
         return None, "the parameters have no such setting"
-    pair = study.pair(split, before, after)
+    pair = results.pair_answers(split, before, after)
     if pair is None:
         return None, "answers are missing"
     columns = pair[before].to_numpy(), pair[after].to_numpy()
-    return stats.difference(*columns, pair["video_id"].to_numpy(), **how(study)), ""
+    return stats.accuracy_difference(*columns, pair["video_id"].to_numpy(), **bootstrap_options(results)), ""
 
 
-def switch_part(study: Study) -> tuple[pd.DataFrame | None, str]:
+def select_switch_predictions(results: Results) -> tuple[pd.DataFrame | None, str]:
     """The clips on which the switch is judged: the finetune ones, where it is used, else its validation clips."""
     for part in ("finetune", "validation"):
-        if study.switch is not None and (study.switch["part"] == part).any():
-            return study.switch[study.switch["part"] == part], part
+        if results.switch_predictions is not None and (results.switch_predictions["part"] == part).any():
+            return results.switch_predictions[results.switch_predictions["part"] == part], part
     return None, ""
 
 
-def headlines(study: Study) -> list[Headline]:
+def compute_headlines(results: Results) -> list[Headline]:
     """What the paper claims, in its order, measured on this study."""
-    audio, visual = study.params.gap.audio, study.params.gap.visual
-    default, bound = study.default(audio), study.upper_bound(audio)
-    names = {"audio": study.title(audio), "visual": study.title(visual)}
-    facts, found = paper.facts(), []
+    audio, visual = results.config.measure_gap.audio, results.config.measure_gap.visual
+    default, bound = results.find_default_setting(audio), results.find_upper_bound_setting(audio)
+    names = {"audio": results.get_title(audio), "visual": results.get_title(visual)}
+    facts, found = paper.load_facts(), []
 
     def add(key, title, meaning, kind, measured, published=None):
         found.append(Headline(key, title, meaning, kind, *measured, published))
 
     meaning = f"{names['visual']} minus {names['audio']}, same analysis questions"
-    add("gap", "The gap", meaning, "points", _difference(study, "analysis", audio, visual), facts["gap"])
-    frame, part = switch_part(study)
+    add("gap", "The gap", meaning, "points", _compute_difference(results, "analysis", audio, visual), facts["gap"])
+    frame, part = select_switch_predictions(results)
     meaning = "how often, from sound alone, it rightly says who knows the label better; both answers weigh alike"
     if frame is None:
         measured = None, "the switch's predictions are missing"
     else:
-        interval = switch_figures(study, frame)["balanced_accuracy"]
+        interval = compute_switch_metrics(results, frame)["balanced_accuracy"]
         measured = interval, "" if interval else f"all {part} clips have the same true answer"
     add("switch", "The switch", meaning, "percent", measured)
     meaning = f"{names['audio']} after distillation minus before, analysis questions"
-    add("gain", "The gain", meaning, "points", _difference(study, "analysis", audio, default), facts["gain"])
-    measured = _ratio(study, "analysis", (audio, default, audio, bound), "ground truth gained nothing to compare with")
+    add("gain", "The gain", meaning, "points", _compute_difference(results, "analysis", audio, default), facts["gain"])
+    measured = _compute_gain_ratio(
+        results, "analysis", (audio, default, audio, bound), "ground truth gained nothing to compare with"
+    )
     meaning = "the gain as a share of what teaching the true answers gains"
     published = facts["share_of_ground_truth"]
     add("recovered_share_of_ground_truth", "Of ground truth's gain", meaning, "percent", measured, published)
-    measured = _ratio(study, "analysis", (audio, default, audio, visual), "the teacher was not ahead")
+    measured = _compute_gain_ratio(results, "analysis", (audio, default, audio, visual), "the teacher was not ahead")
     meaning = "the gain as a share of the teacher's lead; above 100 % the student passed its teacher"
     add("share_of_teacher_lead", "Of the teacher's lead", meaning, "percent", measured, facts["share_of_teacher_lead"])
     for split in ("analysis", "test"):
         meaning = f"distilled {names['audio']} minus {names['visual']}, {split} questions"
         published = facts[f"student_minus_teacher_{split}"]
-        measured = _difference(study, split, visual, default)
+        measured = _compute_difference(results, split, visual, default)
         add(f"student_minus_teacher.{split}", f"Student above teacher, {split}", meaning, "points", measured, published)
-    measured = _difference(study, "unseen", audio, default)
+    measured = _compute_difference(results, "unseen", audio, default)
     meaning = "the gain on labels that were in no training question"
     published = round(facts["unseen_after"] - facts["unseen_before"], 1)
     add("unseen.gain", "Unseen labels", meaning, "points", measured, published)
-    correlations = human_tables.correlations(study, human_tables.labels(study)) if human_tables.present(study) else ()
+    correlations = (
+        human_tables.build_correlation_table(results, human_tables.build_human_label_table(results))
+        if human_tables.has_human_results(results)
+        else ()
+    )
     if len(correlations):
         row = correlations.iloc[0]  # Pearson's, on the gap that chose the labels
         ends = (row[f"correlation{end}"] for end in ("", "_low", "_high"))

@@ -16,169 +16,170 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from synesthesia.analysis import formatting, human_tables
 from synesthesia.analysis.headline import Headline
-from synesthesia.analysis.results import Study
+from synesthesia.analysis.results import Results
 
-HERE = Path(__file__).parent
+TEMPLATE_DIR = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Grid:
+class TableCells:
     """A table as text: `columns` are (heading, numeric), `rows` lists of cells."""
 
     columns: list[tuple[str, bool]]
     rows: list[list[str]]
 
 
-Cell = Callable[[dict], str]
+CellFormatter = Callable[[dict], str]
 
 
-def grid(frame: pd.DataFrame, columns: list[tuple[str, Cell, bool]]) -> Grid:
+def build_table_cells(frame: pd.DataFrame, columns: list[tuple[str, CellFormatter, bool]]) -> TableCells:
     """Text cells out of a frame's rows; an absent figure is a dash."""
     rows = [[cell(row) for _, cell, _ in columns] for row in frame.to_dict("records")]
-    return Grid([(heading, numeric) for heading, _, numeric in columns], rows)
+    return TableCells([(heading, numeric) for heading, _, numeric in columns], rows)
 
 
-def text(key: str) -> Cell:
+def text_cell(key: str) -> CellFormatter:
     """A cell of text or a count."""
-    return lambda row: formatting.number(row.get(key))
+    return lambda row: formatting.format_number(row.get(key))
 
 
-def share(key: str, form=formatting.percent) -> Cell:
+def interval_cell(key: str, formatter=formatting.format_percent) -> CellFormatter:
     """A share with its interval, if the row has `<key>_low` and `<key>_high`: "71.9 [70.1, 73.4]"."""
 
     def cell(row: dict) -> str:
-        bracket = formatting.between(row.get(f"{key}_low"), row.get(f"{key}_high"), form)
-        return f"{form(row.get(key))} {bracket}".strip()
+        bracket = formatting.format_interval(row.get(f"{key}_low"), row.get(f"{key}_high"), formatter)
+        return f"{formatter(row.get(key))} {bracket}".strip()
 
     return cell
 
 
-def p_value(key: str) -> Cell:
+def p_value_cell(key: str) -> CellFormatter:
     """A p value."""
-    return lambda row: formatting.p_value(row.get(key))
+    return lambda row: formatting.format_p_value(row.get(key))
 
 
-def both(split: str) -> list[tuple[str, Cell, bool]]:
+def accuracy_columns(split: str) -> list[tuple[str, CellFormatter, bool]]:
     """Our accuracy of a split and the paper's."""
-    return [(f"{split.capitalize()} %", share(f"{split}_accuracy"), True),
-            ("Paper", share(f"paper_{split}_accuracy"), True)]  # fmt: skip
+    return [(f"{split.capitalize()} %", interval_cell(f"{split}_accuracy"), True),
+            ("Paper", interval_cell(f"paper_{split}_accuracy"), True)]  # fmt: skip
 
 
-def grids(tables: dict[str, pd.DataFrame], study: Study) -> dict[str, Grid]:
+def build_page_tables(tables: dict[str, pd.DataFrame], results: Results) -> dict[str, TableCells]:
     """The page's tables out of `tabulate.everything`."""
     split = {"analysis_p_holm": "p, analysis", "test_p_holm": "p, test"}
     against = [
-        (f"To default, {s}", share(f"{s}_difference", formatting.points), True) for s in ("analysis", "test")
-    ] + [(heading, p_value(key), True) for key, heading in split.items()]
-    student = ("Student", lambda row: study.title(row["student"]), False)
+        (f"To default, {s}", interval_cell(f"{s}_difference", formatting.format_points), True)
+        for s in ("analysis", "test")
+    ] + [(heading, p_value_cell(key), True) for key, heading in split.items()]
+    student = ("Student", lambda row: results.get_title(row["student"]), False)
     layout = {
-        "table1": [("Respondent", text("title"), False), ("Sense", text("sense"), False), ("Role", text("role"), False),
-                   *both("analysis"), *both("test"), ("Unseen %", share("unseen_accuracy"), True),
-                   ("Answers", _answers, True), ("Unreadable", _unparseable, True)],
-        "table2": [student, ("Setting", text("title"), False), *both("analysis"), *both("test"), *against],
-        "before_after": [student, ("Setting", text("title"), False), ("Split", text("split"), False),
-                         ("Questions", text("questions"), True), ("Before %", share("before"), True),
-                         ("After %", share("after"), True), ("Difference", share("difference", formatting.points), True),
-                         ("Turned right", text("turned_right"), True), ("Turned wrong", text("turned_wrong"), True),
-                         ("p", p_value("p"), True)],
-        "labels": [("Label", text("label"), False), ("Clips", text("clips"), True), ("Audio %", share("audio"), True),
-                   ("Visual %", share("visual"), True), ("Gap", share("gap", formatting.points), True),
-                   ("p", p_value("gap_p_holm"), True), ("Switch closed %", share("switch_closed"), True),
-                   ("After %", share("after"), True), ("Gain", share("gain", formatting.points), True),
-                   ("p", p_value("gain_p_holm"), True)],
-        "switch": [("Clips", text("part"), False), ("Number", text("clips"), True),
-                   ("Accuracy %", share("accuracy"), True), ("Paper", share("paper_accuracy"), True),
-                   ("Balanced accuracy %", share("balanced_accuracy"), True),
-                   ("Always “visual” %", share("always_one_accuracy"), True)],
-        "damaged": [("Reason", text("reason"), False), ("Files", text("files"), True),
-                    ("For example", text("example"), False), ("What the decoder said", text("detail"), False)],
-        "rules": [("VGGSound's clips", text("what"), False), ("Labels", text("labels"), True),
-                  ("Train", text("train_clips"), True), ("Test", text("test_clips"), True)],
-        "vggsounder": [("Respondent", text("title"), False), ("Test clips", text("slice_title"), False),
-                       ("Number", text("clips"), True), ("Accuracy %", share("accuracy"), True)],
-        "counts": [("What", text("what"), False), ("Count", text("count"), True)],
-        "letters_and_text": [("Respondent", lambda row: study.title(row["respondent"]), False),
-                             ("Answers with both", text("answers"), True),
-                             ("Text names another letter", text("another_letter"), True),
-                             ("Text names none", text("no_letter"), True)],
+        "table1": [("Respondent", text_cell("title"), False), ("Sense", text_cell("sense"), False), ("Role", text_cell("role"), False),
+                   *accuracy_columns("analysis"), *accuracy_columns("test"), ("Unseen %", interval_cell("unseen_accuracy"), True),
+                   ("Answers", _format_answer_count, True), ("Unreadable", _format_unparseable_count, True)],
+        "table2": [student, ("Setting", text_cell("title"), False), *accuracy_columns("analysis"), *accuracy_columns("test"), *against],
+        "before_after": [student, ("Setting", text_cell("title"), False), ("Split", text_cell("split"), False),
+                         ("Questions", text_cell("questions"), True), ("Before %", interval_cell("before"), True),
+                         ("After %", interval_cell("after"), True), ("Difference", interval_cell("difference", formatting.format_points), True),
+                         ("Turned right", text_cell("turned_right"), True), ("Turned wrong", text_cell("turned_wrong"), True),
+                         ("p", p_value_cell("p"), True)],
+        "labels": [("Label", text_cell("label"), False), ("Clips", text_cell("clips"), True), ("Audio %", interval_cell("audio"), True),
+                   ("Visual %", interval_cell("visual"), True), ("Gap", interval_cell("gap", formatting.format_points), True),
+                   ("p", p_value_cell("gap_p_holm"), True), ("Switch closed %", interval_cell("switch_closed"), True),
+                   ("After %", interval_cell("after"), True), ("Gain", interval_cell("gain", formatting.format_points), True),
+                   ("p", p_value_cell("gain_p_holm"), True)],
+        "switch": [("Clips", text_cell("part"), False), ("Number", text_cell("clips"), True),
+                   ("Accuracy %", interval_cell("accuracy"), True), ("Paper", interval_cell("paper_accuracy"), True),
+                   ("Balanced accuracy %", interval_cell("balanced_accuracy"), True),
+                   ("Always “visual” %", interval_cell("always_one_accuracy"), True)],
+        "damaged": [("Reason", text_cell("reason"), False), ("Files", text_cell("files"), True),
+                    ("For example", text_cell("example"), False), ("What the decoder said", text_cell("detail"), False)],
+        "rules": [("VGGSound's clips", text_cell("what"), False), ("Labels", text_cell("labels"), True),
+                  ("Train", text_cell("train_clips"), True), ("Test", text_cell("test_clips"), True)],
+        "vggsounder": [("Respondent", text_cell("title"), False), ("Test clips", text_cell("slice_title"), False),
+                       ("Number", text_cell("clips"), True), ("Accuracy %", interval_cell("accuracy"), True)],
+        "counts": [("What", text_cell("what"), False), ("Count", text_cell("count"), True)],
+        "letters_and_text": [("Respondent", lambda row: results.get_title(row["respondent"]), False),
+                             ("Answers with both", text_cell("answers"), True),
+                             ("Text names another letter", text_cell("another_letter"), True),
+                             ("Text names none", text_cell("no_letter"), True)],
     }  # fmt: skip
-    layout |= human_layout() if "humans" in tables else {}
-    made = {name: grid(tables[name], columns) for name, columns in layout.items() if name != "labels"}
+    layout |= human_table_columns() if "humans" in tables else {}
+    made = {name: build_table_cells(tables[name], columns) for name, columns in layout.items() if name != "labels"}
     for kind in ("analysis", "unseen"):
         frame = tables["labels"]
         frame = frame[frame["set"] == kind] if len(frame) else frame
-        made[f"labels_{kind}"] = grid(frame, layout["labels"])
+        made[f"labels_{kind}"] = build_table_cells(frame, layout["labels"])
     return made
 
 
-def human_layout() -> dict[str, list[tuple[str, Cell, bool]]]:
+def human_table_columns() -> dict[str, list[tuple[str, CellFormatter, bool]]]:
     """Columns of the tables of `humans.everything`."""
     return {
-        "humans": [("Respondent", text("title"), False), ("Labels", text("labels"), True),
-                   ("Answers", text("answers"), True), ("Accuracy %", share("accuracy"), True),
-                   ("Paper", share("paper_accuracy"), True),
-                   ("To model, points", share("difference", formatting.points), True), ("p", p_value("p"), True),
-                   ("Model", text("against"), False)],
-        "judgements": [("Respondent", text("title"), False), ("Participants", text("participants"), True),
-                       ("Judgements", text("judgements"), True),
-                       ("Careless participants", text("careless_participants"), True),
-                       ("No choice", text("no_choice"), True),
-                       ("Median seconds", share("seconds", formatting.seconds), True),
-                       ("Quartiles", _quartiles, True), ("Judged more than once", text("judged_often"), True),
-                       ("Fleiss' kappa", share("kappa", formatting.signed), True)],
-        "human_counts": [("What", text("what"), False), ("Labels", lambda row: f"{row['count']} of {row['of']}", True),
-                         ("Ties", text("ties"), True), ("%", share("share"), True),
+        "humans": [("Respondent", text_cell("title"), False), ("Labels", text_cell("labels"), True),
+                   ("Answers", text_cell("answers"), True), ("Accuracy %", interval_cell("accuracy"), True),
+                   ("Paper", interval_cell("paper_accuracy"), True),
+                   ("To model, points", interval_cell("difference", formatting.format_points), True), ("p", p_value_cell("p"), True),
+                   ("Model", text_cell("against"), False)],
+        "judgements": [("Respondent", text_cell("title"), False), ("Participants", text_cell("participants"), True),
+                       ("Judgements", text_cell("judgements"), True),
+                       ("Careless participants", text_cell("careless_participants"), True),
+                       ("No choice", text_cell("no_choice"), True),
+                       ("Median seconds", interval_cell("seconds", formatting.format_seconds), True),
+                       ("Quartiles", _format_quartiles, True), ("Judged more than once", text_cell("judged_often"), True),
+                       ("Fleiss' kappa", interval_cell("kappa", formatting.format_signed), True)],
+        "human_counts": [("What", text_cell("what"), False), ("Labels", lambda row: f"{row['count']} of {row['of']}", True),
+                         ("Ties", text_cell("ties"), True), ("%", interval_cell("share"), True),
                          ("Paper", lambda row: f"{row['paper_count']:.0f} of {row['paper_of']:.0f}", True)],
         "human_correlations": [("The models' gap on", lambda row: row["models_gap_on"] + " clips", False),
                                ("Kind", lambda row: row["kind"].capitalize(), False),
-                               ("Labels", text("labels"), True),
-                               ("Correlation", share("correlation", formatting.signed), True)],
-        "human_labels": [("Label", text("label"), False), ("Models", text("regime"), False),
-                         ("Ears %", share("compared_audio"), True),
-                         ("Eyes %", share("compared_visual"), True),
-                         ("Gap", share("compared_gap", formatting.points), True),
-                         ("Clips", text("compared_audio_clips"), True),
-                         ("Models' gap", share("models_gap", formatting.points), True),
-                         ("On test", share("models_gap_test", formatting.points), True), ("Agrees", text("agrees"), False)],
+                               ("Labels", text_cell("labels"), True),
+                               ("Correlation", interval_cell("correlation", formatting.format_signed), True)],
+        "human_labels": [("Label", text_cell("label"), False), ("Models", text_cell("regime"), False),
+                         ("Ears %", interval_cell("compared_audio"), True),
+                         ("Eyes %", interval_cell("compared_visual"), True),
+                         ("Gap", interval_cell("compared_gap", formatting.format_points), True),
+                         ("Clips", text_cell("compared_audio_clips"), True),
+                         ("Models' gap", interval_cell("models_gap", formatting.format_points), True),
+                         ("On test", interval_cell("models_gap_test", formatting.format_points), True), ("Agrees", text_cell("agrees"), False)],
     }  # fmt: skip
 
 
-def _quartiles(row: dict) -> str:
+def _format_quartiles(row: dict) -> str:
     return (
-        formatting.between(row["seconds_quarter"], row["seconds_three_quarters"], formatting.seconds)
-        or formatting.NOTHING
+        formatting.format_interval(row["seconds_quarter"], row["seconds_three_quarters"], formatting.format_seconds)
+        or formatting.MISSING
     )
 
 
-def _answers(row: dict) -> str:
-    return formatting.number(sum(row[f"{split}_answers"] for split in ("analysis", "test", "unseen")))
+def _format_answer_count(row: dict) -> str:
+    return formatting.format_number(sum(row[f"{split}_answers"] for split in ("analysis", "test", "unseen")))
 
 
-def _unparseable(row: dict) -> str:
-    return formatting.number(sum(row[f"{split}_unparseable"] for split in ("analysis", "test", "unseen")))
+def _format_unparseable_count(row: dict) -> str:
+    return formatting.format_number(sum(row[f"{split}_unparseable"] for split in ("analysis", "test", "unseen")))
 
 
-def cards(found: list[Headline]) -> list[dict]:
+def build_cards(headlines: list[Headline]) -> list[dict]:
     """The first screen's figures as text."""
     made = []
-    for headline in found:
-        value, bracket = "–", f"cannot be said: {headline.why_not}"
+    for headline in headlines:
+        value, bracket = "–", f"cannot be said: {headline.missing_reason}"
         if headline.interval:
-            value, bracket = formatting.interval(headline.interval, headline.kind)
+            value, bracket = formatting.format_estimate(headline.interval, headline.kind)
         published = ""
-        if headline.published is not None:
-            sign = f"{headline.published:+.1f} points".replace("-", "−")
-            published = sign if headline.kind == "points" else f"{headline.published:.0f} %"
-        made.append({"title": headline.title, "value": value, "bracket": bracket, "meaning": headline.meaning,
+        if headline.paper_value is not None:
+            sign = f"{headline.paper_value:+.1f} points".replace("-", "−")
+            published = sign if headline.kind == "points" else f"{headline.paper_value:.0f} %"
+        made.append({"title": headline.title, "value": value, "bracket": bracket, "meaning": headline.description,
                      "published": published})  # fmt: skip
     return made
 
 
-def sentences(study: Study, tables: dict[str, pd.DataFrame]) -> dict[str, str]:
+def build_sentences(results: Results, tables: dict[str, pd.DataFrame]) -> dict[str, str]:
     """Counts said in words, for the page's sections; each falls back to what is missing."""
     told = {"gap": "The gap has not been measured.", "labels": ""}
-    if study.gap is not None and len(study.gap):
-        better, total = int(study.gap["visual_better"].sum()), len(study.gap)
+    if results.gap is not None and len(results.gap):
+        better, total = int(results.gap["visual_better"].sum()), len(results.gap)
         told["gap"] = (
             f"The eyes know {better} of {total} labels better (the paper: 226 of 286); on the other {total - better} "
             "the ears are at least as good."
@@ -198,26 +199,32 @@ def sentences(study: Study, tables: dict[str, pd.DataFrame]) -> dict[str, str]:
     return told
 
 
-def render(study: Study, tables: dict[str, pd.DataFrame], found: list[Headline], pictures: list[dict]) -> str:
+def render_page(
+    results: Results, tables: dict[str, pd.DataFrame], headlines: list[Headline], figures: list[dict]
+) -> str:
     """The whole page. `pictures`: name, says, svg (bytes)."""
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATE_DIR),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     images = {
         p["name"]: {"says": p["says"], "data": "data:image/svg+xml;base64," + base64.b64encode(p["svg"]).decode()}
-        for p in pictures
+        for p in figures
     }
     return environment.get_template("page.html.jinja").render(
-        css=(HERE / "page.css").read_text(encoding="utf-8"),
-        size=study.params.size,
-        route=study.params.route.mode,
-        confidence=f"{100 * study.params.report.confidence:g}",
-        samples=formatting.number(study.params.report.bootstrap_samples),
-        cards=cards(found),
-        notes=study.notes,
-        simulated=study.simulated,
-        judged=human_tables.told(study, tables) if "humans" in tables else None,
-        told=sentences(study, tables),
-        grids=grids(tables, study),
+        css=(TEMPLATE_DIR / "page.css").read_text(encoding="utf-8"),
+        size=results.config.preset,
+        route=results.config.route.mode,
+        confidence=f"{100 * results.config.report.confidence:g}",
+        samples=formatting.format_number(results.config.report.bootstrap_samples),
+        cards=build_cards(headlines),
+        notes=results.notes,
+        simulated=results.has_simulated_responses,
+        judged=human_tables.build_human_notes(results, tables) if "humans" in tables else None,
+        told=build_sentences(results, tables),
+        grids=build_page_tables(tables, results),
         images=images,
     )

@@ -15,33 +15,33 @@ from synesthesia import config
 from synesthesia.analysis.tables import flatten
 
 
-def judge(metrics: dict, bounds: dict[str, float]) -> list[tuple[str, float | None, float, bool]]:
+def check_thresholds(metrics: dict, thresholds: dict[str, float]) -> list[tuple[str, float | None, float, bool]]:
     """(key, value or None where missing, bound, whether it holds) for each bound; keys may contain dots themselves."""
     flat = flatten(metrics)
     found = []
-    for key, bound in bounds.items():
+    for key, bound in thresholds.items():
         value = flat.get(key)
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
         found.append((key, number, bound, number is not None and number >= bound))
     return found
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Print every bound with its value; 0 if all hold, else 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--metrics", default="out/report/metrics.json")
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(argv)
     try:
-        bounds = config.load(given.params).report.bounds
+        bounds = config.load(given.params).report.thresholds
         metrics = json.loads(Path(given.metrics).read_text(encoding="utf-8"))
     except FileNotFoundError:
         print(f"{given.metrics} is missing: run `dvc repro report` first", file=sys.stderr)
         return 1
-    except (config.ParamsError, ValueError) as error:
+    except (config.ConfigError, ValueError) as error:
         print(f"bounds cannot be checked: {error}", file=sys.stderr)
         return 1
-    judged = judge(metrics if isinstance(metrics, dict) else {}, bounds)
+    judged = check_thresholds(metrics if isinstance(metrics, dict) else {}, bounds)
     for key, value, bound, holds in judged:
         shown = "missing" if value is None else f"{value:.4f}"
         print(f"{'ok  ' if holds else 'FAIL'}  {key}: {shown}, at least {bound:g}")

@@ -13,9 +13,9 @@ from functools import cache
 import pandas as pd
 
 from synesthesia import stats
-from synesthesia.analysis.results import Study
+from synesthesia.analysis.results import Results
 
-SLICES = {
+SLICE_TITLES = {
     "annotated": "all annotated",
     "heard": "label can be heard",
     "seen": "label can be seen",
@@ -43,17 +43,17 @@ def annotations() -> pd.DataFrame | None:
     return pd.DataFrame(rows, columns=["clip_id", "label", "modality", "music"])
 
 
-def members(study: Study) -> pd.DataFrame | None:
+def assign_slices(results: Results) -> pd.DataFrame | None:
     """Test questions that VGGSounder annotates: index question_id, one bool column a slice; None without any."""
     annotated = annotations()
     if annotated is None:
         return None
-    test = study.questions[study.questions["split"] == "test"]
+    test = results.questions[results.questions["split"] == "test"]
     music = annotated.groupby("clip_id")["music"].first()
     test = test[test["clip_id"].isin(music.index)]
     if test.empty:
         return None
-    names = study.params.curate.display_names
+    names = results.config.curate.display_names
     shown = annotated.assign(label=annotated["label"].map(lambda name: names.get(name, name)))
     modality = shown.drop_duplicates(["clip_id", "label"]).set_index(["clip_id", "label"])["modality"]
     keys = pd.MultiIndex.from_arrays([test["clip_id"], test["label"]])
@@ -74,25 +74,25 @@ def members(study: Study) -> pd.DataFrame | None:
     return pd.DataFrame(slices, index=test.index)
 
 
-def slices(study: Study) -> pd.DataFrame:
+def build_slice_table(results: Results) -> pd.DataFrame:
     """Each respondent's accuracy on each slice with Wilson's interval; no rows where nothing is annotated.
 
     Columns: respondent, title, slice, slice_title, clips, accuracy, accuracy_low, accuracy_high.
     """
     columns = ["respondent", "title", "slice", "slice_title", "clips", "accuracy", "accuracy_low", "accuracy_high"]
-    belongs = members(study)
+    belongs = assign_slices(results)
     rows = []
-    for person in study.respondents if belongs is not None else ():
-        answers = study.of(person.key, "test")
+    for person in results.respondents if belongs is not None else ():
+        answers = results.get_answers(person.key, "test")
         answers = answers[answers["question_id"].isin(belongs.index)]
         mine = belongs.loc[answers["question_id"]]
-        for name, title in SLICES.items():
+        for name, title in SLICE_TITLES.items():
             right = answers["correct"].to_numpy()[mine[name].to_numpy()]
             if len(right):
-                share = stats.wilson(int(right.sum()), len(right), study.params.report.confidence)
-                rows.append((person.key, person.title, name, title, len(right), *_cells(share)))
+                share = stats.wilson(int(right.sum()), len(right), results.config.report.confidence)
+                rows.append((person.key, person.title, name, title, len(right), *_interval_values(share)))
     return pd.DataFrame(rows, columns=columns)
 
 
-def _cells(share: stats.Interval) -> tuple[float, float, float]:
-    return share.estimate, share.low, share.high
+def _interval_values(interval: stats.Interval) -> tuple[float, float, float]:
+    return interval.estimate, interval.low, interval.high

@@ -20,39 +20,39 @@ import PIL
 import pyarrow
 
 from synesthesia.data import media
-from synesthesia.data.catalogs.manifest import Item
+from synesthesia.data.catalogs.manifest import ClipEntry
 from synesthesia.data.store import ShardInfo, ShardWriter
 from synesthesia.data.store import shard as shards
 from synesthesia.utils import sandboxed_pool
 
 PRELOAD = ("synesthesia.data.decode_jobs",)
-FILE_SECONDS, FILE_MEMORY = 60.0, 2 << 30  # a file that needs more is put aside
+FILE_TIMEOUT, FILE_MEMORY_LIMIT = 60.0, 2 << 30  # a file that needs more is put aside
 
 
-class Chunk(NamedTuple):
+class DecodeJob(NamedTuple):
     """Clips that become one shard; `name` is their fingerprint."""
 
     name: str
-    items: Sequence[Item]
+    items: Sequence[ClipEntry]
 
 
-class Summary(NamedTuple):
+class JobResult(NamedTuple):
     """What became of a chunk: each clip's row in the shard or None, what was put aside (tables.DAMAGED), the shard."""
 
     rows: list[int | None]
-    aside: list[dict]
+    rejected: list[dict]
     shard: ShardInfo
 
 
-def cut(items: Sequence[Item], size: int, settings: dict) -> list[Chunk]:
+def split_jobs(items: Sequence[ClipEntry], clips_per_shard: int, settings: dict) -> list[DecodeJob]:
     """Chunks of `size` clips in order; `settings` are the arguments of media.decode."""
-    pieces = [items[start : start + size] for start in range(0, len(items), size)]
-    return [Chunk(fingerprint(piece, settings), piece) for piece in pieces]
+    pieces = [items[start : start + clips_per_shard] for start in range(0, len(items), clips_per_shard)]
+    return [DecodeJob(fingerprint(piece, settings), piece) for piece in pieces]
 
 
-def fingerprint(items: Sequence[Item], settings: dict) -> str:
+def fingerprint(items: Sequence[ClipEntry], settings: dict) -> str:
     """Names a chunk by its files (size and time of change), the settings, the code and the libraries."""
-    digest = hashlib.sha256(_code())
+    digest = hashlib.sha256(_code_bytes())
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for item in items:
         try:
@@ -65,53 +65,57 @@ def fingerprint(items: Sequence[Item], settings: dict) -> str:
 
 
 @cache
-def _code() -> bytes:
+def _code_bytes() -> bytes:
     versions = json.dumps([av.__version__, PIL.__version__, pyarrow.__version__]).encode()
     files = (*sorted(Path(media.__file__).parent.glob("*.py")), Path(shards.__file__))
     return b"".join(file.read_bytes() for file in files) + versions
 
 
-def pool(settings: dict, count: int, decode: Callable) -> sandboxed_pool.Pool:
+def make_pool(settings: dict, num_workers: int, decode: Callable) -> sandboxed_pool.SandboxedPool:
     """Processes that decode one file at a time, each under limits."""
-    work = _Work(decode, settings)
-    return sandboxed_pool.Pool(work, count, seconds=FILE_SECONDS, memory_bytes=FILE_MEMORY, preload=PRELOAD)
+    work = _DecodeTask(decode, settings)
+    return sandboxed_pool.SandboxedPool(
+        work, num_workers, timeout=FILE_TIMEOUT, memory_bytes=FILE_MEMORY_LIMIT, preload=PRELOAD
+    )
 
 
-class _Work(NamedTuple):
+class _DecodeTask(NamedTuple):
     decode: Callable
     settings: dict
 
-    def __call__(self, path: str) -> media.Clip | media.MediaError:
+    def __call__(self, path: str) -> media.DecodedClip | media.MediaError:
         try:
             return self.decode(path, **self.settings)
         except media.MediaError as error:
             return error
         except MemoryError:
-            return media.MediaError("timed out or crashed", f"needs more than {FILE_MEMORY >> 20} MiB")
+            return media.MediaError("timed out or crashed", f"needs more than {FILE_MEMORY_LIMIT >> 20} MiB")
 
 
-def make(chunk: Chunk, results: Iterator, folder: Path, tick: Callable[[], object] = lambda: None) -> Summary:
+def run_job(
+    job: DecodeJob, results: Iterator, folder: Path, on_progress: Callable[[], object] = lambda: None
+) -> JobResult:
     """Write a chunk's good clips as a shard in `folder`, then its summary, which makes it count.
 
     `results` gives what `pool` made of each clip, in order; `tick` is called once a clip.
     """
-    shard = ShardWriter(folder / f"{chunk.name}.arrow")
+    shard = ShardWriter(folder / f"{job.name}.arrow")
     rows, aside = [], []
     try:
-        for item in chunk.items:
+        for item in job.items:
             result = next(results)
-            tick()
-            if isinstance(result, media.Clip):
+            on_progress()
+            if isinstance(result, media.DecodedClip):
                 rows.append(shard.add(item.clip_id, result.audio, result.jpegs))
                 continue
-            if isinstance(result, sandboxed_pool.Lost):
-                result = media.MediaError("timed out or crashed", result.why)
+            if isinstance(result, sandboxed_pool.WorkerFailure):
+                result = media.MediaError("timed out or crashed", result.reason)
             rows.append(None)
-            aside.append(_aside(item, result))
+            aside.append(_make_rejected_row(item, result))
         info = shard.close()
-        summary = Summary(rows, aside, info)
-        path = folder / f"{chunk.name}.json"
-        beside = shards.beside(path)
+        summary = JobResult(rows, aside, info)
+        path = folder / f"{job.name}.json"
+        beside = shards.make_tmp_path(path)
         try:
             beside.write_text(json.dumps(summary._replace(shard=asdict(info))._asdict()))
             os.replace(beside, path)
@@ -123,7 +127,7 @@ def make(chunk: Chunk, results: Iterator, folder: Path, tick: Callable[[], objec
     return summary
 
 
-def _aside(item: Item, error: media.MediaError) -> dict:
+def _make_rejected_row(item: ClipEntry, error: media.MediaError) -> dict:
     return {
         "file": item.file,
         "clip_id": item.clip_id,
@@ -134,13 +138,13 @@ def _aside(item: Item, error: media.MediaError) -> dict:
     }
 
 
-def finished(chunk: Chunk, folder: Path) -> Summary | None:
+def load_result(job: DecodeJob, folder: Path) -> JobResult | None:
     """What an earlier run or another process made of a chunk, if it is whole."""
     try:
-        read = json.loads((folder / f"{chunk.name}.json").read_text())
-        summary = Summary(read["rows"], read["aside"], ShardInfo(**read["shard"]))
-        size = (folder / f"{chunk.name}.arrow").stat().st_size
+        read = json.loads((folder / f"{job.name}.json").read_text())
+        summary = JobResult(read["rows"], read["aside"], ShardInfo(**read["shard"]))
+        size = (folder / f"{job.name}.arrow").stat().st_size
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    whole = size == summary.shard.bytes and len(summary.rows) == len(chunk.items)
+    whole = size == summary.shard.bytes and len(summary.rows) == len(job.items)
     return summary if whole else None

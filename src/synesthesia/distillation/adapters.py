@@ -11,8 +11,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
 from synesthesia.acceleration.kernels import causal_attention, lora_swiglu
-from synesthesia.acceleration.lora_linear import use_lean_lora
-from synesthesia.config import Lora
+from synesthesia.acceleration.lora_linear import patch_lora_layers
+from synesthesia.config import LoRAConfig
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
 
 
@@ -20,29 +20,33 @@ class AdapterError(ValueError):
     """A folder that is not an adapter of this model; the message names it."""
 
 
-def attach(student: LanguageModel, lora: Lora) -> None:
+def add_lora(student: LanguageModel, lora_config: LoRAConfig) -> None:
     """Put a fresh adapter into the student; only its weights learn. Encoders stay as they are."""
-    targets = student.lora_targets if lora.target_modules == ALL_LINEAR else lora.target_modules
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
+    targets = student.lora_targets if lora_config.target_modules == ALL_LINEAR else lora_config.target_modules
+    config = LoraConfig(
+        r=lora_config.rank, lora_alpha=lora_config.alpha, lora_dropout=lora_config.dropout, target_modules=targets
+    )
     try:
         student.model = get_peft_model(student.model, config)
     except ValueError as error:
-        raise AdapterError(f"distill.lora.target_modules: {lora.target_modules!r} fits no module: {error}") from None
-    use_lean_layers(student)
+        raise AdapterError(
+            f"distill.lora.target_modules: {lora_config.target_modules!r} fits no module: {error}"
+        ) from None
+    accelerate_lora(student)
 
 
-def use_lean_layers(student: LanguageModel) -> None:
+def accelerate_lora(student: LanguageModel) -> None:
     """Let a student with a fresh adapter learn with less around it: the same numbers (see the three modules)."""
-    use_lean_lora(student.model)
+    patch_lora_layers(student.model)
     if torch.device(student.device).type == "cuda":
-        lora_swiglu.use_gated_product(student.decoder())
-    if causal_attention.helps(student.device):
-        causal_attention.use_ordered_attention(student.decoder())
+        lora_swiglu.patch_swiglu(student.decoder())
+    if causal_attention.is_supported(student.device):
+        causal_attention.patch_causal_attention(student.decoder())
 
 
-def save(student: LanguageModel, folder: Path, base: str) -> None:
+def save(student: LanguageModel, folder: Path, base_checkpoint: str) -> None:
     """Write adapter_config.json and adapter_model.safetensors; `base` is the original's checkpoint."""
-    student.model.peft_config["default"].base_model_name_or_path = base
+    student.model.peft_config["default"].base_model_name_or_path = base_checkpoint
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft looks for the base on the hub to compare vocabularies
         student.model.save_pretrained(folder, save_embedding_layers=False)

@@ -9,16 +9,16 @@ from transformers import AutoTokenizer
 from synesthesia.models import ModelError
 
 
-def shared_tokens(teacher: str | Path, student: str | Path) -> set[int]:
+def find_shared_token_ids(teacher_checkpoint: str | Path, student_checkpoint: str | Path) -> set[int]:
     """Ids under which both checkpoints' vocabularies have the same token; only the tokenizers are loaded.
 
     Raises ModelError where a folder has no tokenizer that can be read.
     """
-    one, other = (_vocabulary(Path(folder)) for folder in (teacher, student))
+    one, other = (_load_vocabulary(Path(folder)) for folder in (teacher_checkpoint, student_checkpoint))
     return {number for token, number in one.items() if other.get(token) == number}
 
 
-def _vocabulary(folder: Path) -> dict[str, int]:
+def _load_vocabulary(folder: Path) -> dict[str, int]:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab()
     except (OSError, ValueError) as error:

@@ -6,42 +6,44 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from synesthesia.acceleration.cuda_graph import Replay
-from synesthesia.acceleration.lora_grouped import small_weights
-from synesthesia.config import Training
-from synesthesia.distillation.losses import divergence, letter_cross_entropy
+from synesthesia.acceleration.cuda_graph import CUDAGraphStep
+from synesthesia.acceleration.lora_grouped import build_lora_weights
+from synesthesia.config import TrainingConfig
+from synesthesia.distillation.losses import kl_divergence, letter_cross_entropy
 from synesthesia.models.base import LanguageModel
-from synesthesia.utils.device import send
+from synesthesia.utils.device import to_device
 
 
-class Direct:
+class EagerStep:
     """Adds gradients of micro-batches (see Lessons) to the `grad` of what the student learns."""
 
-    def __init__(self, student: LanguageModel, training: Training) -> None:
+    def __init__(self, student: LanguageModel, training: TrainingConfig) -> None:
         self.student, self.training = student, training
-        self._small = small_weights(student.model, together=str(student.device).startswith("cuda"))
+        self._lora_weights = build_lora_weights(student.model, grouped=str(student.device).startswith("cuda"))
 
-    def ahead(self, batches: Iterable[tuple]) -> Iterator[tuple]:
+    def prefetch(self, batches: Iterable[tuple]) -> Iterator[tuple]:
         """The batches as `learn` takes them: as they are."""
         return iter(batches)
 
-    def learn(self, batch: tuple, clips: int) -> torch.Tensor:
+    def forward_backward(self, batch: tuple, num_clips: int) -> torch.Tensor:
         """Gradients of one micro-batch of a step of `clips` clips; its share of the two losses, float32 (2,)."""
         inputs = batch[0]
         device = self.student.device
-        letters, soft, teacher, tokens = (send(t, device) for t in batch[1:])
-        self._small.renew()
+        letters, soft, teacher, tokens = (to_device(t, device) for t in batch[1:])
+        self._lora_weights.refresh()
         logits = self.student.answer_logits(inputs)
-        said = send(self.student.letter_ids, device)[letters.clamp(min=0)]
-        hard = letter_cross_entropy(logits, said, letters >= 0) / clips
-        close = divergence(logits.gather(1, tokens), teacher, soft, self.training.temperature) / clips
-        self._small.backward(hard + self.training.kl_weight * close)
+        said = to_device(self.student.letter_ids, device)[letters.clamp(min=0)]
+        hard = letter_cross_entropy(logits, said, letters >= 0) / num_clips
+        close = kl_divergence(logits.gather(1, tokens), teacher, soft, self.training.temperature) / num_clips
+        self._lora_weights.backward(hard + self.training.kl_weight * close)
         return torch.stack([hard.detach(), close.detach()])
 
 
-def fastest(student: LanguageModel, learnt: list[torch.nn.Parameter], training: Training) -> Direct | Replay:
+def make_step(
+    student: LanguageModel, trainable_params: list[torch.nn.Parameter], training: TrainingConfig
+) -> EagerStep | CUDAGraphStep:
     """Replay where the student is compiled on a GPU and nothing is random; `learnt` have their `grad` already."""
-    plain = student.plain_decoder and student.replayable
-    if student.compiled and plain and not student.random and str(student.device).startswith("cuda"):
-        return Replay(student, learnt, training)
-    return Direct(student, training)
+    plain = student.is_prenorm and student.supports_cuda_graph
+    if student.is_compiled and plain and not student.has_dropout and str(student.device).startswith("cuda"):
+        return CUDAGraphStep(student, trainable_params, training)
+    return EagerStep(student, training)

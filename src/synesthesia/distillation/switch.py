@@ -27,7 +27,7 @@ class SwitchError(ValueError):
     """The switch cannot be built, loaded or trained; the message says why."""
 
 
-def panns_models() -> types.ModuleType:
+def import_panns_models() -> types.ModuleType:
     """`panns_inference.models` without running the package, whose import calls `wget` for a label list."""
     if "panns_inference" not in sys.modules:
         found = importlib.util.find_spec("panns_inference")
@@ -37,20 +37,28 @@ def panns_models() -> types.ModuleType:
     return importlib.import_module("panns_inference.models")
 
 
-class MiniaturePann(nn.Module):
+class TinyCnn14(nn.Module):
     """Cnn14's parts in small: `channels` conv blocks, each followed by 2 x 2 average pooling; `classes` outputs."""
 
-    def __init__(self, rate: int, window: int, hop: int, mel_bins: int, channels: list[int], classes: int) -> None:
+    def __init__(
+        self, sample_rate: int, window_size: int, hop_size: int, mel_bins: int, channels: list[int], classes: int
+    ) -> None:
         super().__init__()
         from torchlibrosa.augmentation import SpecAugmentation
         from torchlibrosa.stft import LogmelFilterBank, Spectrogram
 
-        panns = panns_models()
+        panns = import_panns_models()
         self.spectrogram_extractor = Spectrogram(
-            n_fft=window, hop_length=hop, win_length=window, freeze_parameters=True
+            n_fft=window_size, hop_length=hop_size, win_length=window_size, freeze_parameters=True
         )
         self.logmel_extractor = LogmelFilterBank(
-            sr=rate, n_fft=window, n_mels=mel_bins, fmin=50, fmax=rate // 2, top_db=None, freeze_parameters=True
+            sr=sample_rate,
+            n_fft=window_size,
+            n_mels=mel_bins,
+            fmin=50,
+            fmax=sample_rate // 2,
+            top_db=None,
+            freeze_parameters=True,
         )
         self.spec_augmenter = SpecAugmentation(
             time_drop_width=16, time_stripes_num=2, freq_drop_width=6, freq_stripes_num=2
@@ -64,7 +72,7 @@ class MiniaturePann(nn.Module):
         panns.init_layer(self.fc_audioset)
 
     def forward(self, waveform: torch.Tensor) -> dict[str, torch.Tensor]:
-        """waveform float32 (clips, samples) -> `embedding` (clips, width) and `clipwise_output` logits."""
+        """Waveform float32 (clips, samples) -> `embedding` (clips, width) and `clipwise_output` logits."""
         x = self.logmel_extractor(self.spectrogram_extractor(waveform))  # (clips, 1, frames, mel)
         x = self.bn0(x.transpose(1, 3)).transpose(1, 3)
         if self.training:
@@ -77,7 +85,7 @@ class MiniaturePann(nn.Module):
         return {"embedding": embedding, "clipwise_output": self.fc_audioset(F.dropout(embedding, 0.2, self.training))}
 
 
-def backbone(config: dict) -> tuple[nn.Module, int]:
+def build_backbone(config: dict) -> tuple[nn.Module, int]:
     """Network of a `config.json` and the width of its embedding."""
     kind = config.get("architecture")
     if kind == "miniature":
@@ -85,9 +93,9 @@ def backbone(config: dict) -> tuple[nn.Module, int]:
         if lacking := [k for k in names if k not in config]:
             raise SwitchError(f"config.json of a miniature lacks {', '.join(lacking)}")
         sizes = {k: config[k] for k in names}
-        return MiniaturePann(**sizes), config["channels"][-1]
+        return TinyCnn14(**sizes), config["channels"][-1]
     if kind == "Cnn14_16k":  # the repository's own arguments for Cnn14_16k_mAP=0.438.pth
-        return panns_models().Cnn14(16000, 512, 160, 64, 50, 8000, 527), 2048
+        return import_panns_models().Cnn14(16000, 512, 160, 64, 50, 8000, 527), 2048
     raise SwitchError(f"architecture {kind!r} is not known: miniature or Cnn14_16k")
 
 
@@ -97,29 +105,29 @@ class Switch(nn.Module):
     def __init__(self, config: dict) -> None:
         super().__init__()
         self.config = config
-        self.backbone, width = backbone(config)
-        self.front = nn.Sequential(self.backbone.spectrogram_extractor, self.backbone.logmel_extractor)
-        self.output = nn.Linear(width, 1)
-        nn.init.xavier_uniform_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        self.backbone, width = build_backbone(config)
+        self.frontend = nn.Sequential(self.backbone.spectrogram_extractor, self.backbone.logmel_extractor)
+        self.head = nn.Linear(width, 1)
+        nn.init.xavier_uniform_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     @torch.no_grad()
-    def hear(self, waveform: torch.Tensor) -> torch.Tensor:
+    def compute_log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
         """float32 (clips, samples) in [-1, 1) at 16 kHz -> log-mel frames (clips, 1, frames, mel)."""
-        return self.front(waveform)
+        return self.frontend(waveform)
 
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+    def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
         """Log-mel frames (clips, 1, frames, mel) -> logits (clips,)."""
         front = self.backbone.spectrogram_extractor, self.backbone.logmel_extractor
         self.backbone.spectrogram_extractor = self.backbone.logmel_extractor = nn.Identity()
         try:
-            embedding = self.backbone(frames)["embedding"]
+            embedding = self.backbone(log_mel)["embedding"]
         finally:
             self.backbone.spectrogram_extractor, self.backbone.logmel_extractor = front
-        return self.output(embedding)[:, 0]
+        return self.head(embedding)[:, 0]
 
     @classmethod
-    def pretrained(cls, checkpoint: str | Path) -> Switch:
+    def from_pretrained(cls, checkpoint: str | Path) -> Switch:
         """A switch on a pretrained PANN: a folder with config.json and model.safetensors, or PANN's own .pth file.
 
         The .pth may be named itself or by a folder that holds no other.
@@ -134,17 +142,17 @@ class Switch(nn.Module):
             except FileNotFoundError:
                 raise SwitchError(f"switch.checkpoint: {path} is missing") from None
         else:
-            config, weights = _read(path)
+            config, weights = _load_config_and_weights(path)
             switch = cls(config)
-        fill(switch.backbone, weights, path)
+        load_weights(switch.backbone, weights, path)
         return switch
 
     @classmethod
     def load(cls, folder: str | Path) -> Switch:
         """A trained switch as `save` wrote it."""
-        config, weights = _read(Path(folder))
+        config, weights = _load_config_and_weights(Path(folder))
         switch = cls(config)
-        fill(switch, weights, folder)
+        load_weights(switch, weights, folder)
         return switch
 
     def save(self, folder: str | Path) -> None:
@@ -152,30 +160,30 @@ class Switch(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(self.config, indent=1, sort_keys=True) + "\n")
-        save_file(learnt(self), folder / "model.safetensors")
+        save_file(trainable_state_dict(self), folder / "model.safetensors")
 
 
-def learnt(network: nn.Module) -> dict[str, torch.Tensor]:
+def trainable_state_dict(network: nn.Module) -> dict[str, torch.Tensor]:
     """State of a network without the mel front end, which is computed and never learnt (and large)."""
-    return {k: v.cpu().contiguous().clone() for k, v in network.state_dict().items() if not _is_front(k)}
+    return {k: v.cpu().contiguous().clone() for k, v in network.state_dict().items() if not _is_frontend_key(k)}
 
 
-def fill(network: nn.Module, weights: dict[str, torch.Tensor], source: str | Path) -> None:
+def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], source: str | Path) -> None:
     """Load what `learnt` wrote; raise SwitchError where shapes or names do not fit."""
     try:
         missing, unknown = network.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         raise SwitchError(f"{source} does not fit its architecture: {error}") from None
-    missing = [k for k in missing if not _is_front(k)]
+    missing = [k for k in missing if not _is_frontend_key(k)]
     if missing or unknown:
         raise SwitchError(f"{source} does not fit its architecture: missing {missing}, unknown {unknown}")
 
 
-def _is_front(key: str) -> bool:
+def _is_frontend_key(key: str) -> bool:
     return key.startswith("front.") or "spectrogram_extractor." in key or "logmel_extractor." in key
 
 
-def _read(folder: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+def _load_config_and_weights(folder: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     try:
         config = json.loads((folder / "config.json").read_text())
         return config, load_file(folder / "model.safetensors")
@@ -187,15 +195,15 @@ def _read(folder: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 def train(
     switch: Switch,
-    frames: torch.Tensor,
+    log_mel: torch.Tensor,
     targets: torch.Tensor,
     validation: tuple[torch.Tensor, torch.Tensor],
     *,
     epochs: int,
-    batch_clips: int,
+    batch_size: int,
     learning_rate: float,
-    warmup: float,
-    balance_classes: bool,
+    warmup_ratio: float,
+    class_weighted: bool,
     seed: int,
 ) -> Iterator[dict[str, float]]:
     """Fine-tune all of the switch (Adam, cosine schedule with warm-up); yields one row of history an epoch.
@@ -206,18 +214,18 @@ def train(
     positive = float(targets.mean())
     if positive in (0.0, 1.0):
         raise SwitchError(f"all {len(targets)} training clips have the same answer ({positive:.0f}): nothing to learn")
-    weight = torch.tensor((1 - positive) / positive if balance_classes else 1.0, device=targets.device)
+    weight = torch.tensor((1 - positive) / positive if class_weighted else 1.0, device=targets.device)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam((p for p in switch.parameters() if p.requires_grad), lr=learning_rate)
-    steps = epochs * -(-len(targets) // batch_clips)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine(step, steps, warmup))
+    steps = epochs * -(-len(targets) // batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_with_warmup(step, steps, warmup_ratio))
     for epoch in range(epochs):
         switch.train()
         total = 0.0
-        for batch in torch.randperm(len(targets), generator=generator).split(batch_clips):
+        for batch in torch.randperm(len(targets), generator=generator).split(batch_size):
             if len(batch) == 1 and len(targets) > 1:
                 continue  # batch normalisation needs two
-            loss = F.binary_cross_entropy_with_logits(switch(frames[batch]), targets[batch], pos_weight=weight)
+            loss = F.binary_cross_entropy_with_logits(switch(log_mel[batch]), targets[batch], pos_weight=weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -234,16 +242,16 @@ def train(
         }
 
 
-def cosine(step: int, steps: int, warmup: float) -> float:
+def cosine_with_warmup(step: int, num_steps: int, warmup_ratio: float) -> float:
     """Factor of the learning rate: linear warm-up over `warmup` of the steps, then a half cosine to 0."""
-    warm = max(1, round(warmup * steps))
+    warm = max(1, round(warmup_ratio * num_steps))
     if step < warm:
         return (step + 1) / warm
-    return 0.5 * (1 + float(np.cos(np.pi * min(1.0, (step - warm) / max(1, steps - warm)))))
+    return 0.5 * (1 + float(np.cos(np.pi * min(1.0, (step - warm) / max(1, num_steps - warm)))))
 
 
 @torch.no_grad()
-def predict(switch: Switch, frames: torch.Tensor, batch_clips: int = 64) -> torch.Tensor:
+def predict(switch: Switch, log_mel: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
     """Logits float32 (clips,) of log-mel frames (clips, 1, frames, mel)."""
     switch.eval()
-    return torch.cat([switch(part) for part in frames.split(batch_clips)])
+    return torch.cat([switch(part) for part in log_mel.split(batch_size)])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from synesthesia.config import Setting
+from synesthesia.config import DistillSetting
 from synesthesia.schemas import LETTERS
 
 
@@ -27,24 +27,24 @@ class Targets:
     """
 
     questions: pa.Table
-    letters: np.ndarray
-    soft: np.ndarray
+    labels: np.ndarray
+    kl_mask: np.ndarray
     teacher_logits: np.ndarray
-    closed_share: float
-    tokens: np.ndarray | None = None
+    teacher_fraction: float
+    token_ids: np.ndarray | None = None
 
 
 class TargetError(ValueError):
     """Targets cannot be made: answers or routes are missing for some question."""
 
 
-def targets(
+def make_targets(
     questions: pa.Table,
-    setting: Setting,
-    closed: dict[str, bool],
-    teacher: pa.Table,
-    own: pa.Table,
-    shared: set[int] | None = None,
+    setting: DistillSetting,
+    teacher_on: dict[str, bool],
+    teacher_answers: pa.Table,
+    student_answers: pa.Table,
+    shared_token_ids: set[int] | None = None,
 ) -> Targets:
     """Targets of one setting.
 
@@ -53,15 +53,18 @@ def targets(
     nothing: in its place stands the student's own, if that may be learnt, or the clip is left out. shared: where given,
     the logits to match are not the letters' but those of the teacher's likeliest tokens that are among these ids.
     """
-    chosen = {name: _by_question(table, questions, name) for name, table in (("teacher", teacher), ("student", own))}
+    chosen = {
+        name: _index_by_question(table, questions, name)
+        for name, table in (("teacher", teacher_answers), ("student", student_answers))
+    }
     letters, soft, logits, tokens, keep = [], [], [], [], []
     shut = 0
     rows = questions.select(["question_id", "clip_id", "answer"]).to_pylist()
     for index, row in enumerate(rows):
-        if row["clip_id"] not in closed:
+        if row["clip_id"] not in teacher_on:
             raise TargetError(f"clip {row['clip_id']} has no route: run `dvc repro route`")
         teaching, mine = chosen["teacher"][row["question_id"]], chosen["student"][row["question_id"]]
-        is_closed = closed[row["clip_id"]]
+        is_closed = teacher_on[row["clip_id"]]
         shut += is_closed
         letter, match = -1, False
         if setting.labels == "ground_truth":
@@ -79,10 +82,10 @@ def targets(
         keep.append(index)
         letters.append(letter)
         soft.append(match)
-        if shared is None:
+        if shared_token_ids is None:
             logits.append(teaching["letter_logits"] if match else [])
             continue
-        kept = _shared(teaching, shared, setting.teacher, row["question_id"]) if match else []
+        kept = _select_shared_tokens(teaching, shared_token_ids, setting.teacher, row["question_id"]) if match else []
         logits.append([value for _, value in kept])
         tokens.append([token for token, _ in kept])
     if not keep:
@@ -90,7 +93,7 @@ def targets(
             f"{setting.title}: no clip teaches anything (switch closed on {shut} of {len(rows)} clips); "
             "look at route.mode and the setting's labels, kl and anti_forgetting"
         )
-    width = len(LETTERS) if shared is None else max(1, *map(len, tokens))
+    width = len(LETTERS) if shared_token_ids is None else max(1, *map(len, tokens))
     values = np.where(np.array(soft)[:, None], -np.inf, np.zeros((1, width))).astype(np.float32)
     ids = np.zeros((len(keep), width), dtype=np.int64)
     for into, lists in ((values, logits), (ids, tokens)):
@@ -102,30 +105,32 @@ def targets(
         np.array(soft, dtype=bool),
         values,
         shut / len(rows),
-        None if shared is None else ids,
+        None if shared_token_ids is None else ids,
     )
 
 
-def _shared(answer: dict, shared: set[int], teacher: str, question: str) -> list[tuple[int, float]]:
+def _select_shared_tokens(
+    answer: dict, shared_token_ids: set[int], teacher_name: str, question_id: str
+) -> list[tuple[int, float]]:
     """The teacher's likeliest tokens and their logits that the student's vocabulary has under the same id."""
     if answer["token_ids"] is None:
         raise TargetError(
-            f"{teacher} gave no logits of its likeliest tokens for {question}; distill.training.kl_over needs them"
+            f"{teacher_name} gave no logits of its likeliest tokens for {question_id}; distill.training.kl_over needs them"
         )
     pairs = zip(answer["token_ids"], answer["token_logits"], strict=True)
-    kept = [(token, value) for token, value in pairs if token in shared]
+    kept = [(token, value) for token, value in pairs if token in shared_token_ids]
     if len(kept) < 2:
         raise TargetError(
-            f"of {teacher}'s likeliest tokens for {question}, the student's vocabulary has {len(kept)} under the same "
+            f"of {teacher_name}'s likeliest tokens for {question_id}, the student's vocabulary has {len(kept)} under the same "
             "id: too few to match; use distill.training.kl_over: letters"
         )
     return kept
 
 
-def _by_question(answers: pa.Table, questions: pa.Table, who: str) -> dict[str, dict]:
+def _index_by_question(answers: pa.Table, questions: pa.Table, respondent: str) -> dict[str, dict]:
     columns = ["question_id", "choice", "letter_logits", "token_ids", "token_logits"]
     given = {r["question_id"]: r for r in answers.select(columns).to_pylist()}
     lacking = [q for q in questions["question_id"].to_pylist() if q not in given]
     if lacking:
-        raise TargetError(f"the {who} has not answered {len(lacking)} finetune questions, {lacking[0]} first")
+        raise TargetError(f"the {respondent} has not answered {len(lacking)} finetune questions, {lacking[0]} first")
     return given

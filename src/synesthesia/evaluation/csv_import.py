@@ -40,16 +40,16 @@ from synesthesia import schemas
 from synesthesia.questions.sampling import parse_letter
 from synesthesia.schemas import CONDITIONS, LETTERS
 
-COLUMNS = (*schemas.JUDGEMENT.names,)
+COLUMNS = (*schemas.RESPONSE.names,)
 SIMULATED = "simulated"  # participants (or a whole file) so named were made by a program; `mark_of` tells
-SHOWN = 10  # how many offenders of a kind an error names
+MAX_ERRORS_SHOWN = 10  # how many offenders of a kind an error names
 
 
-class JudgementError(ValueError):
+class ResponseError(ValueError):
     """A file of answers that cannot be used; the message names the file, the line and what is allowed."""
 
 
-def read(path: str | os.PathLike, questions: pa.Table, condition: str) -> pa.Table:
+def read_responses(path: str | os.PathLike, questions: pa.Table, condition: str) -> pa.Table:
     """Judgements (tables.JUDGEMENT) of one condition out of a CSV about `questions` (tables.QUESTION).
 
     Raises JudgementError for a file that is missing, in another encoding or without the needed columns, for unknown
@@ -58,51 +58,53 @@ def read(path: str | os.PathLike, questions: pa.Table, condition: str) -> pa.Tab
     conditions.
     """
     path = Path(path)
-    header, rows = _table(path)
+    header, rows = _read_csv(path)
     asked = dict(zip(questions["question_id"].to_pylist(), questions["options"].to_pylist(), strict=True))
     unknown = Counter(row["question_id"] for _, row in rows if row["question_id"] not in asked)
     if unknown:
-        raise JudgementError(
-            f"{path}: {len(unknown)} unknown question ids in {sum(unknown.values())} rows: {_some(unknown)}. They must "
+        raise ResponseError(
+            f"{path}: {len(unknown)} unknown question ids in {sum(unknown.values())} rows: {_preview(unknown)}. They must "
             "be those of out/ask/questions.parquet; other clips or another ask.seed make other questions"
         )
     judged, problems = [], []
     for line, row in rows:
         try:
-            judged.append(_judgement(row, header, asked[row["question_id"]], condition))
+            judged.append(_parse_response(row, header, asked[row["question_id"]], condition))
         except ValueError as error:
             problems.append(f"line {line}: {error}")
     if problems:
-        more = f"\n(and {len(problems) - SHOWN} more)" if len(problems) > SHOWN else ""
-        raise JudgementError(f"{path}: {len(problems)} rows cannot be used\n" + "\n".join(problems[:SHOWN]) + more)
+        more = f"\n(and {len(problems) - MAX_ERRORS_SHOWN} more)" if len(problems) > MAX_ERRORS_SHOWN else ""
+        raise ResponseError(
+            f"{path}: {len(problems)} rows cannot be used\n" + "\n".join(problems[:MAX_ERRORS_SHOWN]) + more
+        )
     keys = Counter((j["question_id"], j["participant"], j["condition"]) for j in judged)
     twice = [f"{q} ({c}" + (f", {p})" if p else ")") for (q, p, c), count in keys.items() if count > 1]
     if twice:
-        raise JudgementError(
+        raise ResponseError(
             f"{path}: {len(twice)} questions were judged twice by the same participant in the same condition: "
-            f"{_some(twice)}" + ("" if "participant" in header else ". Several people need a column `participant`")
+            f"{_preview(twice)}" + ("" if "participant" in header else ". Several people need a column `participant`")
         )
     if path.name.startswith(SIMULATED):
         judged = [{**j, "participant": f"{SIMULATED}-{j['participant'].removeprefix(SIMULATED + '-')}"} for j in judged]
-    mark_of((j["participant"] for j in judged), str(path))
+    is_simulated((j["participant"] for j in judged), str(path))
     mine = sorted(
         (j for j in judged if j["condition"] == condition), key=lambda j: (j["question_id"], j["participant"])
     )
-    return schemas.from_rows(mine, schemas.JUDGEMENT, str(path))
+    return schemas.from_rows(mine, schemas.RESPONSE, str(path))
 
 
-def mark_of(participants: Iterable[str], name: str) -> bool:
+def is_simulated(participants: Iterable[str], name: str) -> bool:
     """Whether judgements are simulated: True for all, False for none; JudgementError where both kinds are mixed."""
     made = {participant.startswith(SIMULATED) for participant in participants}
     if len(made) > 1:
-        raise JudgementError(
+        raise ResponseError(
             f"{name}: simulated and real participants are mixed; simulated ones belong in no real study"
         )
     return made == {True}
 
 
-def answers(
-    judged: pa.Table, questions: pa.Table, respondent: str, *, seed: int, several: str, careless: str
+def aggregate_responses(
+    responses: pa.Table, questions: pa.Table, respondent: str, *, seed: int, aggregation: str, inattentive: str
 ) -> pa.Table:
     """One answer (tables.ANSWER) a judged question, in the order of `questions`.
 
@@ -112,53 +114,53 @@ def answers(
     median response time. What is drawn follows from the seed, the question and the participant alone.
     """
     by_question: dict[str, list[dict]] = {}
-    for row in kept(judged, careless).to_pylist():
+    for row in drop_inattentive(responses, inattentive).to_pylist():
         by_question.setdefault(row["question_id"], []).append(row)
     rows = []
     for question_id in questions["question_id"].to_pylist():
         given = by_question.get(question_id)
         if given:
             given = sorted(given, key=lambda row: _hash(seed, question_id, row["participant"]))
-            chosen = given[0] if several == "draw" or len(given) == 1 else _majority(given, seed)
+            chosen = given[0] if aggregation == "draw" or len(given) == 1 else _majority_vote(given, seed)
             rows.append({**chosen, "respondent": respondent})
     return schemas.from_rows(rows, schemas.ANSWER, respondent)
 
 
-def kept(judged: pa.Table, careless: str) -> pa.Table:
+def drop_inattentive(responses: pa.Table, inattentive: str) -> pa.Table:
     """The judgements that count: without those of careless participants where `careless` is `leave_out`."""
-    return judged if careless == "keep" else judged.filter(pa.compute.invert(judged["careless"]))
+    return responses if inattentive == "keep" else responses.filter(pa.compute.invert(responses["careless"]))
 
 
-def _majority(given: list[dict], seed: int) -> dict:
+def _majority_vote(responses: list[dict], seed: int) -> dict:
     """The option most often chosen; a judgement without a choice has no vote."""
-    votes = Counter(row["choice"] for row in given if row["choice"] is not None)
+    votes = Counter(row["choice"] for row in responses if row["choice"] is not None)
     most = max(votes.values(), default=0)
     tied = [choice for choice, count in votes.items() if count == most]
-    choice = min(tied, key=lambda c: _hash(seed, given[0]["question_id"], str(c)), default=None)
-    seconds = sorted(row["seconds"] for row in given if row["seconds"] is not None)
+    choice = min(tied, key=lambda c: _hash(seed, responses[0]["question_id"], str(c)), default=None)
+    seconds = sorted(row["seconds"] for row in responses if row["seconds"] is not None)
     middle = (seconds[(len(seconds) - 1) // 2] + seconds[len(seconds) // 2]) / 2 if seconds else None
-    return {**given[0], "choice": choice, "seconds": middle, "letter_logits": None, "text": None}
+    return {**responses[0], "choice": choice, "seconds": middle, "letter_logits": None, "text": None}
 
 
 def _hash(seed: int, *parts: str) -> bytes:
     return hashlib.blake2b("\0".join((str(seed), *parts)).encode(), digest_size=16).digest()
 
 
-def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Header, and rows with their line numbers; blank lines are passed over."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise JudgementError(f"{path} is missing: put the CSV there or mend its entry in collect.respondents") from None
+        raise ResponseError(f"{path} is missing: put the CSV there or mend its entry in collect.respondents") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise JudgementError(
+        raise ResponseError(
             f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as CSV in UTF-8"
         ) from None
     if "\0" in text:
-        raise JudgementError(f"{path} is not text (it holds zero bytes); save the file as CSV in UTF-8")
+        raise ResponseError(f"{path} is not text (it holds zero bytes); save the file as CSV in UTF-8")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -168,16 +170,16 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             if not any(cells):
                 continue
             if len(cells) != len(header):
-                raise JudgementError(f"{path}: line {reader.line_num} has {len(cells)} cells, the header {len(header)}")
+                raise ResponseError(f"{path}: line {reader.line_num} has {len(cells)} cells, the header {len(header)}")
             rows.append((reader.line_num, {k: v.strip() for k, v in zip(header, cells, strict=True)}))
     except csv.Error as error:
-        raise JudgementError(f"{path}: line {reader.line_num}: {error}") from None
+        raise ResponseError(f"{path}: line {reader.line_num}: {error}") from None
     return header, rows
 
 
 def _check_header(header: list[str], path: Path) -> None:
     if len(header) == 1 and re.search("[;\t]", header[0]):
-        raise JudgementError(f"{path}: columns must be separated by commas, the first line is {header[0][:80]!r}")
+        raise ResponseError(f"{path}: columns must be separated by commas, the first line is {header[0][:80]!r}")
     wrong = []
     for name in dict.fromkeys(header):
         if name not in COLUMNS:
@@ -190,10 +192,10 @@ def _check_header(header: list[str], path: Path) -> None:
     if not {"choice", "text"} & set(header):
         wrong.append("no column choice (or text)")
     if wrong:
-        raise JudgementError(f"{path}: {'; '.join(wrong)}. Known columns: {', '.join(COLUMNS)}")
+        raise ResponseError(f"{path}: {'; '.join(wrong)}. Known columns: {', '.join(COLUMNS)}")
 
 
-def _judgement(row: dict[str, str], header: list[str], options: list[str], condition: str) -> dict:
+def _parse_response(row: dict[str, str], header: list[str], options: list[str], condition: str) -> dict:
     """One checked row; ValueError says what is wrong with it."""
     text = row.get("text")
     judged: dict = {"question_id": row["question_id"], "participant": row.get("participant", "")}
@@ -202,19 +204,19 @@ def _judgement(row: dict[str, str], header: list[str], options: list[str], condi
     judged["condition"] = row.get("condition", condition)
     if judged["condition"] not in CONDITIONS:
         raise ValueError(f"condition {judged['condition']!r} is not one of {', '.join(CONDITIONS)}")
-    judged["choice"] = _choice(row["choice"], options) if "choice" in header else parse_letter(text, options)
+    judged["choice"] = _parse_choice(row["choice"], options) if "choice" in header else parse_letter(text, options)
     judged["text"] = text or None
-    judged["letter_logits"] = _logits(row.get("letter_logits", ""), options)
-    judged["seconds"] = _number(row, "seconds")
+    judged["letter_logits"] = _parse_logits(row.get("letter_logits", ""), options)
+    judged["seconds"] = _parse_float(row, "seconds")
     for name in ("replays", "focus_lost", "load_failures", "order"):
-        judged[name] = _count(row, name)
+        judged[name] = _parse_count(row, name)
     if row.get("careless", "").lower() not in ("", "true", "false"):
         raise ValueError(f"careless {row['careless']!r} is neither true nor false")
     judged["careless"] = row.get("careless", "").lower() == "true"
     return judged
 
 
-def _choice(text: str, options: list[str]) -> int | None:
+def _parse_choice(text: str, options: list[str]) -> int | None:
     if not text:
         return None
     index = int(text) if re.fullmatch(r"[0-9]{1,3}", text) else LETTERS.find(text.upper()) if len(text) == 1 else -1
@@ -224,7 +226,7 @@ def _choice(text: str, options: list[str]) -> int | None:
     return index
 
 
-def _logits(text: str, options: list[str]) -> list[float] | None:
+def _parse_logits(text: str, options: list[str]) -> list[float] | None:
     if not text:
         return None
     try:
@@ -237,7 +239,7 @@ def _logits(text: str, options: list[str]) -> list[float] | None:
     return values
 
 
-def _number(row: dict[str, str], name: str) -> float | None:
+def _parse_float(row: dict[str, str], name: str) -> float | None:
     text = row.get(name, "")
     try:
         value = float(text) if text else None
@@ -248,13 +250,13 @@ def _number(row: dict[str, str], name: str) -> float | None:
     return value
 
 
-def _count(row: dict[str, str], name: str) -> int | None:
+def _parse_count(row: dict[str, str], name: str) -> int | None:
     text = row.get(name, "")
     if text and not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError(f"{name} {text!r} is no count")
     return int(text) if text else None
 
 
-def _some(names: Iterable[str]) -> str:
+def _preview(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+    return ", ".join(names[:MAX_ERRORS_SHOWN]) + (", …" if len(names) > MAX_ERRORS_SHOWN else "")

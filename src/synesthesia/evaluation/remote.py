@@ -19,22 +19,22 @@ from tqdm import tqdm
 
 from synesthesia import schemas
 from synesthesia.data.store import Store
-from synesthesia.evaluation.resume import PARTIAL
-from synesthesia.models.text_model import Clip, Reply, Talker
+from synesthesia.evaluation.resume import CACHE_DIR
+from synesthesia.models.text_model import EncodedClipInputs, Reply, TextOnlyModel
 from synesthesia.questions import sampling as wording
 from synesthesia.utils import distributed
 
 
-def answer(
-    talker: Talker,
-    asked: pa.Table,
+def answer_questions(
+    model: TextOnlyModel,
+    questions: pa.Table,
     clips: pa.Table,
     store: str | Path,
     *,
     respondent: str,
-    read: str,
-    batch: int,
-    key: str,
+    answer_mode: str,
+    batch_size: int,
+    cache_key: str,
     title: str = "",
 ) -> pa.Table:
     """Answers (tables.ANSWER) of `talker` to the questions `asked` (tables.QUESTION), in their order.
@@ -42,44 +42,44 @@ def answer(
     read: `letter_logits` (the likeliest letter where the talker gives log-probabilities, else its text) or `text`;
     batch: questions a part; key: fingerprint of all that decides the answers. One process asks, others have nothing.
     """
-    if not distributed.is_main() or not asked.num_rows:
+    if not distributed.is_main() or not questions.num_rows:
         return schemas.from_rows([], schemas.ANSWER, respondent)
-    folder = PARTIAL / "answers" / key
+    folder = CACHE_DIR / "answers" / cache_key
     folder.mkdir(parents=True, exist_ok=True)
     where = {c["clip_id"]: (c["shard"], c["row"]) for c in clips.select(["clip_id", "shard", "row"]).to_pylist()}
-    rows, shelf = asked.to_pylist(), Store(store)
-    files = [folder / f"part-{i:05d}.parquet" for i in range(-(-len(rows) // batch))]
+    rows, shelf = questions.to_pylist(), Store(store)
+    files = [folder / f"part-{i:05d}.parquet" for i in range(-(-len(rows) // batch_size))]
     missing = [i for i, file in enumerate(files) if not file.exists()]
-    todo = [j for i in missing for j in range(i * batch, min((i + 1) * batch, len(rows)))]
+    todo = [j for i in missing for j in range(i * batch_size, min((i + 1) * batch_size, len(rows)))]
     found: dict[int, dict] = {}
     one_at_a_time = threading.Lock()  # decoding is short beside the request, and the store is no thread's own
 
     def one(j: int) -> dict:
         with one_at_a_time:
-            clip = perceive(shelf, *where[rows[j]["clip_id"]], talker.condition)
+            clip = load_clip_inputs(shelf, *where[rows[j]["clip_id"]], model.condition)
         options = rows[j]["options"]
-        reply = talker.reply(clip, wording.prompt(options), len(options))
-        return row(rows[j], reply, respondent, talker.condition, read)
+        reply = model.reply(clip, wording.format_prompt(options), len(options))
+        return to_answer_row(rows[j], reply, respondent, model.condition, answer_mode)
 
     unread = 0
     with tqdm(total=len(rows), initial=len(rows) - len(todo), desc=title, unit="clip", mininterval=1) as progress:
-        for j, answered in _as_they_come(talker, one, todo):
+        for j, answered in _as_completed(model, one, todo):
             found[j] = answered
             unread += answered["choice"] is None
             progress.set_postfix(unparseable=unread, refresh=False)
             progress.update()
-            part = range(j // batch * batch, min((j // batch + 1) * batch, len(rows)))
+            part = range(j // batch_size * batch_size, min((j // batch_size + 1) * batch_size, len(rows)))
             if all(k in found for k in part):
                 made = schemas.from_rows([found.pop(k) for k in part], schemas.ANSWER, title)
-                schemas.write(made, files[j // batch], schemas.ANSWER)
+                schemas.write(made, files[j // batch_size], schemas.ANSWER)
     return pa.concat_tables(schemas.read(file, schemas.ANSWER) for file in files)
 
 
-def _as_they_come(talker: Talker, one, todo: Sequence[int]) -> Iterator[tuple[int, dict]]:
+def _as_completed(model: TextOnlyModel, answer_one, indices: Sequence[int]) -> Iterator[tuple[int, dict]]:
     """(question, answer) as replies come in, `concurrency` under way; the first error is raised after those are in."""
-    left, failed = iter(todo), None
-    with ThreadPoolExecutor(talker.concurrency) as pool:
-        running: dict[Future, int] = {pool.submit(one, j): j for j in islice(left, talker.concurrency)}
+    left, failed = iter(indices), None
+    with ThreadPoolExecutor(model.concurrency) as pool:
+        running: dict[Future, int] = {pool.submit(answer_one, j): j for j in islice(left, model.concurrency)}
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -87,36 +87,36 @@ def _as_they_come(talker: Talker, one, todo: Sequence[int]) -> Iterator[tuple[in
                     j = running.pop(future)
                     if future.exception() is not None:
                         failed = failed or future.exception()
-                        _stop(talker)
+                        _stop(model)
                         continue
                     yield j, future.result()
                     if failed is None and (following := next(left, None)) is not None:
-                        running[pool.submit(one, following)] = following
+                        running[pool.submit(answer_one, following)] = following
         finally:
             if running:  # an interrupt, or an error in what our caller does with the answers
-                _stop(talker)
+                _stop(model)
     if failed is not None:
         raise failed
 
 
-def _stop(talker: Talker) -> None:
-    stop = getattr(talker, "stop", None)
+def _stop(model: TextOnlyModel) -> None:
+    stop = getattr(model, "stop", None)
     if stop:
         stop()
 
 
-def perceive(store: Store, shard: int, row: int, condition: str) -> Clip:
+def load_clip_inputs(store: Store, shard: int, row: int, condition: str) -> EncodedClipInputs:
     """What a talker of this condition perceives of a stored clip."""
-    return Clip(
+    return EncodedClipInputs(
         audio=None if condition == "silent_video" else store.audio(shard, row),
         jpegs=None if condition == "audio" else tuple(store.jpegs(shard, row)),
     )
 
 
-def row(question: dict, reply: Reply, respondent: str, condition: str, read: str) -> dict:
+def to_answer_row(question: dict, reply: Reply, respondent: str, condition: str, answer_mode: str) -> dict:
     """The ANSWER row of a reply; the choice is None where it names no letter, and then counted as wrong."""
-    if read == "letter_logits" and reply.letters is not None:
-        choice = int(np.argmax(reply.letters))
+    if answer_mode == "letter_logits" and reply.letter_logprobs is not None:
+        choice = int(np.argmax(reply.letter_logprobs))
     else:
         choice = wording.parse_letter(reply.text, question["options"])
     return {
@@ -124,7 +124,7 @@ def row(question: dict, reply: Reply, respondent: str, condition: str, read: str
         "respondent": respondent,
         "condition": condition,
         "choice": choice,
-        "letter_logits": None if reply.letters is None else list(reply.letters),
+        "letter_logits": None if reply.letter_logprobs is None else list(reply.letter_logprobs),
         "text": reply.text,
         "seconds": None,
     }

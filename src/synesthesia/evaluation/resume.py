@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-PARTIAL = Path("out/.partial")
+CACHE_DIR = Path("out/.partial")
 
 
 def fingerprint(*parts: object) -> str:

@@ -26,7 +26,7 @@ from synesthesia.human_study import export
 from synesthesia.human_study.db import connection, stored_plan
 from synesthesia.human_study.db.sessions import Sessions
 from synesthesia.human_study.web import server
-from synesthesia.human_study.web.app_state import Settings
+from synesthesia.human_study.web.app_state import ServerSettings
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,25 +34,25 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv = ["serve", *argv]
-    options = _parser().parse_args(argv)
+    options = _build_parser().parse_args(argv)
     try:
         options.run(options)
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        _end(f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else ""))
+        _exit_with_error(f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else ""))
     except Exception as error:
         if not type(error).__module__.startswith("synesthesia."):
             raise  # a fault of the program: the traceback is what helps
-        _end(str(error))
+        _exit_with_error(str(error))
 
 
-def _end(sentence: str) -> None:
-    print(f"study: {sentence}", file=sys.stderr)
+def _exit_with_error(message: str) -> None:
+    print(f"study: {message}", file=sys.stderr)
     sys.exit(1)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m synesthesia.human_study", description=__doc__, formatter_class=formatter
@@ -65,9 +65,9 @@ def _parser() -> argparse.ArgumentParser:
                         "(default: %(default)s)")  # fmt: skip
     commands = parser.add_subparsers(metavar="command", required=True)
     command = commands.add_parser("serve", parents=[common], help="serve the study (the default)")
-    _serving(command)
+    _add_serve_options(command)
     command = commands.add_parser("plan", parents=[common], help="make the plan and stimuli, and print a summary")
-    command.set_defaults(run=_plan)
+    command.set_defaults(run=_print_plan)
     command = commands.add_parser("export", parents=[common], help="write finished judgements to humans/judgements.csv")
     command.add_argument("--simulated", action="store_true", help="of a database of simulated participants, into "
                          "simulated-judgements.csv")  # fmt: skip
@@ -75,11 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     for name, state, what in (("open", "open", "let people in"), ("pause", "paused", "let nobody new in"),
                               ("close", "closed", "end the study: no more answers")):  # fmt: skip
         command = commands.add_parser(name, parents=[common], help=what)
-        command.set_defaults(run=_state, state=state)
+        command.set_defaults(run=_set_state, state=state)
     return parser
 
 
-def _serving(parser: argparse.ArgumentParser) -> None:
+def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine alone)"
     )
@@ -96,16 +96,16 @@ def _serving(parser: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     given = config.load(options.params)
-    server.require_free(options.host, options.port)
-    server.prepare(given, options.database, options.folder, simulated=options.simulated).close()
-    settings = Settings(os.path.abspath(options.params), options.database, str(options.folder), options.https)
+    server.require_free_port(options.host, options.port)
+    server.prepare_study(given, options.database, options.folder, is_simulated=options.simulated).close()
+    settings = ServerSettings(os.path.abspath(options.params), options.database, str(options.folder), options.https)
     server.serve(settings, options.host, options.port, options.workers)
 
 
-def _plan(options: argparse.Namespace) -> None:
-    opened = server.prepare(config.load(options.params), options.database, options.folder)
-    row = stored_plan.open_study(opened)
-    labels = Counter(q.label for q in stored_plan.questions(opened).values() if q.practice is None)
+def _print_plan(options: argparse.Namespace) -> None:
+    opened = server.prepare_study(config.load(options.params), options.database, options.folder)
+    row = stored_plan.load_study(opened)
+    labels = Counter(q.label for q in stored_plan.load_questions(opened).values() if q.practice_condition is None)
     opened.close()
     print(f"{row.about}; {row.state}")
     print("labels: " + ", ".join(f"{label} ({clips})" for label, clips in sorted(labels.items())))
@@ -113,15 +113,17 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     opened = connection.Database(options.database)
-    path, count = export.write(opened, config.load(options.params).study, options.folder, options.simulated)
+    path, count = export.write_csv(opened, config.load(options.params).human_study, options.folder, options.simulated)
     opened.close()
     print(f"{count} judgements in {path}")
 
 
-def _state(options: argparse.Namespace) -> None:
+def _set_state(options: argparse.Namespace) -> None:
     opened = connection.Database(options.database)
-    stored_plan.open_study(opened)
-    Sessions(opened, config.load(options.params).study, stored_plan.questions(opened)).set_state(options.state)
+    stored_plan.load_study(opened)
+    Sessions(opened, config.load(options.params).human_study, stored_plan.load_questions(opened)).set_state(
+        options.state
+    )
     opened.close()
     print(f"the study is {options.state}")
 

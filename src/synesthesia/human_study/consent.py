@@ -9,10 +9,10 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from synesthesia.config import Study
+from synesthesia.config import HumanStudyConfig
 
-SECONDS_A_TRIAL = 17  # a clip of ten seconds, and reading ten options; only the stated duration depends on it
-NEEDED = ("retention", "contact")
+SECONDS_PER_TRIAL = 17  # a clip of ten seconds, and reading ten options; only the stated duration depends on it
+REQUIRED_PLACEHOLDERS = ("retention", "contact")
 
 
 class ConsentError(ValueError):
@@ -25,34 +25,36 @@ class Consent:
 
     html: str
     sha256: str
-    ready: bool  # whether the contact has been filled in
+    has_contact: bool  # whether the contact has been filled in
 
 
-def load(study: Study) -> Consent:
+def load_consent(config: HumanStudyConfig) -> Consent:
     """Read the file; raise ConsentError where it is missing, states no retention or contact, or has another blank."""
-    path = Path(study.consent)
+    path = Path(config.consent)
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise ConsentError(f"study.consent: {path} cannot be read ({error}); it is the text people agree to") from None
     blanks = set(re.findall(r"\{(\w+)\}", text))
-    for blank in NEEDED:
+    for blank in REQUIRED_PLACEHOLDERS:
         if blank not in blanks:
             raise ConsentError(f"{path} must say {{{blank}}} somewhere: study.{blank} of the parameters is put there")
     values = {
-        "retention": study.retention,
-        "contact": study.contact,
-        "trials": str(study.trials),
-        "minutes": str(minutes(study)),
+        "retention": config.retention,
+        "contact": config.contact,
+        "trials": str(config.trials_per_participant),
+        "minutes": str(estimate_minutes(config)),
     }
     if unknown := sorted(blanks - set(values)):
         raise ConsentError(f"{path}: {{{unknown[0]}}} is not known; there are {', '.join(sorted(values))}")
     filled = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text)
     html = MarkdownIt("commonmark", {"html": False}).render(filled)
-    return Consent(html, hashlib.sha256(filled.encode()).hexdigest(), "[" not in study.contact)
+    return Consent(html, hashlib.sha256(filled.encode()).hexdigest(), "[" not in config.contact)
 
 
-def minutes(study: Study) -> int:
+def estimate_minutes(config: HumanStudyConfig) -> int:
     """How long a session takes, to the next five minutes."""
-    seconds = SECONDS_A_TRIAL * (study.trials + study.practice + study.attention_checks) + 120
+    seconds = (
+        SECONDS_PER_TRIAL * (config.trials_per_participant + config.practice_trials + config.attention_checks) + 120
+    )
     return -(-seconds // 300) * 5

@@ -17,28 +17,28 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from synesthesia.config import Study
+from synesthesia.config import HumanStudyConfig
 from synesthesia.evaluation.csv_import import SIMULATED
 from synesthesia.human_study import data_quality
-from synesthesia.human_study.db.completed import failed_checks, finished_trials
+from synesthesia.human_study.db.completed import count_failed_checks, load_completed_trials
 from synesthesia.human_study.db.connection import Database, DatabaseError
-from synesthesia.human_study.db.stored_plan import open_study
+from synesthesia.human_study.db.stored_plan import load_study
 
-COLUMNS = ("question_id", "participant", "condition", "choice", "seconds", "replays", "focus_lost", "load_failures",
+CSV_COLUMNS = ("question_id", "participant", "condition", "choice", "seconds", "replays", "focus_lost", "load_failures",
            "order", "careless")  # fmt: skip
 
 
-def rows(database: Database, study: Study) -> Iterator[dict]:
+def iter_rows(database: Database, config: HumanStudyConfig) -> Iterator[dict]:
     """One mapping a finished trial, by participant and order."""
-    mark = f"{SIMULATED}-" if open_study(database).simulated else ""
+    mark = f"{SIMULATED}-" if load_study(database).simulated else ""
     with database.read() as connection:
-        finished, failed = finished_trials(connection), failed_checks(connection)
+        finished, failed = load_completed_trials(connection), count_failed_checks(connection)
     of = defaultdict(list)
     for row in finished:
         of[row.participant].append(row)
     for participant, mine in of.items():
         choices, seconds = [r.choice for r in mine], [r.seconds for r in mine]
-        careless = bool(data_quality.careless(study.careless, choices, seconds, failed[participant]))
+        careless = bool(data_quality.inattention_reasons(config.inattention, choices, seconds, failed[participant]))
         for row in mine:
             yield {
                 "question_id": row.question_id,
@@ -54,30 +54,32 @@ def rows(database: Database, study: Study) -> Iterator[dict]:
             }
 
 
-def text(database: Database, study: Study) -> tuple[str, int]:
+def to_csv(database: Database, config: HumanStudyConfig) -> tuple[str, int]:
     """The whole file, and how many judgements are in it."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     count = 0
-    for row in rows(database, study):
+    for row in iter_rows(database, config):
         writer.writerow(row)
         count += 1
     return buffer.getvalue(), count
 
 
-def write(database: Database, study: Study, folder: Path, simulated: bool = False) -> tuple[Path, int]:
+def write_csv(
+    database: Database, config: HumanStudyConfig, folder: Path, is_simulated: bool = False
+) -> tuple[Path, int]:
     """Write `judgements.csv` under `folder`, whole or not at all; returns the path and the number of judgements.
 
     A database of simulated participants is refused unless `simulated`, which writes `simulated-judgements.csv`.
     """
-    row = open_study(database)
-    if row.simulated and not simulated:
+    row = load_study(database)
+    if row.simulated and not is_simulated:
         raise DatabaseError("these participants are simulated: --simulated exports them, into a file that says so")
-    if simulated and not row.simulated:
+    if is_simulated and not row.simulated:
         raise DatabaseError("this database holds a real study, not simulated participants: leave --simulated out")
-    content, count = text(database, study)
-    path = folder / ("simulated-judgements.csv" if simulated else "judgements.csv")
+    content, count = to_csv(database, config)
+    path = folder / ("simulated-judgements.csv" if is_simulated else "judgements.csv")
     folder.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     beside.write_text(content, encoding="utf-8")

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from synesthesia.human_study.stimuli import tones
 
-TWICE, DROPPED = 0.03, 0.02  # shares of answers
+DUPLICATE_RATE, DROP_RATE = 0.03, 0.02  # shares of answers
 
 
 class SimulationError(RuntimeError):
@@ -25,25 +25,25 @@ class SimulationError(RuntimeError):
 
 
 @dataclass
-class Outcome:
+class LoadResult:
     """Seconds by kind of request, how many trials the server confirmed, and retries made."""
 
-    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    confirmed: int = 0
-    finished: int = 0
-    repeated: int = 0
+    latencies: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    n_confirmed: int = 0
+    n_finished: int = 0
+    n_retries: int = 0
 
 
 class Browser:
     """HTTP/1.1 over one kept connection, without the cost of a general client: the server has the processor."""
 
-    def __init__(self, base: str):
-        parts = urlsplit(base)
+    def __init__(self, base_url: str):
+        parts = urlsplit(base_url)
         self.host, self.port = parts.hostname, parts.port
-        self.cookie, self.token = "", ""
+        self.cookie, self.csrf_token = "", ""
         self._streams = None
 
-    async def request(self, path: str, body: dict | None = None, drop: bool = False) -> tuple[int, bytes]:
+    async def request(self, path: str, body: dict | None = None, drop_reply: bool = False) -> tuple[int, bytes]:
         """Status and body; with `drop`, the connection is cut as soon as the request is out."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(self.host, self.port)
@@ -52,9 +52,11 @@ class Browser:
         head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"
         head += f"Cookie: {self.cookie}\r\n" if self.cookie else ""
         if body is not None:
-            head += f"Content-Type: application/json\r\nX-Study-Token: {self.token}\r\nContent-Length: {len(data)}\r\n"
+            head += (
+                f"Content-Type: application/json\r\nX-Study-Token: {self.csrf_token}\r\nContent-Length: {len(data)}\r\n"
+            )
         writer.write(head.encode() + b"\r\n" + data)
-        if drop:
+        if drop_reply:
             await writer.drain()
             self.close()
             return 0, b""
@@ -71,14 +73,14 @@ class Browser:
             self._streams = None
 
 
-async def participant(base: str, outcome: Outcome, think: float, chance: random.Random) -> None:
+async def simulate_participant(base_url: str, result: LoadResult, think_time: float, rng: random.Random) -> None:
     """One participant from consent to completion code; adds to `outcome`."""
-    browser = Browser(base)
+    browser = Browser(base_url)
 
     async def timed(kind: str, path: str, body: dict | None = None) -> dict | bytes:
         began = time.perf_counter()
         status, data = await browser.request(path, body)
-        outcome.seconds[kind].append(time.perf_counter() - began)
+        result.latencies[kind].append(time.perf_counter() - began)
         if status != 200:
             raise SimulationError(f"{path} gave {status}: {data[:200]!r}")
         return data if kind in ("page", "stimulus") else json.loads(data)
@@ -86,54 +88,58 @@ async def participant(base: str, outcome: Outcome, think: float, chance: random.
     page = (await timed("page", "/")).decode()
     if "for simulated participants" not in page:
         raise SimulationError("this server holds a real study: simulated participants do not join it")
-    browser.token = re.search(r'study-token" content="(\w+)"', page)[1]
+    browser.csrf_token = re.search(r'study-token" content="(\w+)"', page)[1]
     await timed("join", "/api/join", {"agreed": True})
     now, tried = await timed("now", "/api/now"), 2
     while now["state"] == "active":
         step = now["step"]
         if "stimulus" in step:
             await timed("stimulus", f"/stimuli/{step['stimulus']}")
-        await asyncio.sleep(chance.uniform(0.5, 1.5) * think)
-        body = {"number": step["number"], "key": f"{chance.getrandbits(128):032x}", **_answer(step, chance)}
+        await asyncio.sleep(rng.uniform(0.5, 1.5) * think_time)
+        body = {"number": step["number"], "key": f"{rng.getrandbits(128):032x}", **_draw_answer(step, rng)}
         if step["kind"] == "sound":
             tried = body["choice"] = tried + 1
-        if chance.random() < DROPPED:
-            await browser.request("/api/answer", body, drop=True)
-            outcome.repeated += 1
+        if rng.random() < DROP_RATE:
+            await browser.request("/api/answer", body, drop_reply=True)
+            result.n_retries += 1
         now = await timed("answer", "/api/answer", body)
-        if chance.random() < TWICE and now["status"] == "saved":
+        if rng.random() < DUPLICATE_RATE and now["status"] == "saved":
             again = await timed("answer", "/api/answer", body)
-            outcome.repeated += 1
+            result.n_retries += 1
             if again["status"] != "repeated":
                 raise SimulationError(f"an answer sent twice was {again['status']}")
         if step["kind"] == "trial":
-            outcome.confirmed += now["status"] in ("saved", "repeated")
+            result.n_confirmed += now["status"] in ("saved", "repeated")
     if now["state"] != "finished":
         raise SimulationError(f"a session ended as {now['state']}")
-    outcome.finished += 1
+    result.n_finished += 1
     browser.close()
 
 
-def _answer(step: dict, chance: random.Random) -> dict:
+def _draw_answer(step: dict, rng: random.Random) -> dict:
     if step["kind"] == "headphones":
-        return {"picks": list(tones.TARGETS)}
+        return {"picks": list(tones.TARGET_INTERVALS)}
     if step["kind"] == "check":
         return {"choice": "ABCDEFGHIJ".index(step["instructed"][0]), "seconds": 3.0}
     if step["kind"] in ("trial", "practice"):
         return {
-            "choice": chance.randrange(len(step["question"]["options"])),
-            "seconds": round(chance.uniform(2, 12), 3),
+            "choice": rng.randrange(len(step["question"]["options"])),
+            "seconds": round(rng.uniform(2, 12), 3),
         }
     return {"comment": "simulated"} if step["kind"] == "comments" else {}
 
 
-async def crowd(base: str, number: int, think: float, seed: int = 0, arrive: float = 10.0) -> Outcome:
+async def run_load(
+    base_url: str, n_participants: int, think_time: float, seed: int = 0, arrive: float = 10.0
+) -> LoadResult:
     """`number` participants, who come within `arrive` seconds and are then there together."""
-    outcome, chance = Outcome(), random.Random(seed)
+    outcome, chance = LoadResult(), random.Random(seed)
 
     async def one(late: float, own: random.Random) -> None:
         await asyncio.sleep(late)
-        await participant(base, outcome, think, own)
+        await simulate_participant(base_url, outcome, think_time, own)
 
-    await asyncio.gather(*(one(chance.uniform(0, arrive), random.Random(chance.random())) for _ in range(number)))
+    await asyncio.gather(
+        *(one(chance.uniform(0, arrive), random.Random(chance.random())) for _ in range(n_participants))
+    )
     return outcome

@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from synesthesia.config import Model
+    from synesthesia.config import ModelConfig
     from synesthesia.models.base import LanguageModel
-    from synesthesia.models.text_model import Talker
+    from synesthesia.models.text_model import TextOnlyModel
 
 FAMILIES = {
     "qwen2_audio": "synesthesia.models.qwen2_audio",
@@ -23,43 +23,47 @@ FAMILIES = {
     "qwen3_vl": "synesthesia.models.qwen3_vl",
     "audio_flamingo3": "synesthesia.models.audio_flamingo3",
 }
-TALKERS = {  # models that only talk, see models/talker.py
+TEXT_ONLY_FAMILIES = {  # models that only talk, see models/talker.py
     "endpoint": "synesthesia.models.openai_api",
     "qwen_audio_chat": "synesthesia.models.qwen_audio_chat",
     "kimi_audio": "synesthesia.models.kimi_audio",
 }
-RUNS_ITS_OWN_CODE = {"qwen_audio_chat", "kimi_audio"}
+NEEDS_REMOTE_CODE = {"qwen_audio_chat", "kimi_audio"}
 
 
 class ModelError(ValueError):
     """A model that cannot be loaded or used; the message names the checkpoint and what is wrong with it."""
 
 
-def talks(model: Model) -> bool:
+def is_text_only(model_config: ModelConfig) -> bool:
     """Whether the entry's family only talks: `load_talker` is for it, and `asking` instead of `answering`."""
-    return model.family in TALKERS
+    return model_config.family in TEXT_ONLY_FAMILIES
 
 
-def load_talker(model: Model, key: str = "<key>") -> Talker:
+def load_text_model(model_config: ModelConfig, name: str = "<key>") -> TextOnlyModel:
     """Load a model that only talks; `key` is its name under `models`, for the message where it may not run its code."""
-    if model.family in RUNS_ITS_OWN_CODE and not model.remote_code:
+    if model_config.family in NEEDS_REMOTE_CODE and not model_config.trust_remote_code:
         raise ModelError(
-            f"{model.title} runs code of its own that is not part of this project: look through it, then allow it with "
-            f"models.{key}.remote_code: true"
+            f"{model_config.title} runs code of its own that is not part of this project: look through it, then allow it with "
+            f"models.{name}.remote_code: true"
         )
-    return importlib.import_module(TALKERS[model.family]).Family.load(model)
+    return importlib.import_module(TEXT_ONLY_FAMILIES[model_config.family]).Family.load(model_config)
 
 
-def load(model: Model, device: str = "cpu") -> LanguageModel:
+def load_model(model_config: ModelConfig, device: str = "cpu") -> LanguageModel:
     """Load a model of the parameters, ready to answer; raise ModelError for an unknown family or a bad checkpoint."""
-    if talks(model):
-        raise ModelError(f"{model.title} (family {model.family}) only answers: it can neither learn nor be examined")
-    if model.family not in FAMILIES:
-        known = ", ".join([*FAMILIES, *TALKERS])
-        raise ModelError(f"family {model.family!r} is not known; known: {known} (see models/__init__.py)")
-    if model.precision is None:
-        raise ModelError(f"{model.title}: precision is missing in its entry: float32 or bfloat16")
-    loaded = importlib.import_module(FAMILIES[model.family]).Family.load(model.checkpoint, model.precision, device)
-    if model.compile:
+    if is_text_only(model_config):
+        raise ModelError(
+            f"{model_config.title} (family {model_config.family}) only answers: it can neither learn nor be examined"
+        )
+    if model_config.family not in FAMILIES:
+        known = ", ".join([*FAMILIES, *TEXT_ONLY_FAMILIES])
+        raise ModelError(f"family {model_config.family!r} is not known; known: {known} (see models/__init__.py)")
+    if model_config.dtype is None:
+        raise ModelError(f"{model_config.title}: precision is missing in its entry: float32 or bfloat16")
+    loaded = importlib.import_module(FAMILIES[model_config.family]).Family.load(
+        model_config.checkpoint, model_config.dtype, device
+    )
+    if model_config.compile:
         loaded.compile()
     return loaded

@@ -13,11 +13,11 @@ import importlib
 import tempfile
 from pathlib import Path
 
-from synesthesia.config import Model
+from synesthesia.config import ModelConfig
 from synesthesia.models import ModelError
-from synesthesia.models.text_model import Clip, Reply, Talker, wav
+from synesthesia.models.text_model import EncodedClipInputs, Reply, TextOnlyModel, encode_wav
 
-GREEDY = {
+GREEDY_DECODING = {
     "text_temperature": 0.0,
     "text_top_k": 1,
     "text_repetition_penalty": 1.0,
@@ -28,19 +28,19 @@ GREEDY = {
 }
 
 
-class Family(Talker):
+class KimiAudioModel(TextOnlyModel):
     """Hears: the sound as one message of the user, the question as the next."""
 
     condition = "audio"
 
-    def __init__(self, kimi) -> None:
-        self.kimi = kimi
+    def __init__(self, model) -> None:
+        self.model = model
 
     @classmethod
-    def load(cls, model: Model) -> Family:
+    def load(cls, model_config: ModelConfig) -> KimiAudioModel:
         """Load through the installed package; raise ModelError where it is missing or fails."""
-        if not (Path(model.checkpoint) / "config.json").is_file():  # a name would be downloaded by the package
-            raise ModelError(f"{model.checkpoint}: no model here (config.json is missing)")
+        if not (Path(model_config.checkpoint) / "config.json").is_file():  # a name would be downloaded by the package
+            raise ModelError(f"{model_config.checkpoint}: no model here (config.json is missing)")
         try:
             package = importlib.import_module("kimia_infer.api.kimia")
         except ImportError as error:
@@ -49,18 +49,20 @@ class Family(Talker):
                 "github.com/MoonshotAI/Kimi-Audio, or serve it elsewhere and ask it as an endpoint"
             ) from None
         try:
-            return cls(package.KimiAudio(model_path=model.checkpoint, load_detokenizer=False))
+            return cls(package.KimiAudio(model_path=model_config.checkpoint, load_detokenizer=False))
         except Exception as error:  # whatever that package raises
-            raise ModelError(f"{model.checkpoint}: kimia_infer failed ({type(error).__name__}: {error})") from error
+            raise ModelError(
+                f"{model_config.checkpoint}: kimia_infer failed ({type(error).__name__}: {error})"
+            ) from error
 
-    def reply(self, clip: Clip, prompt: str, options: int) -> Reply:
+    def reply(self, clip: EncodedClipInputs, prompt: str, num_options: int) -> Reply:
         """What it says, greedily; it gives no log-probabilities."""
         with tempfile.TemporaryDirectory(prefix="synesthesia-") as folder:
             path = Path(folder) / "clip.wav"  # the package reads files
-            path.write_bytes(wav(clip.audio))
+            path.write_bytes(encode_wav(clip.audio))
             messages = [
                 {"role": "user", "message_type": "audio", "content": str(path)},
                 {"role": "user", "message_type": "text", "content": prompt},
             ]
-            _, text = self.kimi.generate(messages, **GREEDY, output_type="text")
+            _, text = self.model.generate(messages, **GREEDY_DECODING, output_type="text")
         return Reply(text)

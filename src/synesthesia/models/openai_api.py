@@ -37,66 +37,68 @@ import httpx
 import yaml
 from pydantic import Field, ValidationError
 
-from synesthesia.config import Block, Count, Model, Positive
+from synesthesia.config import ModelConfig, PositiveFloat, PositiveInt, StrictModel
 from synesthesia.models import ModelError
-from synesthesia.models.text_model import Clip, Reply, Talker, wav
+from synesthesia.models.text_model import EncodedClipInputs, Reply, TextOnlyModel, encode_wav
 from synesthesia.schemas import LETTERS
 
-AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may pass
-FILTERS = ("content_filter", "content_policy_violation")
-LONGEST_PAUSE = 60.0  # seconds, of our own; the endpoint's Retry-After may ask for up to ten minutes
-LONGEST_RETRY_AFTER = 600.0
-LARGEST_REPLY = 4 * 2**20  # bytes; a letter and its log-probabilities take some hundreds
+RETRY_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may pass
+CONTENT_FILTER_CODES = ("content_filter", "content_policy_violation")
+MAX_BACKOFF = 60.0  # seconds, of our own; the endpoint's Retry-After may ask for up to ten minutes
+MAX_RETRY_AFTER = 600.0
+MAX_RESPONSE_BYTES = 4 * 2**20  # bytes; a letter and its log-probabilities take some hundreds
 
 
-class Endpoint(Block):
+class EndpointConfig(StrictModel):
     """What the endpoint's file says."""
 
     url: Annotated[str, Field(pattern=r"^https?://")]
     model: str
     api_key_variable: str | None = None
-    concurrency: Count = 4
-    requests_per_minute: Positive | None = None
-    timeout_seconds: Positive = 60.0
-    attempts: Count = 6
+    concurrency: PositiveInt = 4
+    requests_per_minute: PositiveFloat | None = None
+    timeout_seconds: PositiveFloat = 60.0
+    attempts: PositiveInt = 6
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 20
-    max_tokens: Count = 16
+    max_tokens: PositiveInt = 16
     extra: dict[str, Any] = Field(default_factory=dict)
 
 
-class Busy(Exception):
+class RetryableError(Exception):
     """A fault that may pass; `after`: seconds that the endpoint asks to wait."""
 
-    def __init__(self, what: str, after: float | None = None) -> None:
-        super().__init__(what)
-        self.after = after
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
-class Family(Talker):
+class OpenAICompatibleModel(TextOnlyModel):
     """Hears, sees or both, as the entry's `condition` says; frames are sent as the JPEGs that curation kept."""
 
-    def __init__(self, endpoint: Endpoint, condition: str, name: str = "endpoint") -> None:
+    def __init__(self, endpoint: EndpointConfig, condition: str, name: str = "endpoint") -> None:
         self.endpoint, self.condition, self.name = endpoint, condition, name
         self.concurrency = endpoint.concurrency
-        self._key = self._read_key()
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._api_key = self._read_key()
+        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
         self._client = httpx.Client(headers=headers, timeout=endpoint.timeout_seconds, follow_redirects=False)
         self._turns, self._next_turn, self._hold_until = threading.Lock(), 0.0, 0.0
         self._stopped = threading.Event()
 
     @classmethod
-    def load(cls, model: Model) -> Family:
+    def load(cls, model_config: ModelConfig) -> OpenAICompatibleModel:
         """Read the endpoint's file; raise ModelError, naming the key, where it cannot be used."""
         try:
-            values = yaml.safe_load(Path(model.checkpoint).read_text(encoding="utf-8"))
-            return cls(Endpoint.model_validate(values), model.condition, model.checkpoint)
+            values = yaml.safe_load(Path(model_config.checkpoint).read_text(encoding="utf-8"))
+            return cls(EndpointConfig.model_validate(values), model_config.condition, model_config.checkpoint)
         except FileNotFoundError:
-            raise ModelError(f"{model.checkpoint}: no such file; see models/endpoint.py for what it says") from None
+            raise ModelError(
+                f"{model_config.checkpoint}: no such file; see models/endpoint.py for what it says"
+            ) from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ModelError(f"{model.checkpoint} is not a readable YAML file: {error}") from None
+            raise ModelError(f"{model_config.checkpoint} is not a readable YAML file: {error}") from None
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-            raise ModelError(f"{model.checkpoint}: {wrong}") from None
+            raise ModelError(f"{model_config.checkpoint}: {wrong}") from None
 
     def _read_key(self) -> str | None:
         variable = self.endpoint.api_key_variable
@@ -110,13 +112,15 @@ class Family(Talker):
             raise ModelError(f"{self.name}: url is http, and the key would travel in the open: use https")
         return key
 
-    def request(self, clip: Clip, prompt: str) -> dict[str, Any]:
+    def build_request(self, clip: EncodedClipInputs, prompt: str) -> dict[str, Any]:
         """The body of the request: media first, then the paper's question, as one message of the user."""
         content: list[dict] = []
         for jpeg in clip.jpegs or ():
-            content.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{_text(jpeg)}"}})
+            content.append(
+                {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{_encode_base64(jpeg)}"}}
+            )
         if clip.audio is not None:
-            sound = {"data": _text(wav(clip.audio)), "format": "wav"}
+            sound = {"data": _encode_base64(encode_wav(clip.audio)), "format": "wav"}
             content.append({"type": "input_audio", "input_audio": sound})
         content.append({"type": "text", "text": prompt})
         body = {
@@ -129,21 +133,21 @@ class Family(Talker):
             body |= {"logprobs": True, "top_logprobs": self.endpoint.top_logprobs}
         return {k: v for k, v in {**body, **self.endpoint.extra}.items() if v is not None}
 
-    def reply(self, clip: Clip, prompt: str, options: int) -> Reply:
+    def reply(self, clip: EncodedClipInputs, prompt: str, num_options: int) -> Reply:
         """Ask one question, in its turn and as often as `attempts` says."""
-        body = self.request(clip, prompt)
+        body = self.build_request(clip, prompt)
         for attempt in range(1, self.endpoint.attempts + 1):
             self._wait_for_turn()
             try:
-                return read(self._post(body), options)
-            except Busy as fault:
+                return parse_completion(self._post(body), num_options)
+            except RetryableError as fault:
                 if attempt == self.endpoint.attempts:
-                    raise self._error(
+                    raise self._model_error(
                         f"{fault}, {attempt} times; finished answers are kept: run the same command again to go on"
                     ) from None
-                own = min(LONGEST_PAUSE, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)
-                if fault.after is not None:
-                    self._hold(fault.after)
+                own = min(MAX_BACKOFF, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)
+                if fault.retry_after is not None:
+                    self._hold(fault.retry_after)
                 else:
                     self._stopped.wait(own)
         raise AssertionError("attempts is at least 1")
@@ -165,7 +169,7 @@ class Family(Talker):
         while not self._stopped.is_set() and (left := max(turn, self._hold_until) - time.monotonic()) > 0:
             self._stopped.wait(left)
         if self._stopped.is_set():
-            raise self._error("stopped after another request failed")
+            raise self._model_error("stopped after another request failed")
 
     def _hold(self, seconds: float) -> None:
         self._hold_until = max(self._hold_until, time.monotonic() + seconds)
@@ -180,12 +184,12 @@ class Family(Talker):
                     received += piece
                     if time.monotonic() > deadline:
                         raise httpx.ReadTimeout("")
-                    if len(received) > LARGEST_REPLY:
-                        raise self._error(f"its reply is longer than {LARGEST_REPLY:,} bytes")
+                    if len(received) > MAX_RESPONSE_BYTES:
+                        raise self._model_error(f"its reply is longer than {MAX_RESPONSE_BYTES:,} bytes")
         except httpx.TimeoutException:
-            raise Busy(f"no answer within {self.endpoint.timeout_seconds:g} s (timeout_seconds)") from None
+            raise RetryableError(f"no answer within {self.endpoint.timeout_seconds:g} s (timeout_seconds)") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Busy(f"the connection failed ({type(error).__name__}: {error})") from None
+            raise RetryableError(f"the connection failed ({type(error).__name__}: {error})") from None
         return self._understand(response, bytes(received))
 
     def _understand(self, response: httpx.Response, received: bytes) -> dict:
@@ -195,23 +199,23 @@ class Family(Talker):
             said = None
         if response.status_code == 200:
             if not isinstance(said, dict) or not isinstance(said.get("choices"), list) or not said["choices"]:
-                raise Busy(f"it answered with something that is no completion: {_start(received)}")
+                raise RetryableError(f"it answered with something that is no completion: {_excerpt(received)}")
             return said
         error = said.get("error") if isinstance(said, dict) else None
         code = error.get("code") if isinstance(error, dict) else None
-        if code in FILTERS:
-            return {"choices": [{"message": {"content": None}, "finish_reason": FILTERS[0]}]}
-        what = f"HTTP {response.status_code}: {_start(received)}"
-        if response.status_code in AGAIN and code != "insufficient_quota":
-            raise Busy(what, retry_after(response.headers.get("Retry-After")))
-        raise self._error(what)
+        if code in CONTENT_FILTER_CODES:
+            return {"choices": [{"message": {"content": None}, "finish_reason": CONTENT_FILTER_CODES[0]}]}
+        what = f"HTTP {response.status_code}: {_excerpt(received)}"
+        if response.status_code in RETRY_STATUSES and code != "insufficient_quota":
+            raise RetryableError(what, parse_retry_after(response.headers.get("Retry-After")))
+        raise self._model_error(what)
 
-    def _error(self, what: str) -> ModelError:
-        shown = what.replace(self._key, "***") if self._key else what
+    def _model_error(self, message: str) -> ModelError:
+        shown = message.replace(self._api_key, "***") if self._api_key else message
         return ModelError(f"{self.name} ({self.endpoint.model} at {self.endpoint.url}): {shown}")
 
 
-def read(completion: dict, options: int) -> Reply:
+def parse_completion(completion: dict, num_options: int) -> Reply:
     """The reply in a completion; raise Busy where it has not the form of one."""
     try:
         choice = completion["choices"][0]
@@ -220,12 +224,14 @@ def read(completion: dict, options: int) -> Reply:
             text = "".join(part.get("text", "") for part in text)
         if text is not None and not isinstance(text, str):
             raise TypeError("content is no text")
-        return Reply(text, letters((choice.get("logprobs") or {}).get("content") or (), options))
+        return Reply(text, parse_letter_logprobs((choice.get("logprobs") or {}).get("content") or (), num_options))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise Busy(f"it answered with something that is no completion ({type(error).__name__}: {error})") from None
+        raise RetryableError(
+            f"it answered with something that is no completion ({type(error).__name__}: {error})"
+        ) from None
 
 
-def letters(tokens: Sequence[dict], options: int) -> tuple[float, ...] | None:
+def parse_letter_logprobs(tokens: Sequence[dict], num_options: int) -> tuple[float, ...] | None:
     """Log-probabilities (options,) of the letters at the first token that is not blank, or None where none is listed.
 
     Forms of one letter ("A", " A") are added up. A letter that is not among the listed tokens is less likely than each
@@ -236,15 +242,15 @@ def letters(tokens: Sequence[dict], options: int) -> tuple[float, ...] | None:
     chances: dict[str, float] = {}
     for token in listed:
         letter, chance = token["token"].strip(), float(token["logprob"])
-        if len(letter) == 1 and letter in LETTERS[:options] and not math.isnan(chance):
+        if len(letter) == 1 and letter in LETTERS[:num_options] and not math.isnan(chance):
             chances[letter] = chances.get(letter, 0.0) + math.exp(min(chance, 0.0))
     if not chances:
         return None
     floor = max(min(float(t["logprob"]) for t in listed), -100.0)  # finite: some servers list minus infinity
-    return tuple(max(math.log(chances[x]), floor) if chances.get(x) else floor for x in LETTERS[:options])
+    return tuple(max(math.log(chances[x]), floor) if chances.get(x) else floor for x in LETTERS[:num_options])
 
 
-def retry_after(value: str | None) -> float | None:
+def parse_retry_after(value: str | None) -> float | None:
     """Seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3), ten minutes at most; None: no such."""
     if value is None:
         return None
@@ -255,12 +261,12 @@ def retry_after(value: str | None) -> float | None:
             seconds = (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
         except (TypeError, ValueError):
             return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if math.isfinite(seconds) else None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER) if math.isfinite(seconds) else None
 
 
-def _text(data: bytes) -> str:
+def _encode_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _start(received: bytes) -> str:
+def _excerpt(received: bytes) -> str:
     return repr(received[:300].decode("utf-8", "replace"))

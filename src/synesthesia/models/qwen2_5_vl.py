@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from synesthesia.acceleration.padded_mlp import widen_feed_forward
-from synesthesia.acceleration.vision_encoder import place_patches_from_cpu
+from synesthesia.acceleration.padded_mlp import pad_mlp
+from synesthesia.acceleration.vision_encoder import precompute_positions_on_cpu
 from synesthesia.models.vision import VisionLanguageModel
 
 
-class Family(VisionLanguageModel):
+class Qwen2_5VLModel(VisionLanguageModel):
     """Sees, and is told the second of each pair of frames."""
 
     model_class = Qwen2_5_VLForConditionalGeneration
     processor_class = Qwen2_5_VLProcessor
-    stays_on_cpu = ("video_grid_thw",)
+    cpu_inputs = ("video_grid_thw",)
 
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
-        place_patches_from_cpu(self.encoder)
+        precompute_positions_on_cpu(self.encoder)
 
     def compile(self) -> None:
-        widen_feed_forward(self.encoder.blocks)
+        pad_mlp(self.encoder.blocks)
         super().compile()

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from synesthesia.acceleration.vision_encoder import place_patches_from_cpu
-from synesthesia.models.base import Percept
-from synesthesia.models.vision import VisionLanguageModel, video_options
+from synesthesia.acceleration.vision_encoder import precompute_positions_on_cpu
+from synesthesia.models.base import ClipInputs
+from synesthesia.models.vision import VisionLanguageModel, build_video_kwargs
 
 
-class Family(VisionLanguageModel):
+class Qwen2VLModel(VisionLanguageModel):
     """Sees. It is not told when frames were seen: a pair of them is one step."""
 
     model_class = Qwen2VLForConditionalGeneration
     processor_class = Qwen2VLProcessor
-    stays_on_cpu = ("video_grid_thw",)
+    cpu_inputs = ("video_grid_thw",)
 
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
-        place_patches_from_cpu(self.encoder)
+        precompute_positions_on_cpu(self.encoder)
 
-    def media(self, percepts: Sequence[Percept]) -> dict:
-        return video_options(self.processor, percepts)
+    def processor_inputs(self, clips: Sequence[ClipInputs]) -> dict:
+        return build_video_kwargs(self.processor, clips)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-from synesthesia.models.base import Percept
+from synesthesia.models.base import ClipInputs
 from synesthesia.models.vision import VisionLanguageModel, raise_pixel_budget
 
 
-class Family(VisionLanguageModel):
+class Qwen3VLModel(VisionLanguageModel):
     """Sees. Patches are 16 pixels wide, so frames are resized to multiples of 32; each pair of them has its second.
 
     transformers replaces the placeholder alone and keeps the template's marks around it, so that marks stand around the
@@ -19,9 +19,9 @@ class Family(VisionLanguageModel):
 
     model_class = Qwen3VLForConditionalGeneration
     processor_class = Qwen3VLProcessor
-    plain_decoder = False  # features of the frames are added between layers, and its mask must be a tensor
+    is_prenorm = False  # features of the frames are added between layers, and its mask must be a tensor
 
-    def media(self, percepts: Sequence[Percept]) -> dict:
-        options = super().media(percepts)
-        raise_pixel_budget(options, percepts)
+    def processor_inputs(self, clips: Sequence[ClipInputs]) -> dict:
+        options = super().processor_inputs(clips)
+        raise_pixel_budget(options, clips)
         return options

@@ -4,7 +4,7 @@ For speed, memory and dress rehearsals, and scaled down for tests. The configura
 `configurations/` (their README names the source of each). The tokenizer is made by code: a byte-level BPE in Qwen's
 own order (so that `A` is 32), merges learnt from `texts`, and the special tokens at their real ids.
 
-examples:
+Examples:
   python -m synesthesia.models.random_init qwen2-audio --out checkpoints/Qwen2-Audio-7B-Instruct
   python -m synesthesia.models.random_init qwen2-vl --out /tmp/small --layers 2 --heads 2
 """
@@ -43,8 +43,8 @@ from synesthesia.models.base import LanguageModel
 from synesthesia.questions import sampling as wording
 from synesthesia.utils import device
 
-FOLDER = Path(__file__).parent / "configurations"
-NAMES = {
+CONFIG_DIR = Path(__file__).parent / "configurations"
+CONFIG_FAMILIES = {
     "qwen2-audio": "qwen2_audio",
     "qwen2-vl": "qwen2_vl",
     "qwen2.5-vl": "qwen2_5_vl",
@@ -53,13 +53,13 @@ NAMES = {
     "qwen3-vl": "qwen3_vl",
     "audio-flamingo-3": "audio_flamingo3",
 }
-SOUNDS = [
+DEFAULT_LABELS = [
     "dog barking", "cat purring", "police car", "playing drums", "owl hooting", "toilet flushing", "sea waves",
     "lawn mowing", "people whistling", "train horning", "playing violin", "thunder", "church bell ringing",
     "baby crying", "airplane flyby", "typing on computer keyboard", "people clapping", "rooster crowing",
     "chainsawing trees", "fireworks banging", "playing piano", "horse clip-clop", "waterfall burbling", "skiing",
 ]  # fmt: skip
-OMNI_NAMES = {
+OMNI_SPECIAL_TOKENS = {
     "image_token": "<|IMAGE|>",
     "audio_token": "<|AUDIO|>",
     "video_token": "<|VIDEO|>",
@@ -71,39 +71,39 @@ OMNI_NAMES = {
 
 
 @dataclass(frozen=True)
-class Scale:
+class ScaledConfig:
     """A smaller model of the same shape: `layers` in each part, `heads` heads of `head` numbers, Qwen's vocabulary.
 
     `window` seconds of sound, where given, instead of the encoder's own 30 (Audio Flamingo 3 computes all of them);
     `vocabulary` None keeps the real number of tokens; False closes the gap between the learnt and the special ones.
     """
 
-    layers: int = 2
-    heads: int = 2
-    head: int = 32
-    vocabulary: bool | None = None
-    window: int | None = None
+    num_layers: int = 2
+    num_heads: int = 2
+    head_dim: int = 32
+    use_full_vocab: bool | None = None
+    audio_window_seconds: int | None = None
 
 
-def family(name: str) -> type[LanguageModel]:
+def get_model_class(name: str) -> type[LanguageModel]:
     """The family's class of a configuration."""
-    if name not in NAMES:
-        raise ModelError(f"there is no configuration {name!r}; there are: {', '.join(NAMES)}")
-    return importlib.import_module(FAMILIES[NAMES[name]]).Family
+    if name not in CONFIG_FAMILIES:
+        raise ModelError(f"there is no configuration {name!r}; there are: {', '.join(CONFIG_FAMILIES)}")
+    return importlib.import_module(FAMILIES[CONFIG_FAMILIES[name]]).Family
 
 
-def special_tokens(name: str) -> dict[str, int]:
+def load_special_tokens(name: str) -> dict[str, int]:
     """Special tokens and their ids in the real vocabulary."""
-    return json.loads((FOLDER / name / "added_tokens.json").read_text())
+    return json.loads((CONFIG_DIR / name / "added_tokens.json").read_text())
 
 
-def tokenizer(name: str, texts: Iterable[str] | None = None, scale: Scale | None = None) -> Qwen2Tokenizer:
+def build_tokenizer(name: str, texts: Iterable[str] | None = None, scale: ScaledConfig | None = None) -> Qwen2Tokenizer:
     """Qwen2's tokenizer with a vocabulary of its own: bytes 0 to 255 as Qwen has them, then merges learnt from `texts`.
 
     Ids between the merges and the special tokens are filled with tokens that no text has. `texts` are by default
     questions about two dozen sounds.
     """
-    texts = list(texts or [wording.prompt(SOUNDS[i : i + 10]) for i in range(0, 15)])
+    texts = list(texts or [wording.format_prompt(DEFAULT_LABELS[i : i + 10]) for i in range(0, 15)])
     qwen = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[])
     bpe = Tokenizer(tokenizing.BPE())
     bpe.pre_tokenizer, bpe.normalizer = qwen.backend_tokenizer.pre_tokenizer, qwen.backend_tokenizer.normalizer
@@ -115,12 +115,12 @@ def tokenizer(name: str, texts: Iterable[str] | None = None, scale: Scale | None
     vocab = {letter: i for i, letter in enumerate(alphabet)}
     for left, right in merges:
         vocab.setdefault(left + right, len(vocab))
-    special = special_tokens(name)
-    if scale and scale.vocabulary is False:
+    special = load_special_tokens(name)
+    if scale and scale.use_full_vocab is False:
         special = {token: len(vocab) + i for i, token in enumerate(special)}
     taken = set(special.values())
     vocab |= {f"Ġunused{i}": i for i in range(len(vocab), max(taken)) if i not in taken} | special
-    names = OMNI_NAMES if "<|VIDEO|>" in special else {}
+    names = OMNI_SPECIAL_TOKENS if "<|VIDEO|>" in special else {}
     made = Qwen2Tokenizer(
         vocab=vocab, merges=merges, eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens=names
     )
@@ -128,13 +128,13 @@ def tokenizer(name: str, texts: Iterable[str] | None = None, scale: Scale | None
     return made
 
 
-def processor(name: str, words: Qwen2Tokenizer, scale: Scale | None = None):
+def build_processor(name: str, tokenizer: Qwen2Tokenizer, scale: ScaledConfig | None = None):
     """The family's processor with the configuration's own features, pixel limits and chat template, and `words`."""
-    kind = family(name).processor_class
-    given = json.loads((FOLDER / name / "preprocessor_config.json").read_text())
-    parts: dict = {"tokenizer": words, "chat_template": (FOLDER / name / "chat_template.jinja").read_text()}
+    kind = get_model_class(name).processor_class
+    given = json.loads((CONFIG_DIR / name / "preprocessor_config.json").read_text())
+    parts: dict = {"tokenizer": tokenizer, "chat_template": (CONFIG_DIR / name / "chat_template.jinja").read_text()}
     if "feature_extractor_type" in given:
-        given["chunk_length"] = (scale and scale.window) or given["chunk_length"]
+        given["chunk_length"] = (scale and scale.audio_window_seconds) or given["chunk_length"]
         keys = ("chunk_length", "feature_size", "hop_length", "n_fft", "padding_value", "sampling_rate")
         parts["feature_extractor"] = WhisperFeatureExtractor(**{k: given[k] for k in keys}, return_attention_mask=True)
     if "image_processor_type" in given:
@@ -151,118 +151,125 @@ def processor(name: str, words: Qwen2Tokenizer, scale: Scale | None = None):
     return kind(**parts)
 
 
-def configuration(name: str, scale: Scale | None = None, words: Qwen2Tokenizer | None = None) -> PreTrainedConfig:
+def build_config(
+    name: str, scale: ScaledConfig | None = None, tokenizer: Qwen2Tokenizer | None = None
+) -> PreTrainedConfig:
     """The real configuration, or one of the same shape scaled down (with the ids of `words`, where it is given)."""
-    kind = family(name).model_class.config_class
-    given = json.loads((FOLDER / name / "config.json").read_text())
+    kind = get_model_class(name).model_class.config_class
+    given = json.loads((CONFIG_DIR / name / "config.json").read_text())
     config = kind.from_dict(given)
     if scale is None:
         return config
     values = config.to_dict()
-    width = scale.heads * scale.head
+    width = scale.num_heads * scale.head_dim
     _scale_text(values["text_config"], scale, width)
     if values.get("vision_config"):
         _scale_vision(values["vision_config"], scale, width)
     if values.get("audio_config"):
         _scale_audio(values["audio_config"], scale, width)
-    if scale.vocabulary is False:
-        words = words or tokenizer(name, scale=scale)
-        ids = {real: words.convert_tokens_to_ids(token) for token, real in special_tokens(name).items()}
-        _renumber(values, ids)
-        values["text_config"]["vocab_size"] = len(words)
+    if scale.use_full_vocab is False:
+        tokenizer = tokenizer or tokenizer(name, scale=scale)
+        ids = {real: tokenizer.convert_tokens_to_ids(token) for token, real in load_special_tokens(name).items()}
+        _remap_token_ids(values, ids)
+        values["text_config"]["vocab_size"] = len(tokenizer)
         if "vocab_size" in values:
-            values["vocab_size"] = len(words)
+            values["vocab_size"] = len(tokenizer)
     return kind.from_dict(values)
 
 
-def _scale_text(text: dict, scale: Scale, width: int) -> None:
-    text.pop("layer_types", None)
-    groups = text["num_attention_heads"] // (text["num_key_value_heads"] or text["num_attention_heads"])
-    head = text["hidden_size"] // text["num_attention_heads"]
-    text |= {
-        "hidden_size": width,
-        "intermediate_size": 2 * width,
-        "num_hidden_layers": scale.layers,
-        "num_attention_heads": scale.heads,
-        "num_key_value_heads": max(1, scale.heads // groups),
-        "max_window_layers": scale.layers,
+def _scale_text(text_config: dict, scale: ScaledConfig, hidden_size: int) -> None:
+    text_config.pop("layer_types", None)
+    groups = text_config["num_attention_heads"] // (
+        text_config["num_key_value_heads"] or text_config["num_attention_heads"]
+    )
+    head = text_config["hidden_size"] // text_config["num_attention_heads"]
+    text_config |= {
+        "hidden_size": hidden_size,
+        "intermediate_size": 2 * hidden_size,
+        "num_hidden_layers": scale.num_layers,
+        "num_attention_heads": scale.num_heads,
+        "num_key_value_heads": max(1, scale.num_heads // groups),
+        "max_window_layers": scale.num_layers,
     }
-    if text.get("head_dim"):
-        text["head_dim"] = scale.head
-    rope = text.get("rope_parameters") or {}
+    if text_config.get("head_dim"):
+        text_config["head_dim"] = scale.head_dim
+    rope = text_config.get("rope_parameters") or {}
     if "mrope_section" in rope:
-        rope["mrope_section"] = [part * scale.head // head for part in rope["mrope_section"]]
+        rope["mrope_section"] = [part * scale.head_dim // head for part in rope["mrope_section"]]
 
 
-def _scale_vision(vision: dict, scale: Scale, width: int) -> None:
-    vision |= {"hidden_size": width, "depth" if "depth" in vision else "num_hidden_layers": scale.layers}
-    vision["num_heads" if "num_heads" in vision else "num_attention_heads"] = scale.heads
+def _scale_vision(vision_config: dict, scale: ScaledConfig, hidden_size: int) -> None:
+    vision_config |= {
+        "hidden_size": hidden_size,
+        "depth" if "depth" in vision_config else "num_hidden_layers": scale.num_layers,
+    }
+    vision_config["num_heads" if "num_heads" in vision_config else "num_attention_heads"] = scale.num_heads
     for key in ("embed_dim", "out_hidden_size"):
-        if key in vision:
-            vision[key] = width
-    if "intermediate_size" in vision:
-        vision["intermediate_size"] = 2 * width
-    if "fullatt_block_indexes" in vision:
-        vision["fullatt_block_indexes"] = [scale.layers - 1]
-    if "deepstack_visual_indexes" in vision:
-        vision["deepstack_visual_indexes"] = [0] if scale.layers > 1 else []  # never behind the last layer
+        if key in vision_config:
+            vision_config[key] = hidden_size
+    if "intermediate_size" in vision_config:
+        vision_config["intermediate_size"] = 2 * hidden_size
+    if "fullatt_block_indexes" in vision_config:
+        vision_config["fullatt_block_indexes"] = [scale.num_layers - 1]
+    if "deepstack_visual_indexes" in vision_config:
+        vision_config["deepstack_visual_indexes"] = [0] if scale.num_layers > 1 else []  # never behind the last layer
 
 
-def _scale_audio(audio: dict, scale: Scale, width: int) -> None:
+def _scale_audio(audio_config: dict, scale: ScaledConfig, hidden_size: int) -> None:
     for keys, value in (
-        (("d_model", "hidden_size"), width),
-        (("encoder_layers", "num_hidden_layers"), scale.layers),
-        (("encoder_attention_heads", "num_attention_heads"), scale.heads),
-        (("encoder_ffn_dim", "intermediate_size"), 2 * width),
+        (("d_model", "hidden_size"), hidden_size),
+        (("encoder_layers", "num_hidden_layers"), scale.num_layers),
+        (("encoder_attention_heads", "num_attention_heads"), scale.num_heads),
+        (("encoder_ffn_dim", "intermediate_size"), 2 * hidden_size),
     ):
-        audio |= {key: value for key in keys if key in audio}
-    if scale.window:
-        audio["max_source_positions"] = scale.window * 50  # a position is 20 ms
-    if "output_dim" in audio:
-        audio["output_dim"] = width
+        audio_config |= {key: value for key in keys if key in audio_config}
+    if scale.audio_window_seconds:
+        audio_config["max_source_positions"] = scale.audio_window_seconds * 50  # a position is 20 ms
+    if "output_dim" in audio_config:
+        audio_config["output_dim"] = hidden_size
 
 
-def _renumber(values: dict, ids: dict[int, int]) -> None:
-    for key, value in values.items():
+def _remap_token_ids(config: dict, id_map: dict[int, int]) -> None:
+    for key, value in config.items():
         if key in ("text_config", "vision_config", "audio_config") and value:
-            _renumber(value, ids)
-        elif key.endswith(("_token_id", "_token_index")) and value in ids:
-            values[key] = ids[value]
+            _remap_token_ids(value, id_map)
+        elif key.endswith(("_token_id", "_token_index")) and value in id_map:
+            config[key] = id_map[value]
 
 
-def parameters(name: str) -> int:
+def count_parameters(name: str) -> int:
     """Number of parameters of the real configuration, counted on the meta device (no memory is taken)."""
     with torch.device("meta"):
-        model = family(name).model_class(configuration(name))
+        model = get_model_class(name).model_class(build_config(name))
     return sum(p.numel() for p in model.parameters())
 
 
-def build(
+def build_model(
     name: str,
     device: str = "cpu",
-    precision: str = "bfloat16",
+    dtype: str = "bfloat16",
     *,
     seed: int = 0,
-    scale: Scale | None = None,
+    scale: ScaledConfig | None = None,
     texts: Sequence[str] | None = None,
 ) -> LanguageModel:
     """A model of the family, ready to answer, with transformers' own random initialisation on `device`."""
-    kind = family(name)
-    words = tokenizer(name, texts, scale)
-    config = configuration(name, scale, words)
+    kind = get_model_class(name)
+    words = build_tokenizer(name, texts, scale)
+    config = build_config(name, scale, words)
     torch.manual_seed(seed)
     with torch.device(device):
-        model = kind.model_class._from_config(copy.deepcopy(config), dtype=getattr(torch, precision))
+        model = kind.model_class._from_config(copy.deepcopy(config), dtype=getattr(torch, dtype))
     model.generation_config = GenerationConfig(
-        **json.loads((FOLDER / name / "generation_config.json").read_text())
+        **json.loads((CONFIG_DIR / name / "generation_config.json").read_text())
         | {"eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id, "bos_token_id": words.pad_token_id}
     )
-    return kind(model, processor(name, words, scale), device)
+    return kind(model, build_processor(name, words, scale), device)
 
 
-def save(model: LanguageModel, folder: str | os.PathLike, shard: str = "5GB") -> None:
+def save_checkpoint(model: LanguageModel, folder: str | os.PathLike, max_shard_size: str = "5GB") -> None:
     """Write the checkpoint as the model hub has it: safetensors in shards of `shard` at most, and the processor."""
-    model.model.save_pretrained(folder, max_shard_size=shard)
+    model.model.save_pretrained(folder, max_shard_size=max_shard_size)
     model.processor.save_pretrained(folder)
 
 
@@ -273,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", choices=NAMES, help="which configuration")
+    parser.add_argument("name", choices=CONFIG_FAMILIES, help="which configuration")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the checkpoint's folder; it must not exist yet")
     parser.add_argument("--layers", type=int, help="scaled down: this many layers in each part")
     parser.add_argument("--heads", type=int, help="scaled down: this many heads of 32 in each part")
@@ -284,9 +291,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if Path(given.out).exists():
         parser.error(f"{given.out} exists already: remove it or name another folder")
     smaller = {k: v for k, v in (("layers", given.layers), ("heads", given.heads)) if v}
-    scale = Scale(**smaller) if smaller else None
-    model = build(given.name, given.device or device.pick(), given.precision, seed=given.seed, scale=scale)
-    save(model, given.out)
+    scale = ScaledConfig(**smaller) if smaller else None
+    model = build_model(
+        given.name, given.device or device.select_device(), given.precision, seed=given.seed, scale=scale
+    )
+    save_checkpoint(model, given.out)
     count = sum(p.numel() for p in model.model.parameters())
     print(f"{given.out}: {given.name} of {count / 1e9:.2f} billion random parameters")
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RATE = 16000
+SAMPLE_RATE = 16000
 
 
 @dataclass(frozen=True)
-class Clip:
+class EncodedClipInputs:
     """What a talker perceives: audio float32 (samples,) in [-1, 1) at 16 kHz, frames as JPEGs; None: not that sense."""
 
     audio: np.ndarray | None = None
@@ -29,27 +29,27 @@ class Reply:
     """What was said, and log-probabilities or logits (options,) of the letters; each None where there is none."""
 
     text: str | None
-    letters: tuple[float, ...] | None = None
+    letter_logprobs: tuple[float, ...] | None = None
 
 
-class Talker(ABC):
+class TextOnlyModel(ABC):
     """A model that only talks. `concurrency` questions may be asked at a time, from as many threads."""
 
     condition: str
     concurrency: int = 1
 
     @abstractmethod
-    def reply(self, clip: Clip, prompt: str, options: int) -> Reply:
+    def reply(self, clip: EncodedClipInputs, prompt: str, num_options: int) -> Reply:
         """Answer one question of `options` letters; raise ModelError where no further question would be answered."""
 
 
-def wav(audio: np.ndarray) -> bytes:
+def encode_wav(audio: np.ndarray) -> bytes:
     """A WAV file, 16-bit mono at 16 kHz, of float32 (samples,) in [-1, 1)."""
     samples = np.clip(np.rint(audio * 32768.0), -32768, 32767).astype("<i2")
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
-        out.setframerate(RATE)
+        out.setframerate(SAMPLE_RATE)
         out.writeframes(samples.tobytes())
     return file.getvalue()

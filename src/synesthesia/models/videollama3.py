@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import torch
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
-from synesthesia.acceleration.kernels.varlen_attention import use_chunked_attention
-from synesthesia.acceleration.vision_encoder import place_patches_from_cpu
+from synesthesia.acceleration.kernels.varlen_attention import patch_varlen_attention
+from synesthesia.acceleration.vision_encoder import precompute_positions_on_cpu
 from synesthesia.models import ModelError
-from synesthesia.models.base import LanguageModel, Percept
-from synesthesia.models.vision import raise_pixel_budget, timed_video_options
+from synesthesia.models.base import ClipInputs, LanguageModel
+from synesthesia.models.vision import build_timed_video_kwargs, raise_pixel_budget
 
 
-class Family(LanguageModel):
+class VideoLlama3Model(LanguageModel):
     """Sees, frame by frame: the prompt says the second of each frame before its tokens.
 
     Its video processor drops tokens of places where nothing moved since the frame before (the model was trained so),
@@ -30,35 +30,35 @@ class Family(LanguageModel):
     processor_class = VideoLlama3Processor
     lora_targets = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
-    stays_on_cpu = ("video_grid_thw", "video_merge_sizes")
+    cpu_inputs = ("video_grid_thw", "video_merge_sizes")
 
     def __init__(self, model, processor, device: str) -> None:
         super().__init__(model, processor, device)
         self._encoder = model.model.vision_model
-        use_chunked_attention(self._encoder)
-        place_patches_from_cpu(self._encoder)
+        patch_varlen_attention(self._encoder)
+        precompute_positions_on_cpu(self._encoder)
 
     def layers(self) -> list[torch.nn.Module]:
         return [*super().layers(), *self._encoder.encoder.layers]
 
     @classmethod
-    def load(cls, checkpoint: str, precision: str, device: str) -> LanguageModel:
+    def load(cls, checkpoint: str, dtype: str, device: str) -> LanguageModel:
         try:
-            return super().load(checkpoint, precision, device)
+            return super().load(checkpoint, dtype, device)
         except ModelError as error:
             if "videollama3_qwen2" not in str(error):
                 raise
             raise ModelError(f"{error}; take a checkpoint in transformers' own layout (on the hub: ...-HF)") from None
 
-    def content(self) -> list[dict]:
+    def chat_content(self) -> list[dict]:
         return [{"type": "video"}]
 
-    def media(self, percepts: Sequence[Percept]) -> dict:
-        options = timed_video_options(self.processor, percepts)
+    def processor_inputs(self, clips: Sequence[ClipInputs]) -> dict:
+        options = build_timed_video_kwargs(self.processor, clips)
         del options["videos_kwargs"]["cap_pixels_per_frame"]  # Qwen's alone
-        raise_pixel_budget(options, percepts)
+        raise_pixel_budget(options, clips)
         return options
 
-    def collate(self, percepts: Sequence[Percept], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        batch = super().collate(percepts, prompts)
+    def collate(self, clips: Sequence[ClipInputs], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
+        batch = super().collate(clips, prompts)
         return {k: v for k, v in batch.items() if isinstance(v, torch.Tensor)}  # not the frames' metadata

@@ -9,17 +9,19 @@ import numpy as np
 
 from synesthesia import schemas, tracking
 
-QUESTIONS = Path("out/ask/questions.parquet")
+QUESTIONS_FILE = Path("out/ask/questions.parquet")
 
 
-def record(stage: str, item: str, files: Sequence[Path], parameters: Mapping[str, object]) -> tracking.Record | None:
+def build_accuracy_record(
+    stage: str, item: str, answer_files: Sequence[Path], parameters: Mapping[str, object]
+) -> tracking.Record | None:
     """Record of an answering stage from its files <split>.parquet; None where one of them is absent."""
-    if not QUESTIONS.exists() or not all(file.exists() for file in files):
+    if not QUESTIONS_FILE.exists() or not all(file.exists() for file in answer_files):
         return None
-    questions = schemas.read(QUESTIONS, schemas.QUESTION)
+    questions = schemas.read(QUESTIONS_FILE, schemas.QUESTION)
     truth = dict(zip(questions["question_id"].to_pylist(), questions["answer"].to_pylist(), strict=True))
     metrics: dict[str, float] = {}
-    for file in files:
+    for file in answer_files:
         answers = schemas.read(file, schemas.ANSWER)
         chosen = answers["choice"].to_pylist()
         right = [
@@ -33,6 +35,6 @@ def record(stage: str, item: str, files: Sequence[Path], parameters: Mapping[str
         item=item,
         parameters=tracking.flatten(dict(parameters)),
         metrics=metrics,
-        artifacts=list(files),
-        inputs=[QUESTIONS, "out/curate/clips.parquet"],
+        artifacts=list(answer_files),
+        inputs=[QUESTIONS_FILE, "out/curate/clips.parquet"],
     )

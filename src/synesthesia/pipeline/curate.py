@@ -33,69 +33,75 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from synesthesia import schemas, tracking
-from synesthesia.config import Curate, Params
+from synesthesia.config import Config, CurateConfig
 from synesthesia.data import decode_jobs, executors, media, store
 from synesthesia.data.catalogs import manifest as plans
-from synesthesia.data.catalogs.manifest import Item, Plan
-from synesthesia.data.catalogs.splits import require_enough
-from synesthesia.data.decode_jobs import Chunk, Summary
+from synesthesia.data.catalogs.manifest import ClipEntry, Manifest
+from synesthesia.data.catalogs.splits import check_split_sizes
+from synesthesia.data.decode_jobs import DecodeJob, JobResult
 from synesthesia.pipeline import stage_cli
 
-OUT, PARTIAL = Path("out/curate"), Path("out/.partial/curate")
-DECODED = ("rate", "seconds", "shortest_seconds", "frames_per_second", "largest_pixels", "jpeg_quality")
+OUTPUT_DIR, CACHE_DIR = Path("out/curate"), Path("out/.partial/curate")
+DECODE_PARAMS = ("rate", "seconds", "shortest_seconds", "frames_per_second", "largest_pixels", "jpeg_quality")
 
 
 class CurateError(ValueError):
     """The clips cannot become a study; the message says why."""
 
 
-def run(params: Params, workers: int | None = None) -> None:
+def run(config: Config, workers: int | None = None) -> None:
     """Write all outs of the stage; `workers` processes decode (default: one a processor) to the same outs."""
-    plan = plans.make(params)
-    for note in plan.notes:
+    plan = plans.build_manifest(config)
+    for note in plan.warnings:
         print(f"curate: {note}", file=sys.stderr)
-    OUT.mkdir(parents=True, exist_ok=True)
-    with tracking.session("curate") as session, _alone(PARTIAL):
-        made = _decode(plan.items, params.curate, workers)
-        _write(plan, made, params.curate)
-        shutil.rmtree(PARTIAL)
-        session.finish(record(params, None))
+    OUTPUT_DIR.mkdir(parents=True, exist_ok=True)
+    with tracking.start_run("curate") as session, _exclusive_lock(CACHE_DIR):
+        made = _decode_clips(plan.items, config.curate, workers)
+        _write_outputs(plan, made, config.curate)
+        shutil.rmtree(CACHE_DIR)
+        session.finish(build_record(config, None))
 
 
-def record(params: Params, item: str | None) -> tracking.Record | None:
+def build_record(config: Config, item: str | None) -> tracking.Record | None:
     """What this stage tells MLflow, from its outs alone."""
-    if not (OUT / "counts.json").exists() or not (OUT / "damaged.parquet").exists():
+    if not (OUTPUT_DIR / "counts.json").exists() or not (OUTPUT_DIR / "damaged.parquet").exists():
         return None
-    counts = tracking.flatten(json.loads((OUT / "counts.json").read_text(encoding="utf-8")))
+    counts = tracking.flatten(json.loads((OUTPUT_DIR / "counts.json").read_text(encoding="utf-8")))
     return tracking.Record(
         stage="curate",
-        parameters=tracking.flatten({"data": params.data, "curate": params.curate}),
+        parameters=tracking.flatten({"data": config.data, "curate": config.curate}),
         metrics={k: float(v) for k, v in counts.items() if isinstance(v, int | float)},
-        artifacts=[OUT / "damaged.parquet", OUT / "counts.json"],
+        artifacts=[OUTPUT_DIR / "damaged.parquet", OUTPUT_DIR / "counts.json"],
         inputs=["data"],
     )
 
 
-def _decode(items: list[Item], curate: Curate, count: int | None, decode: Callable = media.decode) -> list:
+def _decode_clips(
+    entries: list[ClipEntry], curate_config: CurateConfig, num_workers: int | None, decode_fn: Callable = media.decode
+) -> list:
     """Chunks of clips in order, each with its summary: those that `PARTIAL` has already, and the others made now."""
-    settings = {key: getattr(curate, key) for key in DECODED}
-    cut = decode_jobs.cut(items, curate.shard_clips, settings)
+    settings = {key: getattr(curate_config, key) for key in DECODE_PARAMS}
+    cut = decode_jobs.split_jobs(entries, curate_config.clips_per_shard, settings)
     names = {chunk.name for chunk in cut}
-    for path in PARTIAL.iterdir():
+    for path in CACHE_DIR.iterdir():
         if path.stem not in names or path.suffix == ".tmp":
             _remove(path)
-    todo = [chunk for chunk in cut if decode_jobs.finished(chunk, PARTIAL) is None]
+    todo = [chunk for chunk in cut if decode_jobs.load_result(chunk, CACHE_DIR) is None]
     if todo:
         left = sum(len(chunk.items) for chunk in todo)
-        with tqdm(total=len(items), initial=len(items) - left, unit="clip", desc="curate", smoothing=0.05) as bar:
-            executors.load(curate.engine).run(todo, PARTIAL, settings, count, bar.update, decode)
-    return [(chunk, decode_jobs.finished(chunk, PARTIAL)) for chunk in cut]
+        with tqdm(total=len(entries), initial=len(entries) - left, unit="clip", desc="curate", smoothing=0.05) as bar:
+            executors.load_executor(curate_config.executor).run(
+                todo, CACHE_DIR, settings, num_workers, bar.update, decode_fn
+            )
+    return [(chunk, decode_jobs.load_result(chunk, CACHE_DIR)) for chunk in cut]
 
 
-def _write(plan: Plan, made: list[tuple[Chunk, Summary]], curate: Curate) -> None:
+def _write_outputs(
+    manifest: Manifest, job_results: list[tuple[DecodeJob, JobResult]], curate_config: CurateConfig
+) -> None:
     """Put the shards in their place, then the tables that point into them."""
-    full = [(chunk, summary) for chunk, summary in made if summary.shard.clips]
-    aside = plan.aside + [row for _, summary in made for row in summary.aside]
+    full = [(chunk, summary) for chunk, summary in job_results if summary.shard.clips]
+    aside = manifest.rejected + [row for _, summary in job_results for row in summary.rejected]
     kept = [
         (item, number, row)
         for number, (chunk, summary) in enumerate(full)
@@ -104,38 +110,49 @@ def _write(plan: Plan, made: list[tuple[Chunk, Summary]], curate: Curate) -> Non
     ]
     if not kept:
         reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(row["reason"] for row in aside).most_common(5))
-        raise CurateError(f"not one of {len(plan.items)} files is a usable clip ({reasons}): look at the files")
+        raise CurateError(f"not one of {len(manifest.items)} files is a usable clip ({reasons}): look at the files")
     pairs = [(label, item.split) for item, _, _ in kept if item.dataset == "vggsound" for label in item.labels]
-    require_enough(plan.frequencies["vggsound"], pairs, curate.analysis_clips_a_label, "that are usable")
-    shards = [(PARTIAL / f"{chunk.name}.arrow", summary.shard) for chunk, summary in full]
-    prepared = PARTIAL / "store"
-    store.publish(prepared, OUT / "store", store.gather(shards, prepared))
+    check_split_sizes(
+        manifest.frequencies["vggsound"], pairs, curate_config.analysis_clips_per_label, "that are usable"
+    )
+    shards = [(CACHE_DIR / f"{chunk.name}.arrow", summary.shard) for chunk, summary in full]
+    prepared = CACHE_DIR / "store"
+    store.publish(prepared, OUTPUT_DIR / "store", store.collect_shards(shards, prepared))
     aside.sort(key=lambda row: (row["file"], row["clip_id"] or ""))
-    schemas.write(_clips(kept), OUT / "clips.parquet", schemas.CLIP)
-    schemas.write(schemas.from_rows(aside, schemas.DAMAGED, "damaged"), OUT / "damaged.parquet", schemas.DAMAGED)
-    _json(plan.frequencies, OUT / "labels.json")
-    _json(_counts(plan, Counter(item.split for item, _, _ in kept), aside, len(full)), OUT / "counts.json")
+    schemas.write(_make_clip_table(kept), OUTPUT_DIR / "clips.parquet", schemas.CLIP)
+    schemas.write(
+        schemas.from_rows(aside, schemas.REJECTED, "damaged"), OUTPUT_DIR / "damaged.parquet", schemas.REJECTED
+    )
+    _write_json(manifest.frequencies, OUTPUT_DIR / "labels.json")
+    _write_json(
+        _count_clips(manifest, Counter(item.split for item, _, _ in kept), aside, len(full)), OUTPUT_DIR / "counts.json"
+    )
 
 
-def _clips(kept: list[tuple[Item, int, int]]) -> pa.Table:
-    columns = {name: [getattr(item, name) for item, _, _ in kept] for name in ("clip_id", "video_id", "dataset")}
-    columns |= {"labels": [list(item.labels) for item, _, _ in kept], "split": [item.split for item, _, _ in kept]}
-    columns |= {"shard": [shard for _, shard, _ in kept], "row": [row for _, _, row in kept]}
+def _make_clip_table(usable_clips: list[tuple[ClipEntry, int, int]]) -> pa.Table:
+    columns = {
+        name: [getattr(item, name) for item, _, _ in usable_clips] for name in ("clip_id", "video_id", "dataset")
+    }
+    columns |= {
+        "labels": [list(item.labels) for item, _, _ in usable_clips],
+        "split": [item.split for item, _, _ in usable_clips],
+    }
+    columns |= {"shard": [shard for _, shard, _ in usable_clips], "row": [row for _, _, row in usable_clips]}
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schemas.CLIP})
 
 
-def _counts(plan: Plan, usable: Counter, aside: list[dict], shards: int) -> dict:
-    files = Counter(item.split for item in plan.items)
+def _count_clips(manifest: Manifest, usable_by_split: Counter, rejected: list[dict], num_shards: int) -> dict:
+    files = Counter(item.split for item in manifest.items)
     return {
-        **plan.counts,
-        "splits": {s: {"files": files[s], "usable": usable[s]} for s in schemas.SPLITS if files[s]},
-        "put_aside": dict(sorted(Counter(row["reason"] for row in aside).items())),
-        "clips": usable.total(),
-        "shards": shards,
+        **manifest.counts,
+        "splits": {s: {"files": files[s], "usable": usable_by_split[s]} for s in schemas.SPLITS if files[s]},
+        "put_aside": dict(sorted(Counter(row["reason"] for row in rejected).items())),
+        "clips": usable_by_split.total(),
+        "shards": num_shards,
     }
 
 
-def _json(values: dict, path: Path) -> None:
+def _write_json(values: dict, path: Path) -> None:
     beside = path.with_name(path.name + ".tmp")
     beside.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(beside, path)
@@ -146,7 +163,7 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive_lock(folder: Path) -> Iterator[None]:
     """Make the folder and hold its lock, so that two runs never write there together."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(folder.name + ".lock"), "w") as lock:
@@ -164,7 +181,7 @@ def main() -> None:
     def arguments(parser):
         parser.add_argument("--workers", type=int, metavar="N", help="decoding processes (default: one a processor)")
 
-    stage_cli.main(run, __doc__, arguments=arguments)
+    stage_cli.main(run, __doc__, add_arguments=arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Distil one model into the other: one setting of Table 2, or of the other direction (paper section 4).
 
-examples:
+Examples:
   python -m synesthesia.pipeline.distill visual-to-audio
   dvc repro distill@visual-to-audio-kl
 """
@@ -14,52 +14,52 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from synesthesia import schemas, tracking
-from synesthesia.config import Params, Setting
+from synesthesia.config import Config, DistillSetting
 from synesthesia.pipeline import stage_cli
 from synesthesia.utils import distributed
 
-OUT = Path("out/distill")
-STORE = Path("out/curate/store")
+OUTPUT_DIR = Path("out/distill")
+STORE_DIR = Path("out/curate/store")
 
 
-def run(params: Params, item: str) -> None:
+def run(config: Config, item: str) -> None:
     """Write out/distill/<setting>/adapter and history.csv; a killed run goes on from its last checkpoint."""
-    setting = stage_cli.choose(params.distill.settings, item, "setting")
-    model, out = params.models[setting.student], OUT / item
+    setting = stage_cli.get_item(config.distill.settings, item, "setting")
+    model, out = config.models[setting.student], OUTPUT_DIR / item
     clips = schemas.read("out/curate/clips.parquet", schemas.CLIP)
-    with tracking.session("distill", item) as session:
+    with tracking.start_run("distill", item) as session:
         from synesthesia import models
         from synesthesia.distillation import adapters, trainer
-        from synesthesia.evaluation.resume import PARTIAL, fingerprint
+        from synesthesia.evaluation.resume import CACHE_DIR, fingerprint
         from synesthesia.utils import device
 
-        lessons = lessons_of(params, setting)
-        student = models.load(model, device.pick())
-        device.seed(params.distill.training.seed)
-        adapters.attach(student, params.distill.lora)
-        training = params.distill.training
-        decides = setting, params.distill.lora, training.model_copy(update={"checkpoint_minutes": 1.0}), model
+        lessons = build_targets(config, setting)
+        student = models.load_model(model, device.select_device())
+        device.seed(config.distill.training.seed)
+        adapters.add_lora(student, config.distill.lora)
+        training = config.distill.training
+        decides = setting, config.distill.lora, training.model_copy(update={"checkpoint_minutes": 1.0}), model
         partial = (
-            PARTIAL
+            CACHE_DIR
             / "distill"
             / fingerprint(
                 [block.model_dump() for block in decides],
                 [lessons.questions.to_pylist(), lessons.letters.tolist(), lessons.soft.tolist()],
                 [lessons.teacher_logits.tolist(), None if lessons.tokens is None else lessons.tokens.tolist()],
                 Path(model.checkpoint),
-                STORE / "shards.json",
+                STORE_DIR / "shards.json",
             )
         )
         history = trainer.train(
             student,
             lessons,
             clips,
-            STORE,
+            STORE_DIR,
             training,
-            partial=partial,
-            checkpoint_seconds=60 * training.checkpoint_minutes,
+            checkpoint_dir=partial,
+            checkpoint_interval_seconds=60 * training.checkpoint_interval_minutes,
             title=f"distil {item}",
-            tell=session.metric,
+            log_metric=session.log_metric,
         )
         if not distributed.is_main():
             return
@@ -70,41 +70,46 @@ def run(params: Params, item: str) -> None:
             writer.writerows({k: v if k == "step" else f"{v:.6g}" for k, v in row.items()} for row in history)
         adapters.save(student, out / "adapter", model.checkpoint)
         shutil.rmtree(partial, ignore_errors=True)
-        session.finish(record(params, item))
+        session.finish(build_record(config, item))
 
 
-def lessons_of(params: Params, setting: Setting):
+def build_targets(config: Config, setting: DistillSetting):
     """What each finetune clip teaches in this setting (distillation.targets.Targets)."""
-    from synesthesia.distillation.targets import targets
+    from synesthesia.distillation.targets import make_targets
 
     questions = schemas.read("out/ask/questions.parquet", schemas.QUESTION)
     asked = questions.filter(pc.equal(questions["split"], "finetune"))
     route = schemas.read("out/route/route.parquet", schemas.ROUTE)
-    column = "visual_teaches" if setting.teacher == params.gap.visual else "audio_teaches"
+    column = "visual_teaches" if setting.teacher == config.measure_gap.visual else "audio_teaches"
     closed = dict(zip(route["clip_id"].to_pylist(), route[column].to_pylist(), strict=True))
     files = (f"out/answer/{who}/finetune.parquet" for who in (setting.teacher, setting.student))
     shared = None
-    if setting.kl and params.distill.training.kl_over == "likeliest_tokens":
-        from synesthesia.distillation.shared_vocabulary import shared_tokens
+    if setting.kl and config.distill.training.kl_support == "likeliest_tokens":
+        from synesthesia.distillation.shared_vocabulary import find_shared_token_ids
 
-        teacher = stage_cli.choose(
-            params.models, setting.teacher, "model"
+        teacher = stage_cli.get_item(
+            config.models, setting.teacher, "model"
         )  # tokens come from models that are loaded here
-        shared = shared_tokens(teacher.checkpoint, params.models[setting.student].checkpoint)
-    return targets(asked, setting, closed, *(schemas.read(file, schemas.ANSWER) for file in files), shared)
+        shared = find_shared_token_ids(teacher.checkpoint, config.models[setting.student].checkpoint)
+    return make_targets(asked, setting, closed, *(schemas.read(file, schemas.ANSWER) for file in files), shared)
 
 
-def adapter_model(params: Params, item: str, score: float | None = None) -> tracking.RegisteredModel:
+def make_registered_model(
+    config: Config, item: str, analysis_accuracy: float | None = None
+) -> tracking.RegisteredModel:
     """The adapter as a version of the student's registered model; `score` is its accuracy on analysis."""
-    setting = params.distill.settings[item]
+    setting = config.distill.settings[item]
     return tracking.RegisteredModel(
-        f"{setting.student}-adapter", str(OUT / item / "adapter"), score, eligible=setting.labels != "ground_truth"
+        f"{setting.student}-adapter",
+        str(OUTPUT_DIR / item / "adapter"),
+        analysis_accuracy,
+        eligible=setting.labels != "ground_truth",
     )
 
 
-def record(params: Params, item: str) -> tracking.Record | None:
+def build_record(config: Config, item: str) -> tracking.Record | None:
     """What this stage item tells MLflow, from its outs alone."""
-    setting, out = params.distill.settings[item], OUT / item
+    setting, out = config.distill.settings[item], OUTPUT_DIR / item
     if not (out / "adapter" / "adapter_config.json").exists():
         return None
     with open(out / "history.csv", newline="") as file:
@@ -114,7 +119,7 @@ def record(params: Params, item: str) -> tracking.Record | None:
         stage="distill",
         item=item,
         parameters=tracking.flatten(
-            {"setting": setting, "lora": params.distill.lora, "training": params.distill.training}
+            {"setting": setting, "lora": config.distill.lora, "training": config.distill.training}
         ),
         metrics={
             "steps": float(len(rows)),
@@ -123,9 +128,9 @@ def record(params: Params, item: str) -> tracking.Record | None:
         history=out / "history.csv",
         artifacts=[out / "adapter"],
         inputs=["out/answer", "out/route/route.parquet", "out/ask/questions.parquet", "out/curate/clips.parquet"],
-        model=adapter_model(params, item),
+        model=make_registered_model(config, item),
     )
 
 
 if __name__ == "__main__":
-    stage_cli.main(run, __doc__, item="setting", several=True)
+    stage_cli.main(run, __doc__, item_kind="setting", is_distributed=True)

@@ -21,18 +21,18 @@ from synesthesia import config as parameters
 from synesthesia import tracking
 
 
-def items(params: parameters.Params, stage: str) -> list[str | None]:
+def list_items(config: parameters.Config, stage: str) -> list[str | None]:
     """What a stage runs over: models, respondents from files, settings, or once."""
     if stage == "answer":
-        return list(params.models)
+        return list(config.models)
     if stage == "collect":
-        return list(params.collect.respondents)
+        return list(config.import_answers.respondents)
     if stage in ("distill", "examine"):
-        return list(params.distill.settings)
+        return list(config.distill.settings)
     return [None]
 
 
-def outdated(root: Path = Path()) -> dict[str, str]:
+def find_outdated(root: Path = Path()) -> dict[str, str]:
     """Stage items whose outs do not belong to the present parameters, code or inputs, each with what changed.
 
     What is merely absent (the raw data in a clone that pulled results) makes nothing outdated.
@@ -44,17 +44,17 @@ def outdated(root: Path = Path()) -> dict[str, str]:
         raise tracking.TrackingError(f"`dvc status` fails: {reason[-1] if reason else 'no reason given'}")
     changed = {}
     for name, entries in json.loads(result.stdout or "{}").items():
-        what = [text for entry in entries for text in _changes(entry)]
+        what = [text for entry in entries for text in _iter_changes(entry)]
         if what:
             changed[name] = ", ".join(what)
     return changed
 
 
-def _changes(entry: dict | str) -> Iterator[str]:
-    if isinstance(entry, str):
-        yield entry  # "changed command"
+def _iter_changes(status_entry: dict | str) -> Iterator[str]:
+    if isinstance(status_entry, str):
+        yield status_entry  # "changed command"
         return
-    for paths in entry.values():
+    for paths in status_entry.values():
         for path, state in paths.items():
             if isinstance(state, dict):
                 yield from (f"{path}: {key}" for key in state)
@@ -62,19 +62,19 @@ def _changes(entry: dict | str) -> Iterator[str]:
                 yield f"{path} {state}"
 
 
-def records(params: parameters.Params, stages: list[str], stale: dict[str, str]) -> Iterator[tracking.Record]:
+def iter_records(config: parameters.Config, stages: list[str], stale: dict[str, str]) -> Iterator[tracking.Record]:
     """Every record that can be made from the outs on disk, in the study's order; says what is left out."""
     for stage in stages:
         module = importlib.import_module(f"synesthesia.pipeline.{stage}")
         if not hasattr(module, "record"):
             print(f"{stage}: has no record(params, item), cannot be logged")
             continue
-        for item in items(params, stage):
+        for item in list_items(config, stage):
             name = stage + (f"@{item}" if item else "")
             if name in stale:
                 print(f"{name}: left out, `dvc repro` first ({stale[name]})")
                 continue
-            record = module.record(params, item)
+            record = module.record(config, item)
             if record is None:
                 print(f"{name}: no outs")
             else:
@@ -86,11 +86,11 @@ def main() -> None:
     try:
         params = parameters.load()
         stages = list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
-        new = tracking.log_all(
-            records(params, stages, outdated()),
+        new = tracking.log_records(
+            iter_records(params, stages, find_outdated()),
             lambda record, added: print(f"{record.name}: {'logged' if added else 'was there'}"),
         )
-    except (parameters.ParamsError, tracking.TrackingError) as error:
+    except (parameters.ConfigError, tracking.TrackingError) as error:
         sys.exit(str(error))
     print(f"{new} new runs; `make ui` shows them")
 

@@ -16,45 +16,47 @@ import json
 from pathlib import Path
 
 from synesthesia import schemas, tracking
-from synesthesia.config import Params
+from synesthesia.config import Config
 from synesthesia.pipeline import stage_cli
 from synesthesia.questions import sampling
 
-CLIPS, LABELS = Path("out/curate/clips.parquet"), Path("out/curate/labels.json")
-QUESTIONS = Path("out/ask/questions.parquet")
+CLIPS_FILE, LABEL_COUNTS_FILE = Path("out/curate/clips.parquet"), Path("out/curate/labels.json")
+QUESTIONS_FILE = Path("out/ask/questions.parquet")
 
 
-def run(params: Params) -> None:
+def run(config: Config) -> None:
     """Draw the questions and write them, in the clips' order."""
-    with tracking.session("ask") as session:
-        draw(params)
-        session.finish(record(params, None))
+    with tracking.start_run("ask") as session:
+        make_questions(config)
+        session.finish(build_record(config, None))
 
 
-def draw(params: Params) -> None:
+def make_questions(config: Config) -> None:
     """The work itself."""
-    clips = schemas.read(CLIPS, schemas.CLIP)
+    clips = schemas.read(CLIPS_FILE, schemas.CLIP)
     try:
-        frequencies = json.loads(LABELS.read_text(encoding="utf-8"))
+        frequencies = json.loads(LABEL_COUNTS_FILE.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        raise sampling.QuestionError(f"{LABELS} is missing or damaged: run `dvc repro curate` first") from None
-    ask = params.ask
-    drawn = sampling.sample(clips, ask.seed, ask.options, ask.distractors, frequencies)
-    schemas.write(drawn, QUESTIONS, schemas.QUESTION)
+        raise sampling.QuestionError(
+            f"{LABEL_COUNTS_FILE} is missing or damaged: run `dvc repro curate` first"
+        ) from None
+    ask = config.make_questions
+    drawn = sampling.draw_questions(clips, ask.seed, ask.num_options, ask.distractors, frequencies)
+    schemas.write(drawn, QUESTIONS_FILE, schemas.QUESTION)
 
 
-def record(params: Params, item: str | None) -> tracking.Record | None:
+def build_record(config: Config, item: str | None) -> tracking.Record | None:
     """What this stage tells MLflow, from its outs alone."""
-    if not QUESTIONS.exists():
+    if not QUESTIONS_FILE.exists():
         return None
-    asked = schemas.read(QUESTIONS, schemas.QUESTION)
+    asked = schemas.read(QUESTIONS_FILE, schemas.QUESTION)
     counts = asked["split"].value_counts().to_pylist()
     return tracking.Record(
         stage="ask",
-        parameters=tracking.flatten(params.ask),
+        parameters=tracking.flatten(config.make_questions),
         metrics={f"questions.{c['values']}": float(c["counts"]) for c in counts},
-        artifacts=[QUESTIONS],
-        inputs=[CLIPS, LABELS],
+        artifacts=[QUESTIONS_FILE],
+        inputs=[CLIPS_FILE, LABEL_COUNTS_FILE],
     )
 
 

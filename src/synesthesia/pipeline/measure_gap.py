@@ -12,13 +12,15 @@ from pathlib import Path
 import pandas as pd
 
 from synesthesia import schemas, stats, tracking
-from synesthesia.config import Params
+from synesthesia.config import Config
 from synesthesia.pipeline import stage_cli
 
-OUT = Path("out/gap")
+OUTPUT_DIR = Path("out/gap")
 
 
-def label_gap(questions: pd.DataFrame, audio: pd.DataFrame, visual: pd.DataFrame) -> pd.DataFrame:
+def compute_label_gap(
+    questions: pd.DataFrame, audio_answers: pd.DataFrame, visual_answers: pd.DataFrame
+) -> pd.DataFrame:
     """One row a label, in alphabetical order, as tables.GAP says; a question's label is its true option.
 
     `questions` are those of one split (QUESTION), `audio` and `visual` the two models' answers (ANSWER), one each.
@@ -31,18 +33,18 @@ def label_gap(questions: pd.DataFrame, audio: pd.DataFrame, visual: pd.DataFrame
         },
         index=questions["question_id"],
     )
-    for sense, answers in (("audio", audio), ("visual", visual)):
+    for sense, answers in (("audio", audio_answers), ("visual", visual_answers)):
         choice = answers.set_index("question_id")["choice"]
         if choice.index.has_duplicates:
             twice = choice.index[choice.index.duplicated()][0]
-            raise schemas.TableError(f"the {sense} model answered question {twice} twice")
+            raise schemas.SchemaError(f"the {sense} model answered question {twice} twice")
         absent = truth.index.difference(choice.index)
         if len(absent):
-            raise schemas.TableError(
+            raise schemas.SchemaError(
                 f"the {sense} model answered {len(truth) - len(absent)} of {len(truth)} analysis questions, "
                 f"not {absent[0]}: run the stage answer for it again"
             )
-        truth[sense] = stats.right(choice.loc[truth.index].astype(float), truth["answer"])
+        truth[sense] = stats.is_correct(choice.loc[truth.index].astype(float), truth["answer"])
     groups = truth.groupby("label", sort=True)
     return pd.DataFrame(
         {
@@ -54,43 +56,47 @@ def label_gap(questions: pd.DataFrame, audio: pd.DataFrame, visual: pd.DataFrame
     ).reset_index()
 
 
-def run(params: Params) -> None:
+def run(config: Config) -> None:
     """Write out/gap/gap.parquet and out/gap/metrics.json from the two models' answers on the analysis clips."""
-    with tracking.session("gap") as session:
-        measure(params)
-        session.finish(record(params, None))
+    with tracking.start_run("gap") as session:
+        measure_gap(config)
+        session.finish(build_record(config, None))
 
 
-def record(params: Params, item: str | None) -> tracking.Record | None:
+def build_record(config: Config, item: str | None) -> tracking.Record | None:
     """What this stage tells MLflow, from its outs alone."""
-    if not (OUT / "metrics.json").exists() or not (OUT / "gap.parquet").exists():
+    if not (OUTPUT_DIR / "metrics.json").exists() or not (OUTPUT_DIR / "gap.parquet").exists():
         return None
     return tracking.Record(
         stage="gap",
-        parameters=tracking.flatten(params.gap),
-        metrics=json.loads((OUT / "metrics.json").read_text(encoding="utf-8")),
-        artifacts=[OUT / "gap.parquet"],
-        inputs=[f"out/answer/{params.gap.audio}", f"out/answer/{params.gap.visual}", "out/ask/questions.parquet"],
+        parameters=tracking.flatten(config.measure_gap),
+        metrics=json.loads((OUTPUT_DIR / "metrics.json").read_text(encoding="utf-8")),
+        artifacts=[OUTPUT_DIR / "gap.parquet"],
+        inputs=[
+            f"out/answer/{config.measure_gap.audio}",
+            f"out/answer/{config.measure_gap.visual}",
+            "out/ask/questions.parquet",
+        ],
     )
 
 
-def measure(params: Params) -> None:
+def measure_gap(config: Config) -> None:
     """The work itself."""
     clips = schemas.read("out/curate/clips.parquet", schemas.CLIP).to_pandas()
     questions = schemas.read("out/ask/questions.parquet", schemas.QUESTION).to_pandas()
     questions = questions[questions["split"] == "analysis"]
     if questions.empty:
-        raise schemas.TableError("out/ask/questions.parquet has no analysis question, so there is no gap to measure")
+        raise schemas.SchemaError("out/ask/questions.parquet has no analysis question, so there is no gap to measure")
     strangers = questions["clip_id"][~questions["clip_id"].isin(clips["clip_id"][clips["split"] == "analysis"])]
     if len(strangers):
-        raise schemas.TableError(
+        raise schemas.SchemaError(
             f"out/ask/questions.parquet: {strangers.iloc[0]} is no analysis clip; run the stage ask"
         )
 
     def answers(model: str) -> pd.DataFrame:
         return schemas.read(f"out/answer/{model}/analysis.parquet", schemas.ANSWER).to_pandas()
 
-    gap = label_gap(questions, answers(params.gap.audio), answers(params.gap.visual))
+    gap = compute_label_gap(questions, answers(config.measure_gap.audio), answers(config.measure_gap.visual))
     schemas.write(schemas.from_rows(gap.to_dict("records"), schemas.GAP, "gap"), "out/gap/gap.parquet", schemas.GAP)
     clips_in_all = int(gap["clips"].sum())
     metrics = {
@@ -100,7 +106,7 @@ def measure(params: Params) -> None:
         "audio_accuracy": float((gap["audio_accuracy"] * gap["clips"]).sum() / clips_in_all),
         "visual_accuracy": float((gap["visual_accuracy"] * gap["clips"]).sum() / clips_in_all),
     }
-    (OUT / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (OUTPUT_DIR / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,61 +22,63 @@ import yaml
 
 from synesthesia import config as parameters
 
-IN_USE = Path("params.yaml")
-PRESETS = Path("params")
+PARAMS_FILE = Path("params.yaml")
+PRESETS_DIR = Path("params")
 
 
-class SizeError(ValueError):
+class PresetError(ValueError):
     """A size that cannot be used; the message says why and what to do."""
 
 
-def preset(size: str) -> Path:
+def find_preset(preset_name: str) -> Path:
     """The parameter file of a size, checked."""
-    path = PRESETS / f"{size}.yaml"
+    path = PRESETS_DIR / f"{preset_name}.yaml"
     if not path.exists():
-        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml"))) or "none: run from the project's top folder"
-        raise SizeError(f"no size {size!r}; known: {known}")
+        known = (
+            ", ".join(sorted(p.stem for p in PRESETS_DIR.glob("*.yaml"))) or "none: run from the project's top folder"
+        )
+        raise PresetError(f"no size {preset_name!r}; known: {known}")
     parameters.load(path)
     return path
 
 
-def _values(path: Path) -> object:
+def _load_yaml(path: Path) -> object:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def use(size: str, force: bool = False) -> bool:
+def activate(preset_name: str, force: bool = False) -> bool:
     """Put a size's parameters into params.yaml; False when they are there already.
 
     A params.yaml with values of its own (equal to no preset) is not overwritten unless `force`.
     """
-    source = preset(size)
-    if IN_USE.exists():
+    source = find_preset(preset_name)
+    if PARAMS_FILE.exists():
         try:
-            present = _values(IN_USE)
+            present = _load_yaml(PARAMS_FILE)
         except yaml.YAMLError:
             present = None
-        if present == _values(source):
+        if present == _load_yaml(source):
             return False
-        if not force and not any(present == _values(path) for path in PRESETS.glob("*.yaml")):
-            raise SizeError(
-                f"{IN_USE} has edits of its own (it equals none of {PRESETS}/*.yaml) and would be lost; keep a copy "
-                f"as {PRESETS}/<name>.yaml to use it as `SIZE=<name>`, or add --force"
+        if not force and not any(present == _load_yaml(path) for path in PRESETS_DIR.glob("*.yaml")):
+            raise PresetError(
+                f"{PARAMS_FILE} has edits of its own (it equals none of {PRESETS_DIR}/*.yaml) and would be lost; keep a copy "
+                f"as {PRESETS_DIR}/<name>.yaml to use it as `SIZE=<name>`, or add --force"
             )
-    beside = IN_USE.with_name(f"{IN_USE.name}.{os.getpid()}.tmp")
+    beside = PARAMS_FILE.with_name(f"{PARAMS_FILE.name}.{os.getpid()}.tmp")
     shutil.copyfile(source, beside)
-    os.replace(beside, IN_USE)
+    os.replace(beside, PARAMS_FILE)
     return True
 
 
 def check() -> list[Path]:
     """Check params.yaml and the presets; raise ParamsError naming every wrong key. Returns the files."""
-    files = [IN_USE, *sorted(PRESETS.glob("*.yaml"))]
+    files = [PARAMS_FILE, *sorted(PRESETS_DIR.glob("*.yaml"))]
     for path in files:
         parameters.load(path)
     return files
 
 
-def graph(size: str | None = None) -> Iterator[tuple[str, str, list[str]]]:
+def resolve_graph(preset_name: str | None = None) -> Iterator[tuple[str, str, list[str]]]:
     """DVC's own graph of a size, in an order in which it can run: name, command, the stages it waits for.
 
     Resolved in a temporary folder from dvc.yaml and the preset (no size: params.yaml) alone: needs no data and touches
@@ -85,7 +87,7 @@ def graph(size: str | None = None) -> Iterator[tuple[str, str, list[str]]]:
     import networkx
     from dvc.repo import Repo
 
-    source = preset(size) if size else IN_USE
+    source = find_preset(preset_name) if preset_name else PARAMS_FILE
     parameters.load(source)
     logging.getLogger("dvc").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
@@ -102,26 +104,30 @@ def graph(size: str | None = None) -> Iterator[tuple[str, str, list[str]]]:
             repo.close()
 
 
-def _short(names: list[str]) -> str:
+def _summarize_items(item_names: list[str]) -> str:
     """`answer@a, answer@b, answer@c` as `answer (3)`."""
     counts: dict[str, int] = {}
-    for name in names:
+    for name in item_names:
         counts[name.split("@")[0]] = counts.get(name.split("@")[0], 0) + 1
     groups = [stage if count == 1 else f"{stage} ({count})" for stage, count in counts.items()]
     return ", ".join(groups)
 
 
-def dry(size: str | None = None) -> None:
+def print_plan(preset_name: str | None = None) -> None:
     """Print the graph of a size."""
-    nodes = list(graph(size))
+    nodes = list(resolve_graph(preset_name))
     width = max(len(name) for name, _, _ in nodes)
     for name, command, waits in nodes:
-        print(f"{name:{width}}  {command}" + (f"   # after {_short(waits)}" if waits else ""))
-    source = f"{PRESETS}/{size}.yaml; `make SIZE={size}` runs them" if size else f"{IN_USE}; `make` runs them"
+        print(f"{name:{width}}  {command}" + (f"   # after {_summarize_items(waits)}" if waits else ""))
+    source = (
+        f"{PRESETS_DIR}/{preset_name}.yaml; `make SIZE={preset_name}` runs them"
+        if preset_name
+        else f"{PARAMS_FILE}; `make` runs them"
+    )
     print(f"\n{len(nodes)} stage items of {source}. Nothing was run or changed.")
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Command line; a wrong size is one sentence and exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m synesthesia.pipeline.presets", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -131,15 +137,15 @@ def main(arguments: list[str] | None = None) -> None:
     command = commands.add_parser("dry", help="show a size's stages")
     command.add_argument("size", nargs="?", help="params.yaml as it is, if not given")
     commands.add_parser("check", help="check params.yaml and every preset")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     try:
         if options.command == "dry":
-            dry(options.size)
+            print_plan(options.size)
         elif options.command == "check":
             print("good: " + ", ".join(map(str, check())))
-        elif use(options.size, options.force):
-            print(f"params.yaml is now {PRESETS}/{options.size}.yaml")
-    except (SizeError, parameters.ParamsError) as error:
+        elif activate(options.size, options.force):
+            print(f"params.yaml is now {PRESETS_DIR}/{options.size}.yaml")
+    except (PresetError, parameters.ConfigError) as error:
         sys.exit(str(error))
 
 

@@ -13,17 +13,17 @@ from typing import TypeVar
 from synesthesia import config
 from synesthesia.utils import distributed, preload_server
 
-FAILED, INTERRUPTED = 1, 130
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 T = TypeVar("T")
 
 
 def main(
     run: Callable,
     doc: str,
-    item: str | None = None,
+    item_kind: str | None = None,
     *,
-    arguments: Callable[[argparse.ArgumentParser], None] | None = None,
-    several: bool = False,
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    is_distributed: bool = False,
     argv: list[str] | None = None,
 ) -> None:
     """Parse the command line, load the parameters and call `run(params)`, or `run(params, item=...)`.
@@ -40,42 +40,44 @@ def main(
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    if item:
-        parser.add_argument("item", metavar=item, help=f"which {item}, by its key in the parameters")
+    if item_kind:
+        parser.add_argument("item", metavar=item_kind, help=f"which {item_kind}, by its key in the parameters")
     parser.add_argument("--params", default="params.yaml", metavar="FILE", help="parameters (default: params.yaml)")
-    if arguments:
-        arguments(parser)
+    if add_arguments:
+        add_arguments(parser)
     given = vars(parser.parse_args(argv))
     if argv is None and (code := preload_server.delegate(f"synesthesia.pipeline.{name}", sys.argv[1:])) is not None:
         sys.exit(code)
     try:
-        if several and argv is None:
-            distributed.spread(f"synesthesia.pipeline.{name}", sys.argv[1:])
+        if is_distributed and argv is None:
+            distributed.relaunch_distributed(f"synesthesia.pipeline.{name}", sys.argv[1:])
         run(config.load(given.pop("params")), **given)
     except KeyboardInterrupt:
-        _end(name, "stopped; what is finished is kept: run the same command again to go on", INTERRUPTED)
+        _exit_with_message(
+            name, "stopped; what is finished is kept: run the same command again to go on", EXIT_INTERRUPTED
+        )
     except OSError as error:
-        _end(name, _explain(error), FAILED)
+        _exit_with_message(name, _format_os_error(error), EXIT_FAILED)
     except Exception as error:
         if not type(error).__module__.startswith(("synesthesia.", "__main__")):
             raise  # a fault of the program: the traceback is what helps
-        _end(name, str(error), FAILED)
+        _exit_with_message(name, str(error), EXIT_FAILED)
 
 
-class UnknownItem(ValueError):
+class UnknownItemError(ValueError):
     """A stage item that the parameters do not have."""
 
 
-def choose(entries: Mapping[str, T], item: str, what: str) -> T:
+def get_item(entries: Mapping[str, T], item: str, kind: str) -> T:
     """The entry of the parameters that a stage's argument names; raise UnknownItem with the names there are."""
     if item not in entries:
         near = difflib.get_close_matches(item, entries, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(entries)}"
-        raise UnknownItem(f"no {what} {item!r} in the parameters; {hint}")
+        raise UnknownItemError(f"no {kind} {item!r} in the parameters; {hint}")
     return entries[item]
 
 
-def _explain(error: OSError) -> str:
+def _format_os_error(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"the disk is full{where}: free some space and run the same command again; what is finished is kept"
@@ -84,6 +86,6 @@ def _explain(error: OSError) -> str:
     return f"{error.strerror or error}{where}"
 
 
-def _end(name: str, sentence: str, code: int) -> None:
-    print(f"{name}: {sentence}", file=sys.stderr)
+def _exit_with_message(stage: str, message: str, code: int) -> None:
+    print(f"{stage}: {message}", file=sys.stderr)
     sys.exit(code)

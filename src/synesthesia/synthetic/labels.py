@@ -11,12 +11,12 @@ Names are VGGSound's and AudioSet's own. `regime` says which sense the evidence 
 
 from dataclasses import dataclass
 
-HEARD_AND_SEEN, BETTER_HEARD, BETTER_SEEN = "heard and seen", "better heard", "better seen"
-SEVERAL_NAMES, UNSEEN = "several names", "unseen"
+BALANCED, AUDIO_BETTER, VISUAL_BETTER = "heard and seen", "better heard", "better seen"
+MULTI_NAME, UNSEEN = "several names", "unseen"
 
 
 @dataclass(frozen=True)
-class Kind:
+class SoundClass:
     """One kind of thing.
 
     `name`: its label, and its key everywhere in the world. `beat`: the shortest and longest time in seconds between
@@ -25,70 +25,72 @@ class Kind:
     """
 
     name: str
-    regime: str
-    beat: tuple[float, float, float]
-    audioset: tuple[str, ...] = ()
+    group: str
+    event_interval: tuple[float, float, float]
+    audioset_names: tuple[str, ...] = ()
 
 
-MAIN: tuple[Kind, ...] = (
-    Kind("ambulance siren", HEARD_AND_SEEN, (0.45, 0.8, 0.0), ("Ambulance (siren)", "Emergency vehicle", "Siren")),
-    Kind("playing piano", HEARD_AND_SEEN, (0.22, 0.55, 0.1), ("Piano", "Music")),
-    Kind("dog barking", HEARD_AND_SEEN, (0.45, 1.1, 0.4), ("Bark", "Dog", "Animal")),
-    Kind("church bell ringing", HEARD_AND_SEEN, (1.1, 2.2, 0.03), ("Church bell", "Bell")),
-    Kind("helicopter", HEARD_AND_SEEN, (0.06, 0.1, 0.0), ("Helicopter", "Aircraft")),
-    Kind("playing drum kit", HEARD_AND_SEEN, (0.2, 0.33, 0.02), ("Drum kit", "Drum")),
-    Kind("train horning", HEARD_AND_SEEN, (2.2, 3.6, 0.2), ("Train horn", "Train")),
-    Kind(
-        "chicken crowing", HEARD_AND_SEEN, (2.2, 3.6, 0.25), ("Crowing, cock-a-doodle-doo", "Chicken, rooster", "Fowl")
+MAIN_CLASSES: tuple[SoundClass, ...] = (
+    SoundClass("ambulance siren", BALANCED, (0.45, 0.8, 0.0), ("Ambulance (siren)", "Emergency vehicle", "Siren")),
+    SoundClass("playing piano", BALANCED, (0.22, 0.55, 0.1), ("Piano", "Music")),
+    SoundClass("dog barking", BALANCED, (0.45, 1.1, 0.4), ("Bark", "Dog", "Animal")),
+    SoundClass("church bell ringing", BALANCED, (1.1, 2.2, 0.03), ("Church bell", "Bell")),
+    SoundClass("helicopter", BALANCED, (0.06, 0.1, 0.0), ("Helicopter", "Aircraft")),
+    SoundClass("playing drum kit", BALANCED, (0.2, 0.33, 0.02), ("Drum kit", "Drum")),
+    SoundClass("train horning", BALANCED, (2.2, 3.6, 0.2), ("Train horn", "Train")),
+    SoundClass(
+        "chicken crowing", BALANCED, (2.2, 3.6, 0.25), ("Crowing, cock-a-doodle-doo", "Chicken, rooster", "Fowl")
     ),
-    Kind("playing acoustic guitar", HEARD_AND_SEEN, (0.3, 0.7, 0.08), ("Acoustic guitar", "Guitar", "Music")),
-    Kind("fireworks banging", HEARD_AND_SEEN, (0.8, 1.8, 0.5), ("Fireworks", "Burst, pop")),
-    Kind("people coughing", BETTER_HEARD, (0.9, 2.0, 0.4), ("Cough",)),
-    Kind("people sneezing", BETTER_HEARD, (2.0, 3.6, 0.3), ("Sneeze",)),
-    Kind("people whistling", BETTER_HEARD, (0.25, 0.5, 0.2), ("Whistling",)),
-    Kind("thunder", BETTER_HEARD, (2.8, 4.5, 0.35), ("Thunder", "Thunderstorm")),
-    Kind("smoke detector beeping", BETTER_HEARD, (0.9, 1.5, 0.0), ("Smoke detector, smoke alarm", "Alarm")),
-    Kind("owl hooting", BETTER_HEARD, (2.0, 3.4, 0.2), ("Hoot", "Owl", "Bird")),
-    Kind("mosquito buzzing", BETTER_HEARD, (1.0, 2.5, 0.4), ("Mosquito", "Insect", "Buzz")),
-    Kind("cricket chirping", BETTER_HEARD, (0.35, 0.8, 0.06), ("Cricket", "Insect")),
-    Kind("police car (siren)", BETTER_HEARD, (0.28, 0.4, 0.0), ("Police car (siren)", "Emergency vehicle", "Siren")),
-    Kind("baby crying", BETTER_HEARD, (0.9, 1.5, 0.2), ("Baby cry, infant cry",)),
-    Kind("basketball bounce", BETTER_SEEN, (0.4, 1.1, 0.12), ("Basketball bounce", "Bouncing")),
-    Kind("playing tennis", BETTER_SEEN, (1.0, 2.4, 0.25), ("Whack, thwack",)),
-    Kind("bowling impact", BETTER_SEEN, (3.0, 4.6, 0.1), ("Clatter", "Roll")),
-    Kind("skateboarding", BETTER_SEEN, (1.4, 2.6, 0.3), ("Skateboard",)),
-    Kind("bird wings flapping", BETTER_SEEN, (0.12, 0.28, 0.1), ("Bird flight, flapping wings", "Bird")),
-    Kind("slot machine", BETTER_SEEN, (1.2, 2.2, 0.2), ("Jingle, tinkle",)),
-    Kind("swimming", BETTER_SEEN, (0.7, 1.2, 0.12), ("Splash, splatter", "Water")),
-    Kind("typing on computer keyboard", BETTER_SEEN, (0.1, 0.22, 0.5), ("Computer keyboard", "Typing")),
-    Kind("striking pool", BETTER_SEEN, (1.3, 3.0, 0.25), ("Chink, clink",)),
-    Kind("rope skipping", BETTER_SEEN, (0.36, 0.75, 0.06), ("Whip",)),
+    SoundClass("playing acoustic guitar", BALANCED, (0.3, 0.7, 0.08), ("Acoustic guitar", "Guitar", "Music")),
+    SoundClass("fireworks banging", BALANCED, (0.8, 1.8, 0.5), ("Fireworks", "Burst, pop")),
+    SoundClass("people coughing", AUDIO_BETTER, (0.9, 2.0, 0.4), ("Cough",)),
+    SoundClass("people sneezing", AUDIO_BETTER, (2.0, 3.6, 0.3), ("Sneeze",)),
+    SoundClass("people whistling", AUDIO_BETTER, (0.25, 0.5, 0.2), ("Whistling",)),
+    SoundClass("thunder", AUDIO_BETTER, (2.8, 4.5, 0.35), ("Thunder", "Thunderstorm")),
+    SoundClass("smoke detector beeping", AUDIO_BETTER, (0.9, 1.5, 0.0), ("Smoke detector, smoke alarm", "Alarm")),
+    SoundClass("owl hooting", AUDIO_BETTER, (2.0, 3.4, 0.2), ("Hoot", "Owl", "Bird")),
+    SoundClass("mosquito buzzing", AUDIO_BETTER, (1.0, 2.5, 0.4), ("Mosquito", "Insect", "Buzz")),
+    SoundClass("cricket chirping", AUDIO_BETTER, (0.35, 0.8, 0.06), ("Cricket", "Insect")),
+    SoundClass(
+        "police car (siren)", AUDIO_BETTER, (0.28, 0.4, 0.0), ("Police car (siren)", "Emergency vehicle", "Siren")
+    ),
+    SoundClass("baby crying", AUDIO_BETTER, (0.9, 1.5, 0.2), ("Baby cry, infant cry",)),
+    SoundClass("basketball bounce", VISUAL_BETTER, (0.4, 1.1, 0.12), ("Basketball bounce", "Bouncing")),
+    SoundClass("playing tennis", VISUAL_BETTER, (1.0, 2.4, 0.25), ("Whack, thwack",)),
+    SoundClass("bowling impact", VISUAL_BETTER, (3.0, 4.6, 0.1), ("Clatter", "Roll")),
+    SoundClass("skateboarding", VISUAL_BETTER, (1.4, 2.6, 0.3), ("Skateboard",)),
+    SoundClass("bird wings flapping", VISUAL_BETTER, (0.12, 0.28, 0.1), ("Bird flight, flapping wings", "Bird")),
+    SoundClass("slot machine", VISUAL_BETTER, (1.2, 2.2, 0.2), ("Jingle, tinkle",)),
+    SoundClass("swimming", VISUAL_BETTER, (0.7, 1.2, 0.12), ("Splash, splatter", "Water")),
+    SoundClass("typing on computer keyboard", VISUAL_BETTER, (0.1, 0.22, 0.5), ("Computer keyboard", "Typing")),
+    SoundClass("striking pool", VISUAL_BETTER, (1.3, 3.0, 0.25), ("Chink, clink",)),
+    SoundClass("rope skipping", VISUAL_BETTER, (0.36, 0.75, 0.06), ("Whip",)),
 )
 
-SEVERAL: tuple[Kind, ...] = (
-    Kind("race car, auto racing", SEVERAL_NAMES, (1.6, 3.2, 0.3), ("Race car, auto racing", "Car", "Vehicle")),
-    Kind("playing violin, fiddle", SEVERAL_NAMES, (0.4, 1.0, 0.2), ("Violin, fiddle", "Music")),
-    Kind("cattle, bovinae cowbell", SEVERAL_NAMES, (0.4, 0.9, 0.5), ("Cowbell", "Cattle, bovinae")),
+MULTI_NAME_CLASSES: tuple[SoundClass, ...] = (
+    SoundClass("race car, auto racing", MULTI_NAME, (1.6, 3.2, 0.3), ("Race car, auto racing", "Car", "Vehicle")),
+    SoundClass("playing violin, fiddle", MULTI_NAME, (0.4, 1.0, 0.2), ("Violin, fiddle", "Music")),
+    SoundClass("cattle, bovinae cowbell", MULTI_NAME, (0.4, 0.9, 0.5), ("Cowbell", "Cattle, bovinae")),
 )
 
 # the last six are of the flavour of the better-seen labels: pictures tell, sounds are knocks and rustles
-OTHERS: tuple[Kind, ...] = (
-    Kind("Alarm clock", UNSEEN, (0.7, 1.1, 0.0), ("Alarm clock", "Alarm")),
-    Kind("Telephone bell ringing", UNSEEN, (2.4, 3.6, 0.05), ("Telephone bell ringing", "Telephone")),
-    Kind("Steam whistle", UNSEEN, (2.0, 3.4, 0.25), ("Steam whistle", "Whistle")),
-    Kind("Heart sounds, heartbeat", UNSEEN, (0.55, 1.0, 0.03), ("Heart sounds, heartbeat",)),
-    Kind("Duck", UNSEEN, (0.35, 0.9, 0.4), ("Duck", "Quack", "Fowl")),
-    Kind("Frog", UNSEEN, (0.6, 1.3, 0.25), ("Frog", "Croak", "Wild animals")),
-    Kind("Gong", UNSEEN, (2.6, 4.5, 0.2), ("Gong", "Percussion")),
-    Kind("Harp", UNSEEN, (0.12, 0.3, 0.1), ("Harp", "Music", "Plucked string instrument")),
-    Kind("Chainsaw", UNSEEN, (0.8, 2.2, 0.4), ("Chainsaw", "Light engine (high frequency)")),
-    Kind("Vacuum cleaner", UNSEEN, (1.0, 2.0, 0.2), ("Vacuum cleaner",)),
-    Kind("Hammer", UNSEEN, (0.4, 0.9, 0.15), ("Hammer", "Tools")),
-    Kind("Scissors", UNSEEN, (0.5, 1.0, 0.2), ("Scissors",)),
-    Kind("Chopping (food)", UNSEEN, (0.2, 0.45, 0.12), ("Chopping (food)", "Chop")),
-    Kind("Bicycle", UNSEEN, (0.05, 0.1, 0.02), ("Bicycle",)),
-    Kind("Writing", UNSEEN, (0.15, 0.35, 0.4), ("Writing", "Scratch")),
-    Kind("Shuffling cards", UNSEEN, (1.2, 2.0, 0.2), ("Shuffling cards",)),
+UNSEEN_CLASSES: tuple[SoundClass, ...] = (
+    SoundClass("Alarm clock", UNSEEN, (0.7, 1.1, 0.0), ("Alarm clock", "Alarm")),
+    SoundClass("Telephone bell ringing", UNSEEN, (2.4, 3.6, 0.05), ("Telephone bell ringing", "Telephone")),
+    SoundClass("Steam whistle", UNSEEN, (2.0, 3.4, 0.25), ("Steam whistle", "Whistle")),
+    SoundClass("Heart sounds, heartbeat", UNSEEN, (0.55, 1.0, 0.03), ("Heart sounds, heartbeat",)),
+    SoundClass("Duck", UNSEEN, (0.35, 0.9, 0.4), ("Duck", "Quack", "Fowl")),
+    SoundClass("Frog", UNSEEN, (0.6, 1.3, 0.25), ("Frog", "Croak", "Wild animals")),
+    SoundClass("Gong", UNSEEN, (2.6, 4.5, 0.2), ("Gong", "Percussion")),
+    SoundClass("Harp", UNSEEN, (0.12, 0.3, 0.1), ("Harp", "Music", "Plucked string instrument")),
+    SoundClass("Chainsaw", UNSEEN, (0.8, 2.2, 0.4), ("Chainsaw", "Light engine (high frequency)")),
+    SoundClass("Vacuum cleaner", UNSEEN, (1.0, 2.0, 0.2), ("Vacuum cleaner",)),
+    SoundClass("Hammer", UNSEEN, (0.4, 0.9, 0.15), ("Hammer", "Tools")),
+    SoundClass("Scissors", UNSEEN, (0.5, 1.0, 0.2), ("Scissors",)),
+    SoundClass("Chopping (food)", UNSEEN, (0.2, 0.45, 0.12), ("Chopping (food)", "Chop")),
+    SoundClass("Bicycle", UNSEEN, (0.05, 0.1, 0.02), ("Bicycle",)),
+    SoundClass("Writing", UNSEEN, (0.15, 0.35, 0.4), ("Writing", "Scratch")),
+    SoundClass("Shuffling cards", UNSEEN, (1.2, 2.0, 0.2), ("Shuffling cards",)),
 )
 
 # mids and positions in AudioSet's class_labels_indices.csv of every display name above
@@ -181,4 +183,6 @@ AUDIOSET_ROWS: dict[str, tuple[int, str]] = {
     "Jingle, tinkle": (495, "/m/07qfgpx"),
 }
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*MAIN, *SEVERAL, *OTHERS)}
+SOUND_CLASSES: dict[str, SoundClass] = {
+    kind.name: kind for kind in (*MAIN_CLASSES, *MULTI_NAME_CLASSES, *UNSEEN_CLASSES)
+}

@@ -30,10 +30,10 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-MEL_BINS, HOP, SECONDS, RATE = 64, 800, 10, 16000
-MEL_FRAMES = SECONDS * RATE // HOP
-LARGEST_PIXELS = 9408
-SPECIALS = [
+MEL_BINS, HOP_LENGTH, CLIP_SECONDS, SAMPLE_RATE = 64, 800, 10, 16000
+MEL_FRAMES = CLIP_SECONDS * SAMPLE_RATE // HOP_LENGTH
+MAX_PIXELS = 9408
+SPECIAL_TOKENS = [
     "<|endoftext|>",
     "<|im_start|>",
     "<|im_end|>",
@@ -58,19 +58,19 @@ OMNI_TOKENS = {
     "audio_bos_token": "<|audio_bos|>",
     "audio_eos_token": "<|audio_eos|>",
 }
-CHAT = (
+CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
     "{% if c['type'] == 'video' %}VIDEO{% elif c['type'] == 'audio' %}<|audio_bos|><|AUDIO|><|audio_eos|>"
     "{% elif 'text' in c %}{{ c['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-CHATS = {
-    "qwen2-audio": CHAT.replace("VIDEO", ""),
-    "qwen2-vl": CHAT.replace("VIDEO", "<|vision_start|><|video_pad|><|vision_end|>"),
-    "qwen2.5-omni": CHAT.replace("VIDEO", "<|vision_bos|><|VIDEO|><|vision_eos|>"),
+CHAT_TEMPLATES = {
+    "qwen2-audio": CHAT_TEMPLATE.replace("VIDEO", ""),
+    "qwen2-vl": CHAT_TEMPLATE.replace("VIDEO", "<|vision_start|><|video_pad|><|vision_end|>"),
+    "qwen2.5-omni": CHAT_TEMPLATE.replace("VIDEO", "<|vision_bos|><|VIDEO|><|vision_eos|>"),
 }
-TEXT = {
+TEXT_CONFIG = {
     "hidden_size": 128,
     "intermediate_size": 384,
     "num_hidden_layers": 3,
@@ -79,12 +79,12 @@ TEXT = {
     "max_position_embeddings": 1024,
     "tie_word_embeddings": False,
 }
-ROPE = {"rope_type": "default", "rope_theta": 10000.0}
-MROPE = {**ROPE, "mrope_section": [4, 6, 6]}  # sums to half a head, as Qwen2-VL's 16, 24, 24
-AUDIO = {"d_model": 128, "encoder_layers": 3, "encoder_attention_heads": 4, "encoder_ffn_dim": 384}
+ROPE_PARAMETERS = {"rope_type": "default", "rope_theta": 10000.0}
+MROPE_PARAMETERS = {**ROPE_PARAMETERS, "mrope_section": [4, 6, 6]}  # sums to half a head, as Qwen2-VL's 16, 24, 24
+AUDIO_CONFIG = {"d_model": 128, "encoder_layers": 3, "encoder_attention_heads": 4, "encoder_ffn_dim": 384}
 
 
-def tokenizer(texts: Iterable[str]) -> Qwen2Tokenizer:
+def train_tokenizer(texts: Iterable[str]) -> Qwen2Tokenizer:
     """Qwen2's tokenizer class with a small byte-level BPE trained on `texts`, large enough for a token a word.
 
     The special tokens are part of the vocabulary itself, so that ids are the same with and without Omni's names.
@@ -98,61 +98,67 @@ def tokenizer(texts: Iterable[str]) -> Qwen2Tokenizer:
     bpe.train_from_iterator([*texts, "user\n", "assistant\n"], trainer)
     model = json.loads(bpe.to_str())["model"]
     vocab = model["vocab"]
-    vocab |= {special: len(vocab) + i for i, special in enumerate(SPECIALS)}
+    vocab |= {special: len(vocab) + i for i, special in enumerate(SPECIAL_TOKENS)}
     merges = [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in model["merges"]]
-    return _named(vocab, merges, {})
+    return _build_tokenizer(vocab, merges, {})
 
 
-def _named(vocab: dict[str, int], merges: list[tuple[str, ...]], names: dict[str, str]) -> Qwen2Tokenizer:
+def _build_tokenizer(
+    vocab: dict[str, int], merges: list[tuple[str, ...]], extra_special_tokens: dict[str, str]
+) -> Qwen2Tokenizer:
     made = Qwen2Tokenizer(
-        vocab=vocab, merges=merges, eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens=names
+        vocab=vocab,
+        merges=merges,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=extra_special_tokens,
     )
-    made.add_tokens([AddedToken(s, special=True) for s in SPECIALS], special_tokens=True)
+    made.add_tokens([AddedToken(s, special=True) for s in SPECIAL_TOKENS], special_tokens=True)
     return made
 
 
-def _for_omni(words: Qwen2Tokenizer) -> Qwen2Tokenizer:
-    model = json.loads(words.backend_tokenizer.to_str())["model"]
-    return _named(model["vocab"], [tuple(m) for m in model["merges"]], OMNI_TOKENS)
+def _build_omni_tokenizer(tokenizer: Qwen2Tokenizer) -> Qwen2Tokenizer:
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    return _build_tokenizer(model["vocab"], [tuple(m) for m in model["merges"]], OMNI_TOKENS)
 
 
-def processor(name: str, words: Qwen2Tokenizer):
+def build_processor(name: str, tokenizer: Qwen2Tokenizer):
     """The family's processor around the miniature's tokenizer, features and frame size."""
     hearing = WhisperFeatureExtractor(
-        feature_size=MEL_BINS, sampling_rate=RATE, hop_length=HOP, chunk_length=SECONDS, n_fft=1024
+        feature_size=MEL_BINS, sampling_rate=SAMPLE_RATE, hop_length=HOP_LENGTH, chunk_length=CLIP_SECONDS, n_fft=1024
     )
-    size = {"shortest_edge": 28 * 28, "longest_edge": LARGEST_PIXELS}
+    size = {"shortest_edge": 28 * 28, "longest_edge": MAX_PIXELS}
     image, video = Qwen2VLImageProcessor(size=size), Qwen2VLVideoProcessor(size=size)
     if name == "qwen2-audio":
-        return Qwen2AudioProcessor(feature_extractor=hearing, tokenizer=words, chat_template=CHATS[name])
+        return Qwen2AudioProcessor(feature_extractor=hearing, tokenizer=tokenizer, chat_template=CHAT_TEMPLATES[name])
     if name == "qwen2-vl":
         return Qwen2VLProcessor(
-            image_processor=image, tokenizer=words, video_processor=video, chat_template=CHATS[name]
+            image_processor=image, tokenizer=tokenizer, video_processor=video, chat_template=CHAT_TEMPLATES[name]
         )
     return Qwen2_5OmniProcessor(
         image_processor=image,
         video_processor=video,
         feature_extractor=hearing,
-        tokenizer=_for_omni(words),
-        chat_template=CHATS[name],
+        tokenizer=_build_omni_tokenizer(tokenizer),
+        chat_template=CHAT_TEMPLATES[name],
     )
 
 
-def language_model(words: Qwen2Tokenizer) -> Qwen2ForCausalLM:
+def build_shared_lm(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
     """The shared miniature Qwen2, random."""
-    return Qwen2ForCausalLM(Qwen2Config(**TEXT, **_ends(words), rope_parameters=ROPE))
+    return Qwen2ForCausalLM(Qwen2Config(**TEXT_CONFIG, **_vocab_config(tokenizer), rope_parameters=ROPE_PARAMETERS))
 
 
-def model(name: str, words: Qwen2Tokenizer):
+def build_model(name: str, tokenizer: Qwen2Tokenizer):
     """A random miniature of the named family; `share` then puts the shared Qwen2 into it."""
-    ids = {s: words.convert_tokens_to_ids(s) for s in SPECIALS}
-    ends = _ends(words)
+    ids = {s: tokenizer.convert_tokens_to_ids(s) for s in SPECIAL_TOKENS}
+    ends = _vocab_config(tokenizer)
     if name == "qwen2-audio":
-        audio = {**AUDIO, "num_mel_bins": MEL_BINS, "max_source_positions": MEL_FRAMES // 2}
+        audio = {**AUDIO_CONFIG, "num_mel_bins": MEL_BINS, "max_source_positions": MEL_FRAMES // 2}
         return Qwen2AudioForConditionalGeneration(
             Qwen2AudioConfig(
                 audio_config={"model_type": "qwen2_audio_encoder", **audio},
-                text_config={"model_type": "qwen2", **TEXT, **ends, "rope_parameters": ROPE},
+                text_config={"model_type": "qwen2", **TEXT_CONFIG, **ends, "rope_parameters": ROPE_PARAMETERS},
                 audio_token_index=ids["<|AUDIO|>"],
             )
         )
@@ -160,7 +166,7 @@ def model(name: str, words: Qwen2Tokenizer):
     if name == "qwen2-vl":
         return Qwen2VLForConditionalGeneration(
             Qwen2VLConfig(
-                text_config={**TEXT, **ends, "rope_parameters": MROPE},
+                text_config={**TEXT_CONFIG, **ends, "rope_parameters": MROPE_PARAMETERS},
                 vision_config={**vision, "embed_dim": 96, "hidden_size": 128, "mlp_ratio": 3},
                 image_token_id=ids["<|image_pad|>"],
                 video_token_id=ids["<|video_pad|>"],
@@ -170,18 +176,18 @@ def model(name: str, words: Qwen2Tokenizer):
         )
     return Qwen2_5OmniThinkerForConditionalGeneration(
         Qwen2_5OmniThinkerConfig(
-            text_config={**TEXT, **ends, "rope_parameters": MROPE},
+            text_config={**TEXT_CONFIG, **ends, "rope_parameters": MROPE_PARAMETERS},
             audio_config={
-                **AUDIO,
+                **AUDIO_CONFIG,
                 "num_mel_bins": MEL_BINS,
                 "max_source_positions": MEL_FRAMES // 2,
                 "n_window": MEL_FRAMES // 2,
-                "output_dim": TEXT["hidden_size"],
+                "output_dim": TEXT_CONFIG["hidden_size"],
             },
             vision_config={
                 **vision,
                 "hidden_size": 96,
-                "out_hidden_size": TEXT["hidden_size"],
+                "out_hidden_size": TEXT_CONFIG["hidden_size"],
                 "intermediate_size": 288,
                 "fullatt_block_indexes": [0, 1, 2],
             },
@@ -197,24 +203,24 @@ def model(name: str, words: Qwen2Tokenizer):
     )
 
 
-def share(mind: Qwen2ForCausalLM, miniature) -> None:
+def copy_shared_lm(shared_lm: Qwen2ForCausalLM, model) -> None:
     """Copy the shared Qwen2 (layers, embeddings and head) into a miniature."""
-    text = miniature.model.language_model if hasattr(miniature.model, "language_model") else miniature.model
-    text.load_state_dict(mind.model.state_dict())
-    miniature.lm_head.load_state_dict(mind.lm_head.state_dict())
+    text = model.model.language_model if hasattr(model.model, "language_model") else model.model
+    text.load_state_dict(shared_lm.model.state_dict())
+    model.lm_head.load_state_dict(shared_lm.lm_head.state_dict())
 
 
-def save(name: str, miniature, words: Qwen2Tokenizer, folder: Path) -> None:
+def save_model(name: str, model, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
     """Write model and processor in Hugging Face format."""
-    miniature.save_pretrained(folder)
-    processor(name, words).save_pretrained(folder)
+    model.save_pretrained(folder)
+    build_processor(name, tokenizer).save_pretrained(folder)
     (Path(folder) / "model.safetensors").chmod(0o644)
 
 
-def _ends(words: Qwen2Tokenizer) -> dict:
+def _vocab_config(tokenizer: Qwen2Tokenizer) -> dict:
     return {
-        "vocab_size": len(words),
+        "vocab_size": len(tokenizer),
         "bos_token_id": None,
-        "eos_token_id": words.convert_tokens_to_ids("<|im_end|>"),
-        "pad_token_id": words.convert_tokens_to_ids("<|endoftext|>"),
+        "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
+        "pad_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
     }

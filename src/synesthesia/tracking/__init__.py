@@ -28,8 +28,8 @@ How to restore the exact state of a run (its description in MLflow says the same
 
 from synesthesia.tracking.mlflow_client import TrackingError
 from synesthesia.tracking.record import Record, RegisteredModel, flatten
-from synesthesia.tracking.run import Session, fetch, log, log_all, session
+from synesthesia.tracking.run import Run, fetch_model, log_record, log_records, start_run
 
 __all__ = [
-    "Record", "RegisteredModel", "Session", "TrackingError", "fetch", "flatten", "log", "log_all", "session",
+    "Record", "RegisteredModel", "Run", "TrackingError", "fetch_model", "flatten", "log_record", "log_records", "start_run",
 ]  # fmt: skip

@@ -10,11 +10,11 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDER = Path("mlruns")
-DATABASE = FOLDER / "mlflow.db"
-ARTIFACTS = FOLDER / "artifacts"
+TRACKING_DIR = Path("mlruns")
+DATABASE_PATH = TRACKING_DIR / "mlflow.db"
+ARTIFACTS_DIR = TRACKING_DIR / "artifacts"
 
-QUIET = {  # MLflow reports its use over the network unless told not to; a dead server must not hold a stage for minutes
+ENV_DEFAULTS = {  # MLflow reports its use over the network unless told not to; a dead server must not hold a stage for minutes
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
@@ -22,7 +22,7 @@ QUIET = {  # MLflow reports its use over the network unless told not to; a dead 
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
-for _name, _value in QUIET.items():  # some are read when MLflow is imported
+for _name, _value in ENV_DEFAULTS.items():  # some are read when MLflow is imported
     os.environ.setdefault(_name, _value)
 
 
@@ -30,9 +30,9 @@ class TrackingError(RuntimeError):
     """MLflow could not take or give something; the message says what and, where known, what to do."""
 
 
-def uri() -> str:
+def tracking_uri() -> str:
     """The tracking server's address, or the local database's."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE.absolute()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE_PATH.absolute()}"
 
 
 def is_local() -> bool:
@@ -44,10 +44,10 @@ def is_local() -> bool:
 def lock() -> Iterator[None]:
     """One process of this machine at a time; freed by the kernel when its holder dies."""
     try:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        handle = os.open(FOLDER / ".lock", os.O_CREAT | os.O_RDWR)
+        TRACKING_DIR.mkdir(parents=True, exist_ok=True)
+        handle = os.open(TRACKING_DIR / ".lock", os.O_CREAT | os.O_RDWR)
     except OSError as error:
-        raise TrackingError(f"cannot write to {FOLDER.absolute()}: {error.strerror}") from None
+        raise TrackingError(f"cannot write to {TRACKING_DIR.absolute()}: {error.strerror}") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -55,31 +55,31 @@ def lock() -> Iterator[None]:
         os.close(handle)
 
 
-def client():
+def get_client():
     """An MlflowClient; makes the local database first where there is none (once, whoever comes first)."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
     if not is_local():
-        return MlflowClient(uri(), uri())
+        return MlflowClient(tracking_uri(), tracking_uri())
     with lock():
-        new = not DATABASE.exists()
-        made = MlflowClient(uri(), uri())
+        new = not DATABASE_PATH.exists()
+        made = MlflowClient(tracking_uri(), tracking_uri())
         made.search_experiments(max_results=1)  # opens the database: creates or migrates its tables
         if new:
-            with contextlib.closing(sqlite3.connect(DATABASE)) as database:
+            with contextlib.closing(sqlite3.connect(DATABASE_PATH)) as database:
                 database.execute("PRAGMA journal_mode=WAL")  # readers and a writer do not wait for each other
     return made
 
 
-def experiment(of, name: str) -> str:
+def get_experiment_id(client, name: str) -> str:
     """The id of the experiment `name`, made where there is none."""
     with lock():
-        found = of.get_experiment_by_name(name)
+        found = client.get_experiment_by_name(name)
         if found is None:
-            where = ARTIFACTS.absolute().as_uri() if is_local() else None
-            return of.create_experiment(name, artifact_location=where)
+            where = ARTIFACTS_DIR.absolute().as_uri() if is_local() else None
+            return client.create_experiment(name, artifact_location=where)
         if found.lifecycle_stage != "active":
-            of.restore_experiment(found.experiment_id)
+            client.restore_experiment(found.experiment_id)
         return found.experiment_id

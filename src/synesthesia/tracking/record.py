@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-Point = tuple[str, int, float]  # name, step, value
+MetricPoint = tuple[str, int, float]  # name, step, value
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Record:
     item: str | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    history: list[Point] | str | os.PathLike = field(default_factory=list)
+    history: list[MetricPoint] | str | os.PathLike = field(default_factory=list)
     artifacts: list[str | os.PathLike] = field(default_factory=list)
     inputs: list[str | os.PathLike] = field(default_factory=list)
     model: RegisteredModel | None = None
@@ -78,7 +78,7 @@ class Record:
             values["history"] = [tuple(point) for point in values["history"]]
         return cls(**values)
 
-    def points(self) -> list[Point]:
+    def read_history(self) -> list[MetricPoint]:
         """The metrics over time, read from the CSV where they are in one."""
         if not isinstance(self.history, str):
             return [(str(name), int(step), float(value)) for name, step, value in self.history]
@@ -94,27 +94,27 @@ class Record:
                 if cell != ""
             ]
 
-    def place_of(self, path: str) -> str:
+    def artifact_path(self, path: str) -> str:
         """Where an artifact goes inside the run: its path below the stage's own folder, else its bare name."""
         for base in (Path("out", self.stage, self.item or ""), Path("out", self.stage)):
             if Path(path) != base and Path(path).is_relative_to(base):
                 return Path(path).relative_to(base).as_posix()
         return Path(path).name
 
-    def uploads(self) -> list[str]:
+    def list_uploads(self) -> list[str]:
         """Every file and folder of the run, each once; a model's folder goes with its version, see registry.py."""
         return list(dict.fromkeys([*self.artifacts, *([self.history] if isinstance(self.history, str) else [])]))
 
     def fingerprint(self) -> str:
         """SHA-256 over the record and every byte of its artifacts: equal for equal work, on any machine."""
         content = asdict(self)
-        content["history"] = sorted(map(repr, self.points()))
+        content["history"] = sorted(map(repr, self.read_history()))
         model = [self.model.folder] if self.model else []
-        content["files"] = {p: digest(p) for p in sorted({*self.uploads(), *model})}
+        content["files"] = {p: digest(p) for p in sorted({*self.list_uploads(), *model})}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def files(path: str | os.PathLike) -> list[Path]:
+def list_files(path: str | os.PathLike) -> list[Path]:
     """The files of a folder in a fixed order, or the file itself."""
     path = Path(path)
     if path.is_dir():
@@ -127,7 +127,7 @@ def files(path: str | os.PathLike) -> list[Path]:
 def digest(path: str | os.PathLike) -> str:
     """SHA-256 of a file, or of a folder's names and bytes."""
     total = hashlib.sha256()
-    for file in files(path):
+    for file in list_files(path):
         name = file.relative_to(path).as_posix()
         with open(file, "rb") as content:
             total.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
@@ -149,6 +149,6 @@ def flatten(values: object, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def plain(name: str) -> str:
+def sanitize_name(name: str) -> str:
     """A name that MLflow accepts for metrics, parameters and tags (labels may hold commas, brackets, accents)."""
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]

@@ -14,13 +14,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from synesthesia.tracking.mlflow_client import FOLDER, TrackingError, client, uri
+from synesthesia.tracking.mlflow_client import TRACKING_DIR, TrackingError, get_client, tracking_uri
 from synesthesia.tracking.record import Record, digest
 
 BEST, UPPER_BOUND = "best", "upper-bound"
 
 
-def enter(of, record: Record, run: str, size: str) -> None:
+def register_model(client, record: Record, run_id: str, preset: str) -> None:
     """Make sure that the record's model is a version, tag it with what the record knows, and move the aliases."""
     model = record.model
     if model is None:
@@ -29,42 +29,42 @@ def enter(of, record: Record, run: str, size: str) -> None:
 
     content = digest(model.folder)
     with contextlib.suppress(MlflowException):  # it is there already
-        of.create_registered_model(model.name)
-    version = next((v for v in _versions(of, model.name) if v.tags.get("folder_sha256") == content), None)
+        client.create_registered_model(model.name)
+    version = next((v for v in _list_versions(client, model.name) if v.tags.get("folder_sha256") == content), None)
     if version is None:
-        where = record.place_of(model.folder)
-        if model.folder not in record.uploads():
-            of.log_artifacts(run, model.folder, where)
-        source = f"{of.get_run(run).info.artifact_uri}/{where}"
-        version = of.create_model_version(model.name, source=source, run_id=run, tags={"folder_sha256": content})
+        where = record.artifact_path(model.folder)
+        if model.folder not in record.list_uploads():
+            client.log_artifacts(run_id, model.folder, where)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{where}"
+        version = client.create_model_version(model.name, source=source, run_id=run_id, tags={"folder_sha256": content})
     tags = {
         "setting": record.item or record.stage,
-        "size": size,
+        "size": preset,
         "eligible": str(model.eligible).lower(),
         "entered": f"{time.time_ns():020d}",
     }
     if model.score is not None:
         tags["analysis_accuracy"] = repr(float(model.score))
     for key, value in tags.items():
-        of.set_model_version_tag(model.name, version.version, key, value)
-    _point(of, model.name, size)
+        client.set_model_version_tag(model.name, version.version, key, value)
+    _update_aliases(client, model.name, preset)
 
 
-def _versions(of, name: str) -> list:
+def _list_versions(client, name: str) -> list:
     found, token = [], None
     while True:
-        page = of.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+        page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
         found += page
         token = page.token
         if not token:
             return found
 
 
-def _point(of, name: str, size: str) -> None:
+def _update_aliases(client, name: str, preset: str) -> None:
     current: dict[str, object] = {}
-    for version in _versions(of, name):
+    for version in _list_versions(client, name):
         setting = version.tags.get("setting")
-        if version.tags.get("size") != size or setting is None:
+        if version.tags.get("size") != preset or setting is None:
             continue
         if setting not in current or version.tags["entered"] > current[setting].tags["entered"]:
             current[setting] = version
@@ -72,15 +72,15 @@ def _point(of, name: str, size: str) -> None:
         scored = [v for v in current.values() if v.tags["eligible"] == eligible and "analysis_accuracy" in v.tags]
         if scored:  # equal accuracies: the setting that comes first by name
             winner = min(scored, key=lambda v: (-float(v.tags["analysis_accuracy"]), v.tags["setting"]))
-            of.set_registered_model_alias(name, alias, winner.version)
+            client.set_registered_model_alias(name, alias, winner.version)
         else:
             with contextlib.suppress(Exception):
-                of.delete_registered_model_alias(name, alias)
+                client.delete_registered_model_alias(name, alias)
 
 
-def fetch(name: str, alias: str = BEST) -> Path:
+def fetch_model(name: str, alias: str = BEST) -> Path:
     """The folder of a registered model, downloaded once under `mlruns/fetched`; `alias` may be a version's number."""
-    of = client()
+    of = get_client()
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -90,14 +90,14 @@ def fetch(name: str, alias: str = BEST) -> Path:
         raise TrackingError(
             f"no registered model {name}@{alias}: {error.message}; `make log` enters what is under out/"
         ) from None
-    target = FOLDER / "fetched" / f"{name}-v{version.version}-{version.tags.get('folder_sha256', '')[:12]}"
+    target = TRACKING_DIR / "fetched" / f"{name}-v{version.version}-{version.tags.get('folder_sha256', '')[:12]}"
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as beside:
         Path(beside, "model").mkdir()
         source = of.get_model_version_download_uri(name, version.version)
-        got = download_artifacts(source, dst_path=str(Path(beside, "model")), tracking_uri=uri())
+        got = download_artifacts(source, dst_path=str(Path(beside, "model")), tracking_uri=tracking_uri())
         try:
             os.rename(got, target)
         except OSError:

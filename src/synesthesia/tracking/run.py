@@ -14,14 +14,14 @@ from synesthesia.tracking.mlflow_client import TrackingError
 from synesthesia.tracking.record import Record
 from synesthesia.utils import distributed
 
-PATIENCE = 15  # seconds that a failing stage waits for its run to be closed
+SHUTDOWN_TIMEOUT = 15  # seconds that a failing stage waits for its run to be closed
 
 
-def _switched_off() -> bool:
+def _is_disabled() -> bool:
     return distributed.rank() > 0 or os.environ.get("SYNESTHESIA_TRACKING", "").lower() in ("off", "0", "false", "no")
 
 
-class Session:
+class Run:
     """One run of one stage item, written by a child process.
 
     The child imports MLflow while the stage does its work, lives in its own process group, and closes the run as
@@ -32,54 +32,54 @@ class Session:
         self.stage, self.item = stage, item
         self._child: subprocess.Popen | None = None
         self._finished = False
-        self._errors = None
+        self._stderr_file = None
 
-    def __enter__(self) -> Session:
-        if _switched_off():
+    def __enter__(self) -> Run:
+        if _is_disabled():
             return self
-        self._errors = tempfile.TemporaryFile()
+        self._stderr_file = tempfile.TemporaryFile()
         command = [sys.executable, "-m", "synesthesia.tracking.worker", str(os.getpid()), self.stage, self.item or ""]
         try:
             self._child = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._errors,
+                stderr=self._stderr_file,
                 start_new_session=True,
             )
         except OSError as error:
-            self._errors.write(f"cannot start the tracking process: {error}".encode())
+            self._stderr_file.write(f"cannot start the tracking process: {error}".encode())
         return self
 
-    def metric(self, name: str, value: float, step: int) -> None:
+    def log_metric(self, name: str, value: float, step: int) -> None:
         """Stream one value; never waits for MLflow and never fails."""
         self._send({"metric": [name, int(step), float(value)]})
 
     def finish(self, record: Record) -> None:
         """Hand over the record and wait until it is in MLflow; raise TrackingError when that failed."""
         self._finished = True
-        if _switched_off():
+        if _is_disabled():
             return
         self._send({"finish": json.loads(record.to_json())})
-        answer = self._end(None)
+        answer = self._close(None)
         if answer.get("error") is not None:
             raise TrackingError(answer["error"])
 
-    def __exit__(self, kind, error, _) -> bool:
-        if isinstance(error, TrackingError):
-            self._end(PATIENCE)
+    def __exit__(self, exc_type, exc, _) -> bool:
+        if isinstance(exc, TrackingError):
+            self._close(SHUTDOWN_TIMEOUT)
             name = self.stage + (f"@{self.item}" if self.item else "")
             print(
-                f"warning: {name} is not in MLflow ({error}). Its results are safe on disk: run `make log` later.",
+                f"warning: {name} is not in MLflow ({exc}). Its results are safe on disk: run `make log` later.",
                 file=sys.stderr,
             )
             return True
         if not self._finished:
-            why = f"{kind.__name__}: {error}" if kind else "the stage ended without handing over a record"
+            why = f"{exc_type.__name__}: {exc}" if exc_type else "the stage ended without handing over a record"
             self._send({"fail": why})
-            self._end(0 if kind is KeyboardInterrupt else PATIENCE)
-        elif self._errors:
-            self._errors.close()
+            self._close(0 if exc_type is KeyboardInterrupt else SHUTDOWN_TIMEOUT)
+        elif self._stderr_file:
+            self._stderr_file.close()
         return False
 
     def _send(self, message: dict) -> None:
@@ -91,12 +91,12 @@ class Session:
         except OSError:  # the child has ended; `finish` says why
             return
 
-    def _end(self, seconds: float | None) -> dict:
+    def _close(self, timeout: float | None) -> dict:
         if self._child is None:
             return {"error": self._said()}
         child = self._child
         try:
-            out = b"" if child.stdout.closed else child.communicate(timeout=seconds)[0]  # closes its input
+            out = b"" if child.stdout.closed else child.communicate(timeout=timeout)[0]  # closes its input
         except subprocess.TimeoutExpired:
             return {"error": "MLflow does not answer"}
         try:
@@ -105,33 +105,33 @@ class Session:
             return {"error": self._said() or f"the tracking process ended with code {child.returncode}"}
 
     def _said(self) -> str:
-        if self._errors is None or self._errors.closed:
+        if self._stderr_file is None or self._stderr_file.closed:
             return ""
-        self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        self._stderr_file.seek(0)
+        lines = self._stderr_file.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else ""
 
 
-def session(stage: str, item: str | None = None) -> Session:
+def start_run(stage: str, item: str | None = None) -> Run:
     """Begin to track a stage item: `with tracking.session("distill", setting) as session: ...`."""
-    return Session(stage, item)
+    return Run(stage, item)
 
 
-def log(record: Record) -> None:
+def log_record(record: Record) -> None:
     """Enter a record; when MLflow cannot take it, warn and go on (the outs are on disk)."""
-    with session(record.stage, record.item) as current:
+    with start_run(record.stage, record.item) as current:
         current.finish(record)
 
 
-def log_all(records: Iterable[Record], said: Callable[[Record, bool], None] = lambda record, new: None) -> int:
+def log_records(records: Iterable[Record], on_logged: Callable[[Record, bool], None] = lambda record, new: None) -> int:
     """Enter records in this process, those not yet in MLflow; return how many were new. Raises TrackingError."""
-    from synesthesia.tracking.mlflow_writer import Ledger
+    from synesthesia.tracking.mlflow_writer import RunWriter
 
     try:
-        ledger, new = Ledger(), 0
+        ledger, new = RunWriter(), 0
         for record in records:
-            added = ledger.finish(None, record, settled=True)
-            said(record, added)
+            added = ledger.finish(None, record, finalized=True)
+            on_logged(record, added)
             new += added
     except TrackingError:
         raise
@@ -140,8 +140,8 @@ def log_all(records: Iterable[Record], said: Callable[[Record, bool], None] = la
     return new
 
 
-def fetch(name: str, alias: str = "best") -> Path:
+def fetch_model(name: str, alias: str = "best") -> Path:
     """The folder of a registered model by alias (or version number), downloaded once; see `registry.fetch`."""
     from synesthesia.tracking import registry
 
-    return registry.fetch(name, alias)
+    return registry.fetch_model(name, alias)

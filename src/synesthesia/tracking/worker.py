@@ -72,11 +72,11 @@ def serve(parent: int, stage: str, item: str | None) -> dict:
     messages: queue.Queue = queue.Queue()
     threading.Thread(target=_read, args=(parent, messages), daemon=True).start()
     gc.disable()  # a fifth of the import's time
-    from synesthesia.tracking.mlflow_writer import Ledger
+    from synesthesia.tracking.mlflow_writer import RunWriter
     from synesthesia.tracking.record import Record
 
-    ledger = Ledger()
-    run = ledger.begin(stage, item)
+    ledger = RunWriter()
+    run = ledger.start_run(stage, item)
     gc.freeze()
     gc.enable()
     seen: set[tuple[str, int]] = set()
@@ -85,19 +85,19 @@ def serve(parent: int, stage: str, item: str | None) -> dict:
         points = [p for p in points if p[:2] not in seen]
         if points:
             try:
-                ledger.points(run, points)
+                ledger.log_metrics(run, points)
                 seen |= {p[:2] for p in points}
             except Exception as error:  # the record's history brings them again
                 print(f"live metrics lost: {error}", file=sys.stderr)
         if last is None:
             continue
         if "fail" in last:
-            ledger.fail(run, last["fail"])
+            ledger.mark_failed(run, last["fail"])
             return {"run": run}
         try:
             ledger.finish(run, Record.from_json(json.dumps(last["finish"])), seen)
         except Exception as error:
-            ledger.fail(run, f"{type(error).__name__}: {error}")
+            ledger.mark_failed(run, f"{type(error).__name__}: {error}")
             raise
         return {"run": run}
 

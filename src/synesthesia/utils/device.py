@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-MOST_WORKERS = 12  # 17 clips a second of ten frames cost about six processors (benchmarks/gpu.py)
+MAX_WORKERS = 12  # 17 clips a second of ten frames cost about six processors (benchmarks/gpu.py)
 
 
-def pick() -> str:
+def select_device() -> str:
     """This process's GPU where there is one, else `cpu`; SYNESTHESIA_DEVICE overrides.
 
     Called before anything is computed: cuBLAS reads at its first product whether its sums shall have one order.
@@ -28,16 +28,16 @@ def pick() -> str:
     return f"cuda:{local}"
 
 
-def send(tensor: torch.Tensor, place: str | torch.device) -> torch.Tensor:
+def to_device(tensor: torch.Tensor, device: str | torch.device) -> torch.Tensor:
     """The tensor on that device, without waiting for it: a copy out of memory that is not pinned may first wait for all
     that the GPU has yet to compute (CUDA's "API synchronization behavior").
     """
-    if torch.device(place).type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
         tensor = tensor.pin_memory()
-    return tensor.to(place, non_blocking=True)
+    return tensor.to(device, non_blocking=True)
 
 
-def bring(tensor: torch.Tensor) -> Callable[[], list[float]]:
+def async_tolist(tensor: torch.Tensor) -> Callable[[], list[float]]:
     """Start a copy of a small tensor to the CPU; the function waits for that copy alone and returns the values.
 
     `tolist` itself would wait for everything queued on the GPU since.
@@ -56,7 +56,7 @@ def bring(tensor: torch.Tensor) -> Callable[[], list[float]]:
 
 
 @contextmanager
-def forward_alone() -> Iterator[None]:
+def no_grad_fast_kernels() -> Iterator[None]:
     """No gradients, and torch's usual kernels where a training asks for deterministic algorithms.
 
     These exclude cuDNN's attention, whose gradients add up in any order. Forward it has one order; it is the fastest
@@ -72,20 +72,20 @@ def forward_alone() -> Iterator[None]:
         torch.use_deterministic_algorithms(ordered, warn_only=warned)
 
 
-def loader_workers() -> int:
+def num_loader_workers() -> int:
     """Processes that prepare batches for this process: its share of the processors but one, `MOST_WORKERS` at most."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // here - 1))
+    return min(MAX_WORKERS, max(1, (os.cpu_count() or 1) // here - 1))
 
 
-def share_processors(workers: int) -> None:
+def limit_threads(num_workers: int) -> None:
     """Leave `workers` processors to the loader's processes, so that threads of the model do not fight with them.
 
     Measured on two cores: a model on both and a loader beside it answers 18 clips a second, a model on one core and
     the loader on the other 64. OMP_NUM_THREADS, where set, is left as it is.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) - workers))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - num_workers))
 
 
 def seed(value: int) -> None:

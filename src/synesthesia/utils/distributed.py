@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-VARIABLE = "SYNESTHESIA_PROCESSES"
+NUM_PROCESSES_ENV = "SYNESTHESIA_PROCESSES"
 
 
 class ProcessError(ValueError):
@@ -23,7 +23,7 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes work on this."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
@@ -33,38 +33,48 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def spread(module: str, arguments: list[str]) -> None:
+def relaunch_distributed(module: str, args: list[str]) -> None:
     """Become `launcher(...) --module module arguments` where several processes are wanted and none was launched.
 
     Wanted are as many as there are GPUs; SYNESTHESIA_PROCESSES says another number. Returns where it is one.
     """
     if "RANK" in os.environ:
         return
-    gpus = _gpus()
-    said = os.environ.get(VARIABLE)
+    gpus = _count_gpus()
+    said = os.environ.get(NUM_PROCESSES_ENV)
     if said is not None and not (said.isdecimal() and int(said)):
-        raise ProcessError(f"{VARIABLE} is {said!r}: it must be a whole number from 1")
+        raise ProcessError(f"{NUM_PROCESSES_ENV} is {said!r}: it must be a whole number from 1")
     wanted = int(said) if said else gpus
     if wanted <= 1:
         return
     if 0 < gpus < wanted:
-        raise ProcessError(f"{VARIABLE} is {wanted}, but there are {gpus} GPUs: a process needs one of its own")
-    command = [*launcher(wanted, gpus > 0), "--module", module, *arguments]
+        raise ProcessError(
+            f"{NUM_PROCESSES_ENV} is {wanted}, but there are {gpus} GPUs: a process needs one of its own"
+        )
+    command = [*launch_command(wanted, gpus > 0), "--module", module, *args]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, command)
 
 
-def launcher(count: int, gpus: bool) -> list[str]:
+def launch_command(num_processes: int, use_gpus: bool) -> list[str]:
     """The command that starts `count` processes on this machine of what follows: `--module name`, or a script."""
-    if not gpus:
-        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count), "--num_machines", "1"]
+    if not use_gpus:
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
+    launch = [
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        str(num_processes),
+        "--num_machines",
+        "1",
+    ]
     plain = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     return [sys.executable, *launch, *plain]
 
 
-def _gpus() -> int:
+def _count_gpus() -> int:
     if os.environ.get("SYNESTHESIA_DEVICE", "cuda").startswith("cpu"):
         return 0
     import torch
@@ -72,9 +82,9 @@ def _gpus() -> int:
     return torch.cuda.device_count()
 
 
-def wait() -> None:
+def barrier() -> None:
     """Return when every process is here."""
-    if world() > 1:
+    if world_size() > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=not _gpus()).wait_for_everyone()
+        PartialState(cpu=not _count_gpus()).wait_for_everyone()

@@ -8,7 +8,7 @@ that asked, whose exit code becomes its own; signals are passed on to it, and it
 itself, as it does without all this, where there is no server, where its environment lets an import do something else,
 or where code has changed since.
 
-examples:
+Examples:
   python -m synesthesia.utils.preload_server dvc repro
   python -m synesthesia.utils.preload_server dvc repro --force distill@visual-to-audio examine@visual-to-audio
 """

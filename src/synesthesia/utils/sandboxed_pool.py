@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
 
-START_SECONDS = 120.0
+START_TIMEOUT = 120.0
 
 
 class WorkerError(RuntimeError):
@@ -29,21 +29,21 @@ class WorkerError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerFailure:
     """In place of a result: what became of the worker."""
 
-    why: str
+    reason: str
 
 
 @dataclass
 class _Worker:
     process: Any
     pipe: connection.Connection
-    item: tuple[int, Any, int] | None = None  # index, item, tries before
+    task: tuple[int, Any, int] | None = None  # index, item, tries before
     deadline: float = 0.0
 
 
-class Pool:
+class SandboxedPool:
     """`with Pool(work, 2, seconds=60, memory_bytes=2 << 30) as pool: for result in pool.map(items): ...`
 
     `work` is a function of a module, called as `work(item)` in a worker; results come in the items' order. An item
@@ -56,22 +56,22 @@ class Pool:
 
     def __init__(
         self,
-        work: Callable,
-        workers: int,
+        func: Callable,
+        num_workers: int,
         *,
-        seconds: float,
+        timeout: float,
         memory_bytes: int,
-        ahead: int = 64,
+        prefetch: int = 64,
         preload: Sequence[str] = (),
     ):
-        self._work, self._count, self._seconds = work, max(1, workers), seconds
-        self._memory_bytes, self._ahead = memory_bytes, max(ahead, 2 * workers)
+        self._work, self._num_workers, self._timeout = func, max(1, num_workers), timeout
+        self._memory_bytes, self._ahead = memory_bytes, max(prefetch, 2 * num_workers)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self._workers: list[_Worker] = []
 
-    def __enter__(self) -> Pool:
-        self._workers = [self._start() for _ in range(self._count)]
+    def __enter__(self) -> SandboxedPool:
+        self._workers = [self._start() for _ in range(self._num_workers)]
         return self
 
     def __exit__(self, *_) -> None:
@@ -86,7 +86,7 @@ class Pool:
         awaited, exhausted = 0, False
         while True:
             for place, worker in enumerate(self._workers):
-                if worker.item is not None:
+                if worker.task is not None:
                     continue
                 task = again.popleft() if again else None
                 if task is None and not exhausted and awaited + self._ahead > self._furthest(ready, awaited):
@@ -95,69 +95,69 @@ class Pool:
                     task = None if drawn is None else (*drawn, 0)
                 if task is not None:
                     self._give(place, task)
-            busy = {w.pipe: (n, w) for n, w in enumerate(self._workers) if w.item is not None}
+            busy = {w.pipe: (n, w) for n, w in enumerate(self._workers) if w.task is not None}
             if not busy:
                 break
             wait = max(0.0, min(w.deadline for _, w in busy.values()) - time.monotonic())
             for pipe in connection.wait(list(busy), wait):
                 place, worker = busy[pipe]
-                index, item, tries = worker.item
+                index, item, tries = worker.task
                 try:
                     ready[index] = worker.pipe.recv()
-                    worker.item = None
+                    worker.task = None
                 except (EOFError, OSError):
                     worker.process.join(1)
                     code = worker.process.exitcode
                     self._replace(place)
                     if code == -signal.SIGXCPU:
-                        ready[index] = Lost(f"not done after {self._seconds:g} s of processor time")
+                        ready[index] = WorkerFailure(f"not done after {self._timeout:g} s of processor time")
                     elif tries:
-                        ready[index] = Lost(f"the worker died ({_cause(code)})")
+                        ready[index] = WorkerFailure(f"the worker died ({_describe_exit(code)})")
                     else:
                         again.append((index, item, tries + 1))
             now = time.monotonic()
             for place, worker in enumerate(self._workers):
-                if worker.item is not None and worker.deadline <= now and not worker.pipe.poll():
-                    ready[worker.item[0]] = Lost(f"not done after {self._seconds:g} s")
+                if worker.task is not None and worker.deadline <= now and not worker.pipe.poll():
+                    ready[worker.task[0]] = WorkerFailure(f"not done after {self._timeout:g} s")
                     self._replace(place)
             while awaited in ready:
                 yield ready.pop(awaited)
                 awaited += 1
 
-    def _furthest(self, ready: dict, awaited: int) -> int:
-        given = [w.item[0] for w in self._workers if w.item is not None]
-        return max([*ready, *given, awaited - 1]) + 1
+    def _furthest(self, results: dict, awaited: int) -> int:
+        given = [w.task[0] for w in self._workers if w.task is not None]
+        return max([*results, *given, awaited - 1]) + 1
 
-    def _give(self, place: int, task: tuple[int, Any, int]) -> None:
+    def _give(self, slot: int, task: tuple[int, Any, int]) -> None:
         for _ in range(3):
-            worker = self._workers[place]
+            worker = self._workers[slot]
             try:
                 worker.pipe.send(task[1])
             except OSError:  # it died while idle
-                self._replace(place)
+                self._replace(slot)
                 continue
-            worker.item, worker.deadline = task, time.monotonic() + self._seconds
+            worker.task, worker.deadline = task, time.monotonic() + self._timeout
             return
         raise WorkerError("worker processes die as soon as they are given work")
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        given = (theirs, self._work, self._seconds, self._memory_bytes)
-        process = self._context.Process(target=_serve, args=given, daemon=True)
+        given = (theirs, self._work, self._timeout, self._memory_bytes)
+        process = self._context.Process(target=_worker_loop, args=given, daemon=True)
         process.start()
         theirs.close()
         worker = _Worker(process, ours)
         try:
-            if ours.poll(START_SECONDS) and ours.recv() == "ready":
+            if ours.poll(START_TIMEOUT) and ours.recv() == "ready":
                 return worker
         except (EOFError, OSError):
             pass
         self._stop(worker)
         raise WorkerError(f"a worker process does not start (exit code {process.exitcode}): is there enough memory?")
 
-    def _replace(self, place: int) -> None:
-        self._stop(self._workers[place])
-        self._workers[place] = self._start()
+    def _replace(self, slot: int) -> None:
+        self._stop(self._workers[slot])
+        self._workers[slot] = self._start()
 
     @staticmethod
     def _stop(worker: _Worker) -> None:
@@ -166,26 +166,26 @@ class Pool:
         worker.process.join(5)
 
 
-def processors() -> int:
+def cpu_count() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _cause(code: int | None) -> str:
-    if code is not None and code < 0:
+def _describe_exit(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
         with contextlib.suppress(ValueError):
-            return signal.Signals(-code).name
-    return f"exit code {code}"
+            return signal.Signals(-exit_code).name
+    return f"exit code {exit_code}"
 
 
-def _serve(pipe: connection.Connection, work: Callable, seconds: float, memory_bytes: int) -> None:
+def _worker_loop(pipe: connection.Connection, func: Callable, timeout: float, memory_bytes: int) -> None:
     _limit_memory(memory_bytes)
     try:
         pipe.send("ready")
         while True:
             item = pipe.recv()
-            _limit_processor(seconds)
-            pipe.send(work(item))
+            _limit_cpu_time(timeout)
+            pipe.send(func(item))
     except (EOFError, OSError, KeyboardInterrupt):
         return
 
@@ -199,7 +199,7 @@ def _limit_memory(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (now + memory_bytes, resource.RLIM_INFINITY))
 
 
-def _limit_processor(seconds: float) -> None:
+def _limit_cpu_time(seconds: float) -> None:
     """Let this process run for `seconds` more on the processor, rounded up; SIGXCPU ends it then."""
     with contextlib.suppress(OSError, ValueError):
         most = resource.getrlimit(resource.RLIMIT_CPU)[1]

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from synesthesia.human_study import export
 from synesthesia.human_study.db import connection as database
 from synesthesia.human_study.db import stored_plan
-from synesthesia.human_study.db.completed import finished_trials
+from synesthesia.human_study.db.completed import load_completed_trials
 from synesthesia.human_study.db.schema import STEP, STUDY
 from synesthesia.human_study.stimuli import tones
 from tests.helpers import small_human_study
@@ -101,7 +101,7 @@ class Page:
         elif kind == "sound":
             self.pass_sound()
         elif kind == "headphones":
-            for target in tones.TARGETS:
+            for target in tones.TARGET_INTERVALS:
                 self.tab.wait_for_selector("[data-pick][disabled]")
                 self.tab.keyboard.press("Space")
                 self.tab.wait_for_selector("[data-pick]:not([disabled])")
@@ -145,7 +145,7 @@ class Page:
 
     def finished(self):
         with self.database.read() as connection:
-            return finished_trials(connection)
+            return load_completed_trials(connection)
 
 
 @needs_browser
@@ -242,7 +242,7 @@ def _same_picture(page, server, row):
         " return c.toDataURL('image/png'); }"
     )
     drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB"), float)
-    asked = stored_plan.questions(page.database)[row.question_id]
+    asked = stored_plan.load_questions(page.database)[row.question_id]
     stored = Store(server.folder / "out/curate/store").frames(asked.shard, asked.row)[0].astype(float)
     assert drawn.shape == stored.shape
     assert np.abs(drawn - stored).mean() < 4  # of 255; 4:2:0 and the browser's own upsampling of colour
@@ -345,7 +345,7 @@ def test_going_to_another_page_is_counted_and_comes_out_in_the_export(served_her
     page.press()
     page.until("trial")
     page.press()
-    path, _ = export.write(page.database, small_human_study.parameters().study, tmp_path)
+    path, _ = export.write_csv(page.database, small_human_study.parameters().human_study, tmp_path)
     with path.open(newline="") as file:
         counts = [int(row["focus_lost"]) for row in csv.DictReader(file)]
     assert counts == [2, 1, 0]

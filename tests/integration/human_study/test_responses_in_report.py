@@ -89,7 +89,7 @@ def test_answers_come_out_in_the_report_beside_the_models_without_careless_and_w
     make_site, folder, prepared
 ):
     site = make_site(labels_a_regime=2)  # 6 labels of 4 clips, 6 trials each: 12 seats
-    app, people = participant.create(site), []
+    app, people = participant.create_app(site), []
     for number in range(12):
         people.append(Person(app))
         assert people[-1].join().status_code == 200
@@ -99,13 +99,13 @@ def test_answers_come_out_in_the_report_beside_the_models_without_careless_and_w
     exported = read(folder / "humans/judgements.csv")
     assert len(exported) == 6 * 10 + 2
     given = small_human_study.parameters()
-    for respondent in given.collect.respondents:
+    for respondent in given.import_answers.respondents:
         import_answers.run(given, respondent)
     report.run(given)
 
     made = {row["title"]: row for row in read(folder / "out/report/tables/humans.csv")}
     truth = {q.question_id: q for q in site.questions.values()}
-    for condition, who in zip(CONDITIONS, given.collect.respondents.values(), strict=True):
+    for condition, who in zip(CONDITIONS, given.import_answers.respondents.values(), strict=True):
         assert who.condition == condition
         mine = [r for r in exported if r["condition"] == condition and r["careless"] == "false"]
         right = sum(int(r["choice"]) == truth[r["question_id"]].answer for r in mine)
@@ -122,14 +122,14 @@ def test_answers_come_out_in_the_report_beside_the_models_without_careless_and_w
 def test_a_report_of_simulated_participants_says_so_wherever_it_can(make_site, folder, prepared):
     """Somebody puts the marked file by hand where the answers of people belong."""
     site = make_site(labels_a_regime=2, simulated=True)
-    person = Person(participant.create(site))
+    person = Person(participant.create_app(site))
     person.join()
     answer_all(site, person)
     command.main(["export", "--simulated", "--params", str(prepared / "params.yaml"),
                   "--database", site.settings.database])  # fmt: skip
     (folder / "humans/simulated-judgements.csv").rename(folder / "humans/judgements.csv")
     given = small_human_study.parameters()
-    for respondent in given.collect.respondents:
+    for respondent in given.import_answers.respondents:
         import_answers.run(given, respondent)
     report.run(given)
     page = (folder / "out/report/index.html").read_text(encoding="utf-8")

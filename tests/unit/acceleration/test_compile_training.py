@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from synesthesia.acceleration.lora_grouped import small_weights
+from synesthesia.acceleration.lora_grouped import build_lora_weights
 from synesthesia.distillation import adapters
 from tests.helpers.tiny_checkpoints import fresh, lora, percepts, prompts
 
@@ -47,18 +47,18 @@ def gradients(family):
     """Of the letters' cross entropy, in one row, as it is and compiled."""
     student = fresh(family)
     batch = student.collate(percepts(student.condition), prompts())
-    adapters.attach(student, lora(target_modules=r".*language_model.*\.(q|v|down)_proj"))
+    adapters.add_lora(student, lora(target_modules=r".*language_model.*\.(q|v|down)_proj"))
     learnt = [(name, weight) for name, weight in student.model.named_parameters() if weight.requires_grad]
     for name, weight in learnt:
         if "lora_B" in name:  # zero at first, and with it all gradients of the other half
             torch.nn.init.normal_(weight, std=0.1)
-    student.learn()
-    small = small_weights(student.model, together=True)
+    student.train_mode()
+    small = build_lora_weights(student.model, grouped=True)
 
     def found():
         student.model.zero_grad()
-        small.renew()
-        logits = student.letters(student.answer_logits(dict(batch)))
+        small.refresh()
+        logits = student.letter_logits(student.answer_logits(dict(batch)))
         small.backward(torch.nn.functional.cross_entropy(logits, torch.arange(len(logits))))
         return torch.cat([weight.grad.flatten() for _, weight in learnt]).numpy()
 

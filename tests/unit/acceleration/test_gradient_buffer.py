@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from synesthesia.acceleration.gradient_buffer import Gradients
+from synesthesia.acceleration.gradient_buffer import FlatGradBuffer
 
 pytestmark = pytest.mark.torch
 
@@ -19,7 +19,7 @@ def loss(a, b, c, d) -> torch.Tensor:
 
 def test_two_backward_passes_add_up_as_by_themselves_and_clear_forgets_them():
     alone, together = learnt(), learnt()
-    gradients = Gradients(together)
+    gradients = FlatGradBuffer(together)
     for _ in range(2):
         loss(*alone).backward()
         loss(*together).backward()
@@ -27,7 +27,7 @@ def test_two_backward_passes_add_up_as_by_themselves_and_clear_forgets_them():
     for one, other in zip(alone, together, strict=True):
         assert torch.equal(one.grad, other.grad)
     places = [parameter.grad.data_ptr() for parameter in together]
-    gradients.clear()
+    gradients.zero_()
     assert not any(parameter.grad.any() for parameter in together) and not gradients.losses.any()
     loss(*together).backward()
     assert [parameter.grad.data_ptr() for parameter in together] == places  # a recorded CUDA graph writes there
@@ -35,7 +35,7 @@ def test_two_backward_passes_add_up_as_by_themselves_and_clear_forgets_them():
 
 def test_each_gradient_begins_where_a_tensor_of_its_own_would():
     together = learnt()
-    Gradients(together)
+    FlatGradBuffer(together)
     first = together[0].grad.data_ptr()
     assert all((parameter.grad.data_ptr() - first) % 64 == 0 for parameter in together)
 
@@ -50,10 +50,10 @@ def test_all_of_it_is_summed_over_the_processes_losses_too():
             return 3 * tensor
 
     together = learnt()
-    gradients = Gradients(together)
+    gradients = FlatGradBuffer(together)
     loss(*together).backward()
     gradients.losses += torch.tensor([1.0, 2.0])
     before = [parameter.grad.clone() for parameter in together]
-    gradients.add_up(Three)
+    gradients.all_reduce(Three)
     assert gradients.losses.tolist() == [3.0, 6.0]
     assert all(torch.equal(parameter.grad, 3 * one) for parameter, one in zip(together, before, strict=True))

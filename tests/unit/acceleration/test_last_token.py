@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from synesthesia.acceleration.audio_attention import as_one_product
+from synesthesia.acceleration.audio_attention import fuse_qkv
 from tests.helpers.tiny_checkpoints import FAMILIES, checkpoint, fresh, loaded, percepts, prompts
 
 pytestmark = pytest.mark.torch
@@ -19,7 +19,7 @@ def plain_audio():
 
     @torch.inference_mode()
     def answer(heard, asked):
-        batch = processor(text=[family.text(q) for q in asked], audio=[p.audio for p in heard], sampling_rate=16000,
+        batch = processor(text=[family.render_prompt(q) for q in asked], audio=[p.audio for p in heard], sampling_rate=16000,
                           padding=True, padding_side="right", return_tensors="pt")  # fmt: skip
         logits = model(**batch, use_cache=False).logits
         at = batch["attention_mask"].sum(1) - 1
@@ -48,7 +48,7 @@ def test_queries_keys_and_values_as_one_product_hear_the_same_with_the_same_weig
     with torch.no_grad():
         apart = model.answer_logits(dict(batch))
         for layer in model._window.layers:
-            as_one_product(layer.self_attn)
+            fuse_qkv(layer.self_attn)
         together = model.answer_logits(dict(batch))
     assert (together - apart).norm() < near * apart.norm()
     assert all(torch.equal(weight, before[name]) for name, weight in model.model.state_dict().items())
@@ -77,10 +77,10 @@ def test_embedding_and_decoding_apart_give_the_same_logits_with_any_padding(fami
     batch = model.collate(percepts(model.condition), prompts())
     with torch.inference_mode():
         whole = model.answer_logits(dict(batch))
-        embeds, places, at = model.embed(dict(batch))
+        embeds, places, at = model.embed_inputs(dict(batch))
         embeds = torch.nn.functional.pad(embeds, (0, 0, 0, more))
         places = None if places is None else torch.nn.functional.pad(places, (0, more))
-        torch.testing.assert_close(model.decode(embeds, places, at), whole, **CLOSE)
+        torch.testing.assert_close(model.decode_embeds(embeds, places, at), whole, **CLOSE)
 
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_5_omni", "audio_flamingo3"])
@@ -89,7 +89,7 @@ def test_embedding_apart_hears_nothing_behind_the_end_of_shorter_sounds(family):
     batch = model.collate(percepts(model.condition, (10.0, 3.3, 8.0, 5.7, 9.99)), prompts())
     with torch.inference_mode():
         whole = model.answer_logits(dict(batch))
-        torch.testing.assert_close(model.decode(*model.embed(dict(batch))), whole, **CLOSE)
+        torch.testing.assert_close(model.decode_embeds(*model.embed_inputs(dict(batch))), whole, **CLOSE)
 
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_vl"])
@@ -100,10 +100,10 @@ def test_embedding_is_free_to_take_the_usual_kernels_whatever_a_training_asks_fo
     hook = encoder.register_forward_pre_hook(lambda *_: ordered.append(torch.are_deterministic_algorithms_enabled()))
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        assert not model.embed(dict(batch))[0].requires_grad
+        assert not model.embed_inputs(dict(batch))[0].requires_grad
         assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
         with pytest.raises(KeyError):
-            model.embed({})
+            model.embed_inputs({})
         assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
         torch.use_deterministic_algorithms(False)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from peft.tuners.lora import Linear
 
-from synesthesia.acceleration.lora_grouped import Down, WorkingCopies, small_weights
-from synesthesia.acceleration.lora_linear import LeanLoraLinear
+from synesthesia.acceleration.lora_grouped import GroupedLoraWeights, StackedLoraA, build_lora_weights
+from synesthesia.acceleration.lora_linear import MixedPrecisionLoraLinear
 from tests.helpers.tiny_checkpoints import adapted, percepts, prompts
 
 pytestmark = pytest.mark.torch
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.torch
 
 def pass_(student, together=False):
     """Logits, and the gradients after two backward passes."""
-    small = small_weights(student.model, together)
-    assert isinstance(small, WorkingCopies) == together
+    small = build_lora_weights(student.model, together)
+    assert isinstance(small, GroupedLoraWeights) == together
     return passes_(student, small, small)
 
 
@@ -38,7 +38,7 @@ def test_logits_and_gradients_in_float32_are_pefts(together):
     lean, peft = adapted(), adapted()
     changed = 0
     for module in peft.model.modules():
-        if type(module) is LeanLoraLinear:
+        if type(module) is MixedPrecisionLoraLinear:
             module.__class__ = Linear
             changed += 1
     assert changed == 7 * len(peft.decoder().layers)
@@ -61,21 +61,21 @@ def test_layers_with_one_input_share_a_product_and_another_input_in_between_chan
     random = torch.Generator().manual_seed(0)
     one, other = (torch.randn(5, 8, generator=random) for _ in range(2))
     weights = [torch.randn(rank, 8, generator=random) for rank in (2, 3)]
-    down, products = Down(weights, torch.float32), []
-    for part, weight in zip(down.parts, weights, strict=True):
+    down, products = StackedLoraA(weights, torch.float32), []
+    for part, weight in zip(down.layer_slices, weights, strict=True):
         part.copy_(weight)
     linear = torch.nn.functional.linear
     monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w: products.append(x) or linear(x, w))
     for x, place, so_far in [(one, 0, 1), (one, 1, 1), (one, 1, 2), (other, 1, 3), (one, 0, 4), (one, 1, 4)]:
-        torch.testing.assert_close(down.of(x, place), x @ weights[place].T)
+        torch.testing.assert_close(down.project(x, place), x @ weights[place].T)
         assert len(products) == so_far
-    assert down._input is None and down._made == ()  # nothing is kept beyond the layer
+    assert down._input is None and down._outputs == ()  # nothing is kept beyond the layer
 
 
 def test_layers_with_dropout_of_their_own_share_nothing():
     sharing, random = adapted(), adapted(dropout=0.5)
     for student, products in ((sharing, 4), (random, 7)):  # of seven layers q, k, v and gate, up have one input each
-        small = small_weights(student.model, together=True)
+        small = build_lora_weights(student.model, grouped=True)
         assert len(small._shared) == products * len(student.decoder().layers)
 
 
@@ -93,13 +93,13 @@ def test_copies_serve_learning_alone_and_follow_the_weights_once_renewed():
     with torch.inference_mode():
         answered = [each.answer_logits(each.collate(percepts("audio"), prompts())) for each in (student, never)]
     assert torch.equal(*answered)
-    student.learn()
+    student.train_mode()
     assert torch.equal(pass_(student, together=True)[0], expected)
 
 
 def test_two_that_round_the_same_weights_give_gradients_in_turn():
     student, expected = adapted(), pass_(adapted())[1]
-    one, two = small_weights(student.model, together=True), small_weights(student.model, together=True)
+    one, two = build_lora_weights(student.model, grouped=True), build_lora_weights(student.model, grouped=True)
     found = passes_(student, one, two)[1]
     assert apart(found, expected) < 1e-6
 
@@ -108,7 +108,7 @@ def test_with_something_else_to_learn_each_layer_rounds_for_itself():
     student = adapted()
     student.decoder().norm.weight.requires_grad_()
     _, gradients = pass_(student)
-    assert not isinstance(small_weights(student.model, together=True), WorkingCopies)
+    assert not isinstance(build_lora_weights(student.model, grouped=True), GroupedLoraWeights)
     assert any("norm" in name for name in gradients)
 
 

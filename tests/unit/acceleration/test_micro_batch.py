@@ -43,15 +43,22 @@ def attempts(holds):
 
 @pytest.mark.parametrize("holds, expected", [(8, (8, False)), (5, (4, False)), (1, (1, False))])
 def test_the_first_that_memory_holds_is_taken(holds, expected):
-    assert micro_batch.fitting(micro_batch.candidates(8, 1, None), attempts(holds), lambda fits: fits) == expected
+    assert (
+        micro_batch.select_first_that_fits(micro_batch.candidates(8, 1, None), attempts(holds), lambda fits: fits)
+        == expected
+    )
 
 
 def test_what_fits_here_but_not_elsewhere_is_not_taken():
     said = iter([False, False, True])
-    assert micro_batch.fitting(micro_batch.candidates(8, 1, None), attempts(8), lambda fits: next(said)) == (2, False)
+    assert micro_batch.select_first_that_fits(
+        micro_batch.candidates(8, 1, None), attempts(8), lambda fits: next(said)
+    ) == (2, False)
 
 
 def test_too_little_for_one_clip_is_one_sentence_with_what_helps(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 24 * 2**30))
-    with pytest.raises(micro_batch.OutOfMemory, match=r"too little GPU memory for even one clip: 1\.0 of 24\.0 GiB"):
-        micro_batch.fitting(micro_batch.candidates(8, 1, None), attempts(0.5), lambda fits: fits)
+    with pytest.raises(
+        micro_batch.InsufficientMemoryError, match=r"too little GPU memory for even one clip: 1\.0 of 24\.0 GiB"
+    ):
+        micro_batch.select_first_that_fits(micro_batch.candidates(8, 1, None), attempts(0.5), lambda fits: fits)

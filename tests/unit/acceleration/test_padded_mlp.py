@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from synesthesia.acceleration.padded_mlp import widen_feed_forward
+from synesthesia.acceleration.padded_mlp import pad_mlp
 from tests.helpers.tiny_checkpoints import fresh, percepts, prompts
 
 pytestmark = pytest.mark.torch
@@ -17,7 +17,7 @@ def test_a_wider_feed_forward_network_gives_the_same_numbers(family):
     batch = model.collate(percepts(model.condition)[:1], prompts()[:1])
     before, width = model.answer_logits(dict(batch)), visual.blocks[0].mlp.down_proj.in_features
     for _ in range(2):  # again changes nothing
-        widen_feed_forward(visual.blocks, multiple=width + 24)
+        pad_mlp(visual.blocks, multiple=width + 24)
     mlp = visual.blocks[0].mlp
     assert [len(linear.weight) for linear in (mlp.gate_proj, mlp.up_proj)] == [width + 24] * 2
     assert mlp.down_proj.weight.shape[1] == width  # wider, it would add up in another order

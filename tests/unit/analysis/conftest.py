@@ -22,8 +22,8 @@ def maker(tmp_path_factory):
     judge(asked, made.out.parent / "humans/judgements.csv", knows, times=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made.out.parent)
-        for name in made.params.collect.respondents:
-            import_answers.collect(made.params, name)
+        for name in made.params.import_answers.respondents:
+            import_answers.import_answers(made.params, name)
     return made
 
 
@@ -43,4 +43,4 @@ def study(maker):
     """That study, loaded."""
     from synesthesia.analysis import results as study
 
-    return study.load(maker.params, maker.out)
+    return study.load_results(maker.params, maker.out)

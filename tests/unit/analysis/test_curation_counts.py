@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from synesthesia.analysis import curation_counts, html_report, tables, vggsounder
-from synesthesia.analysis.results import load
+from synesthesia.analysis.results import load_results
 from tests.helpers.study_outputs import Maker, parameters
 
 pytestmark = pytest.mark.slow  # real files: seconds each
@@ -24,22 +24,22 @@ def test_the_counts_after_each_rule_stand_above_the_papers(maker):
     counts = {"as_listed": (309, 183730, 15446), "one_name_a_label": (286, 164767, 14296)}
     counted = {rule: dict(zip(("labels", "train_clips", "test_clips"), n, strict=True)) for rule, n in counts.items()}
     (maker.out / "curate/counts.json").write_text(json.dumps({"vggsound": {"rules": counted}}))
-    study = load(maker.params, maker.out)
-    rows = [tuple(row) for row in curation_counts.rules(study).itertuples(index=False)]
+    study = load_results(maker.params, maker.out)
+    rows = [tuple(row) for row in curation_counts.build_curation_table(study).itertuples(index=False)]
     assert rows == [
         ("as listed", 309, 183730, 15446),
         ("labels that list several names left out", 286, 164767, 14296),
         ("usable: there, and decoded", 12, 144, 72),
         ("the paper", 286, 163760, 14202),
     ]
-    assert set(curation_counts.RULES) >= set(counted)
+    assert set(curation_counts.RULE_TITLES) >= set(counted)
 
 
 def test_without_counts_or_annotations_the_tables_are_empty(maker, monkeypatch):
     (maker.out / "curate/counts.json").write_text("{}")
-    study = load(maker.params, maker.out)
-    assert curation_counts.rules(study).empty and vggsounder.slices(study).empty
-    text = html_report.render(study, made := tables.everything(study), [], _blank(made))
+    study = load_results(maker.params, maker.out)
+    assert curation_counts.build_curation_table(study).empty and vggsounder.build_slice_table(study).empty
+    text = html_report.render_page(study, made := tables.build_tables(study), [], _blank(made))
     assert "Nothing was counted" in text and "VGGSounder" not in text
 
 
@@ -82,12 +82,12 @@ def annotated(tmp_path_factory):
 
     made.write_clips = write_clips
     made.write()
-    return load(made.params, made.out), one, real
+    return load_results(made.params, made.out), one, real
 
 
 def test_slices_hold_exactly_the_clips_that_the_annotators_marked(annotated):
     study, one, real = annotated
-    belongs = vggsounder.members(study)
+    belongs = vggsounder.assign_slices(study)
     clips = study.questions.loc[belongs.index, "clip_id"].to_numpy()
     own = one.set_index("clip_id").loc[clips]
     assert len(belongs) == 72 and real["clip_id"].nunique() > 12_000
@@ -100,13 +100,13 @@ def test_slices_hold_exactly_the_clips_that_the_annotators_marked(annotated):
 
 def test_accuracies_on_a_slice_are_those_of_its_answers(annotated):
     study, _, _ = annotated
-    table = vggsounder.slices(study).set_index(["respondent", "slice"])
-    belongs = vggsounder.members(study)
+    table = vggsounder.build_slice_table(study).set_index(["respondent", "slice"])
+    belongs = vggsounder.assign_slices(study)
     answers = study.of("qwen2-audio", "test").set_index("question_id")["correct"]
     heard = answers[belongs.index[belongs["heard"]]]
     row = table.loc[("qwen2-audio", "heard")]
     assert row["clips"] == len(heard) and np.isclose(row["accuracy"], heard.mean())
     assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
     assert set(table.index.get_level_values(0)) == {person.key for person in study.respondents}
-    made = tables.everything(study)
-    assert "label can be heard" in html_report.render(study, made, [], _blank(made))
+    made = tables.build_tables(study)
+    assert "label can be heard" in html_report.render_page(study, made, [], _blank(made))

@@ -71,7 +71,7 @@ def test_nothing_reads_nan_or_none_and_no_time_or_path_stands_in_it(text, maker)
 def test_the_synthetic_size_and_a_control_are_announced(study, text):
     assert "Synthetic study" in text
     assert "Control run" not in text
-    tables = tabulate.everything(study) | human_tables.everything(study)
+    tables = tabulate.build_tables(study) | human_tables.build_human_tables(study)
     pictures = [
         {"name": n, "says": "", "svg": b""}
         for n in ("figure1", "humans", "gap", "switch", "table2", "figure3", "positions")
@@ -79,7 +79,7 @@ def test_the_synthetic_size_and_a_control_are_announced(study, text):
     route = study.params.route.model_copy(update={"mode": "random"})
     study.params, kept = study.params.model_copy(update={"size": "paper", "route": route}), study.params
     try:
-        other = html_report.render(study, tables, headline.headlines(study), pictures)
+        other = html_report.render_page(study, tables, headline.compute_headlines(study), pictures)
     finally:
         study.params = kept
     assert "Synthetic study" not in other
@@ -87,7 +87,7 @@ def test_the_synthetic_size_and_a_control_are_announced(study, text):
 
 
 def test_the_first_screen_names_all_headlines_with_intervals(text, study):
-    found = headline.headlines(study)
+    found = headline.compute_headlines(study)
     assert {h.key for h in found} >= {
         "gap",
         "switch",
@@ -95,7 +95,7 @@ def test_the_first_screen_names_all_headlines_with_intervals(text, study):
         "recovered_share_of_ground_truth",
         "share_of_teacher_lead",
     }
-    for card in html_report.cards(found):
+    for card in html_report.build_cards(found):
         assert card["value"] in text
         assert card["bracket"] in text
 
@@ -113,7 +113,7 @@ def test_every_table_and_figure_is_written(reported):
 def test_a_second_report_has_the_same_bytes(reported, maker, monkeypatch):
     from synesthesia.pipeline import report
 
-    save = paper.save
+    save = paper.encode_figure
 
     def only_svg(figure, name, form):  # PNG's bytes: tests/unit/analysis/figures/test_paper.py
         return save(figure, name, form) if form == "svg" else (reported / f"figures/{name}.{form}").read_bytes()
@@ -130,13 +130,13 @@ def test_a_second_report_has_the_same_bytes(reported, maker, monkeypatch):
 
 
 def test_figures_of_labels_show_humans_and_truly_unseen_labels(study):
-    accuracy, people = render.label_accuracy(study)
+    accuracy, people = render.compute_label_accuracy(study)
     assert [p["title"] for p in people if p["human"]] == ["Human ears", "Human eyes", "Human ears and eyes"]
     assert len(accuracy) == 9
-    labels = tabulate.labels(study)
+    labels = tabulate.build_label_table(study)
     labels.loc[labels["label"] == "strange thing 1", "label"] = "label 03 playing loudly"
     seen = labels[labels["set"] == "analysis"]
-    heard, strange = render._figure3(labels, seen)
+    heard, strange = render._select_figure3_labels(labels, seen)
     assert set(strange["label"]) == {"strange thing 0", "strange thing 2"}
     assert heard["before"].is_monotonic_increasing
 
@@ -150,16 +150,16 @@ def test_figures_of_labels_show_humans_and_truly_unseen_labels(study):
     ],
 )
 def test_intervals_read_as_words(value, kind, expected):
-    assert formatting.interval(value, kind) == expected
+    assert formatting.format_estimate(value, kind) == expected
 
 
 def test_absent_figures_are_dashes():
     absent = [
-        formatting.percent(None),
-        formatting.points(float("nan")),
-        formatting.p_value(None),
-        formatting.number(float("nan")),
+        formatting.format_percent(None),
+        formatting.format_points(float("nan")),
+        formatting.format_p_value(None),
+        formatting.format_number(float("nan")),
     ]
     assert absent == ["–"] * 4
-    assert formatting.p_value(0.00001) == "< 0.001"
-    assert formatting.number(149460) == "149\u202f460"
+    assert formatting.format_p_value(0.00001) == "< 0.001"
+    assert formatting.format_number(149460) == "149\u202f460"

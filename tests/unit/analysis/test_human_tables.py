@@ -30,7 +30,7 @@ def judged(maker):
 
 
 def test_each_label_has_both_gaps_and_says_whether_they_agree(study):
-    frame = human_tables.labels(study).set_index("label")
+    frame = human_tables.build_human_label_table(study).set_index("label")
     assert len(frame) == 9
     for label, row in frame.iterrows():
         sides = {}
@@ -56,7 +56,7 @@ def test_agreement_counts_stand_beside_the_papers_and_a_tie_is_no_agreement(stud
          "agrees": ["yes", "yes", "no", "tie", "tie", "yes", ""],
          "compared_audio": [0.5, 0.4, 0.2, 0.3, 1, 1, 1], "models_audio": [0.3, 0.4, 0.3, 0.1, 1, 1, 1]}
     )  # fmt: skip
-    table = human_tables.counts(study, frame).set_index("key")
+    table = human_tables.build_agreement_table(study, frame).set_index("key")
     assert table[["count", "ties", "of"]].to_numpy().tolist() == [[2, 1, 4], [1, 1, 2], [2, 1, 4]]
     assert table["paper_count"].tolist() == [8, 10, 9]
     expected = stats.binomtest(2, 4).proportion_ci(0.95, method="wilson")
@@ -64,13 +64,13 @@ def test_agreement_counts_stand_beside_the_papers_and_a_tie_is_no_agreement(stud
 
 
 def test_correlations_are_over_labels_with_the_gap_that_chose_them_and_with_a_fresh_one(study):
-    frame = human_tables.labels(study)
-    table = human_tables.correlations(study, frame).set_index(["models_gap_on", "kind"])["correlation"]
+    frame = human_tables.build_human_label_table(study)
+    table = human_tables.build_correlation_table(study, frame).set_index(["models_gap_on", "kind"])["correlation"]
     for split, column in (("analysis", "models_gap"), ("test", "models_gap_test")):
         assert table[split, "pearson"] == pytest.approx(stats.pearsonr(frame[column], frame["compared_gap"]).statistic)
         expected = stats.spearmanr(frame[column], frame["compared_gap"]).statistic
         assert table[split, "spearman"] == pytest.approx(expected)
-    (card,) = [h for h in headline.headlines(study) if h.key == "human_gap_correlation"]
+    (card,) = [h for h in headline.compute_headlines(study) if h.key == "human_gap_correlation"]
     assert card.interval.estimate == pytest.approx(table["analysis", "pearson"])
 
 
@@ -80,7 +80,7 @@ def test_everybody_is_compared_on_the_labels_that_humans_judged(study, monkeypat
     fewer = {key: frame[frame["label"].isin(kept)] if key[0].startswith("human") else frame
              for key, frame in study.answers.items()}  # fmt: skip
     monkeypatch.setattr(study, "answers", fewer)
-    table = human_tables.people(study).set_index("respondent")
+    table = human_tables.build_respondent_table(study).set_index("respondent")
     assert set(table["labels"]) == {5}
     models = study.of("qwen2-vl", "analysis")
     models = models[models["label"].isin(kept)]
@@ -90,14 +90,17 @@ def test_everybody_is_compared_on_the_labels_that_humans_judged(study, monkeypat
     assert table.loc[[EARS, EYES, BOTH], "against"].tolist() == [study.title(k) for k in (
         "qwen2-audio", "qwen2-vl", "qwen2-5-omni")]  # fmt: skip
     assert table.loc[[EARS, EYES, BOTH, "qwen2-vl"], "paper_accuracy"].tolist() == [0.719, 0.741, 0.842, 0.839]
-    rows = paper.regimes(
-        human_tables.labels(study).rename(columns={"models_audio": "audio", "models_visual": "visual"}), 9
+    rows = paper.group_labels(
+        human_tables.build_human_label_table(study).rename(
+            columns={"models_audio": "audio", "models_visual": "visual"}
+        ),
+        9,
     )
     assert {label for row in rows.values() for label in row} == set(kept)
 
 
 def test_judgements_are_counted_timed_and_compared_without_the_careless(study, judged):
-    table = human_tables.judgements(study).set_index("respondent")
+    table = human_tables.build_response_table(study).set_index("respondent")
     for key, condition in ((EARS, "audio"), (EYES, "silent_video"), (BOTH, "sounded_video")):
         mine = judged[judged["condition"] == condition]
         careful, row = mine[~mine["careless"]], table.loc[key]
@@ -116,39 +119,39 @@ def test_judgements_are_counted_timed_and_compared_without_the_careless(study, j
 
 
 def test_keeping_the_careless_counts_them_in(study, monkeypatch):
-    before = human_tables.judgements(study).set_index("respondent")
+    before = human_tables.build_response_table(study).set_index("respondent")
     block = study.params.collect.model_copy(update={"careless": "keep"})
     monkeypatch.setattr(study, "params", study.params.model_copy(update={"collect": block}))
-    after = human_tables.judgements(study).set_index("respondent")
+    after = human_tables.build_response_table(study).set_index("respondent")
     assert (after["judgements"] == before["judgements"] + before["careless_judgements"]).all()
-    assert "are kept in" in " ".join(human_tables.told(study, human_tables.everything(study)))
+    assert "are kept in" in " ".join(human_tables.build_human_notes(study, human_tables.build_human_tables(study)))
 
 
 def test_any_two_respondents_can_be_compared(study, monkeypatch):
     gap = study.params.gap
     block = study.params.report.model_copy(update={"compare": gap})
     monkeypatch.setattr(study, "params", study.params.model_copy(update={"report": block}))
-    frame = human_tables.labels(study)
+    frame = human_tables.build_human_label_table(study)
     assert frame["compared_gap"].tolist() == pytest.approx(frame["models_gap"].tolist())
-    assert human_tables.correlations(study, frame).iloc[0]["correlation"] == pytest.approx(1)
+    assert human_tables.build_correlation_table(study, frame).iloc[0]["correlation"] == pytest.approx(1)
     block = block.model_copy(update={"compare": None})
     monkeypatch.setattr(study, "params", study.params.model_copy(update={"report": block}))
-    assert human_tables.labels(study).empty
-    assert not human_tables.people(study).empty, "humans are there all the same"
+    assert human_tables.build_human_label_table(study).empty
+    assert not human_tables.build_respondent_table(study).empty, "humans are there all the same"
 
 
 def test_labels_named_by_the_study_are_not_said_to_be_chosen_by_the_gap(study, monkeypatch):
-    made = human_tables.everything(study)
-    assert "takes its labels by the models' performance alone" in human_tables.told(study, made)[0]
+    made = human_tables.build_human_tables(study)
+    assert "takes its labels by the models' performance alone" in human_tables.build_human_notes(study, made)[0]
     given = SimpleNamespace(collect=study.params.collect, report=study.params.report, gap=study.params.gap,
                             study=SimpleNamespace(labels=["dog barking"], labels_a_regime=10))  # fmt: skip
     monkeypatch.setattr(study, "params", given)
-    assert "those of study.labels" in human_tables.told(study, made)[0]
+    assert "those of study.labels" in human_tables.build_human_notes(study, made)[0]
 
 
 def test_metrics_and_tables_hold_what_was_found(reported, study):
     found = json.loads((reported / "metrics.json").read_text())["humans"]
-    made = human_tables.everything(study)
+    made = human_tables.build_human_tables(study)
     correlations = made["human_correlations"]["correlation"]
     assert found["gap_correlation"]["analysis"]["pearson"] == pytest.approx(correlations[0], abs=1e-6)
     assert found["agreement"]["eyes"]["of"] == (made["human_labels"]["regime"] == "Visual better").sum()
@@ -176,13 +179,13 @@ def test_one_label_is_no_correlation_and_the_page_says_so(maker, tmp_path, monke
     from synesthesia.analysis import results as studies
 
     shutil.copytree(maker.out, tmp_path / "out", ignore=shutil.ignore_patterns("report"))
-    study = studies.load(maker.params, tmp_path / "out")
-    only = human_tables.labels(study)["label"][0]
+    study = studies.load_results(maker.params, tmp_path / "out")
+    only = human_tables.build_human_label_table(study)["label"][0]
     study.answers = {k: f[f["label"] == only] if k[0] == EARS else f for k, f in study.answers.items()}
     monkeypatch.setattr(report.study, "load", lambda params: study)
     monkeypatch.setattr(paper, "save", lambda figure, name, form: name.encode())
     monkeypatch.chdir(tmp_path)
-    report.write(maker.params)
+    report.write_report(maker.params)
     page = (tmp_path / "out/report/index.html").read_text(encoding="utf-8")
     assert "too few labels were judged by both senses" in page
     assert not re.search(r"\b(nan|None|inf)\b", page)

@@ -24,7 +24,7 @@ def shares(maker, folder, split):
 
 
 def test_table1_counts_what_the_files_say(study, maker):
-    row = tables.table1(study).set_index("respondent").loc[AUDIO]
+    row = tables.build_table1(study).set_index("respondent").loc[AUDIO]
     right, total, lost = shares(maker, f"answer/{AUDIO}", "analysis")
     expected = stats.wilson(right, total)
     assert row["analysis_accuracy"] == expected.estimate
@@ -34,33 +34,33 @@ def test_table1_counts_what_the_files_say(study, maker):
 
 
 def test_table1_follows_the_parameters_order_with_each_default_student_below_its_original(study):
-    table = tables.table1(study)
+    table = tables.build_table1(study)
     assert list(table["respondent"]) == [AUDIO, DEFAULT, VISUAL, "audio-to-visual", "qwen2-5-omni", *HUMANS]
     assert list(table["role"]) == ["original", "distilled", "original", "distilled", "original", *["human"] * 3]
     assert table["paper_analysis_accuracy"].tolist()[:5] == [0.719, 0.926, 0.885, 0.914, 0.926]
 
 
 def test_table2_compares_each_setting_with_its_students_default(study):
-    table = tables.table2(study).set_index("setting")
+    table = tables.build_table2(study).set_index("setting")
     assert list(table.index) == list(study.params.distill.settings)
     assert table.loc[[DEFAULT, "audio-to-visual"], "analysis_difference"].isna().all()
     pair = study.pair("analysis", DEFAULT, BOUND)
     assert table.loc[BOUND, "analysis_difference"] == pytest.approx(pair[BOUND].mean() - pair[DEFAULT].mean())
-    assert table.loc[BOUND, "analysis_p"] == stats.mcnemar(pair[DEFAULT], pair[BOUND]).p
+    assert table.loc[BOUND, "analysis_p"] == stats.mcnemar(pair[DEFAULT], pair[BOUND]).p_value
     assert (table["analysis_p_holm"].dropna() >= table["analysis_p"].dropna()).all()
     ours = [name for name in table.index if table.loc[name, "student"] == AUDIO]
     assert table.loc[ours, "paper_analysis_accuracy"].tolist() == [0.926, 0.921, 0.923, 0.964, 0.925]
 
 
 def test_before_and_after_are_of_the_same_questions(study):
-    table = tables.before_after(study)
+    table = tables.build_before_after_table(study)
     assert len(table) == 3 * len(study.params.distill.settings)
     assert np.allclose(table["after"] - table["before"], table["difference"])
     assert np.allclose((table["turned_right"] - table["turned_wrong"]) / table["questions"], table["difference"])
 
 
 def test_labels_tell_gap_gain_and_switch(study):
-    table = tables.labels(study)
+    table = tables.build_label_table(study)
     assert list(table.groupby("set").size()) == [9, 3]
     odd = table[table["label"].str.startswith("<b>")].iloc[0]
     closed = study.route[study.route["label"] == odd["label"]]["visual_teaches"]
@@ -70,7 +70,7 @@ def test_labels_tell_gap_gain_and_switch(study):
 
 
 def test_letter_shares_add_up_to_one_but_for_the_unparseable(study):
-    table = tables.positions(study)
+    table = tables.build_position_bias_table(study)
     totals = table.groupby("respondent")[["truth_share", "chosen_share"]].sum()
     assert np.allclose(totals["truth_share"], 1)
     lost = {r: study.of(r, "analysis")["choice"].isna().mean() for r in totals.index}
@@ -79,7 +79,7 @@ def test_letter_shares_add_up_to_one_but_for_the_unparseable(study):
 
 
 def test_damaged_files_are_counted_by_reason(study):
-    table = tables.damaged(study)
+    table = tables.build_rejected_table(study)
     assert table[["reason", "files"]].to_numpy().tolist() == [["truncated", 2], ["no audio", 1]]
 
 
@@ -91,7 +91,12 @@ def test_text_that_names_another_letter_is_counted(maker):
             "options": [["cat", "dog"]] * 4,
         }
     )
-    assert studies._letters(frame, "x") == {"respondent": "x", "answers": 3, "another_letter": 1, "no_letter": 1}
+    assert studies._count_letter_agreement(frame, "x") == {
+        "respondent": "x",
+        "answers": 3,
+        "another_letter": 1,
+        "no_letter": 1,
+    }
 
 
 def test_metrics_hold_what_dvc_compares(reported, study):
@@ -113,19 +118,19 @@ def test_the_default_is_found_by_kind_not_by_name(study):
     settings = study.params.distill.settings
     renamed = {f"run-{i}": setting for i, setting in enumerate(reversed(settings.values()))}
     distill = study.params.distill.model_copy(update={"settings": renamed})
-    other = studies.Study(**vars(study) | {"params": study.params.model_copy(update={"distill": distill})})
-    assert renamed[other.default(AUDIO)] == settings[DEFAULT]
-    assert renamed[other.upper_bound(VISUAL)] == settings["audio-to-visual-ground-truth"]
+    other = studies.Results(**vars(study) | {"params": study.params.model_copy(update={"distill": distill})})
+    assert renamed[other.find_default_setting(AUDIO)] == settings[DEFAULT]
+    assert renamed[other.find_upper_bound_setting(VISUAL)] == settings["audio-to-visual-ground-truth"]
 
 
 def test_the_papers_copies_equal_its_tables():
-    assert published.facts()["labels"] == 286
-    assert published.model("kimi_audio") == {"analysis": 0.706, "test": 0.667}
-    assert published.model("unheard_of") == {}
+    assert published.load_facts()["labels"] == 286
+    assert published.get_model_accuracies("kimi_audio") == {"analysis": 0.706, "test": 0.667}
+    assert published.get_model_accuracies("unheard_of") == {}
 
 
 def test_the_headline_ratio_equals_hand_calculation(study):
-    found = {h.key: h for h in headline.headlines(study)}
+    found = {h.key: h for h in headline.compute_headlines(study)}
     pair = study.pair("analysis", AUDIO, VISUAL, DEFAULT)
     expected = (pair[DEFAULT].mean() - pair[AUDIO].mean()) / (pair[VISUAL].mean() - pair[AUDIO].mean())
     lead = found["share_of_teacher_lead"].interval
@@ -146,7 +151,7 @@ def test_bounds_fail_only_below(reported, tmp_path, capsys, least, code):
 
 @pytest.mark.parametrize("metrics", [{}, {"a": {"b": "high"}}, {"a": 1.0}])
 def test_a_missing_metric_breaks_its_bound(metrics):
-    assert [holds for *_, holds in thresholds.judge(metrics, {"a.b": 0.1})] == [False]
+    assert [holds for *_, holds in thresholds.check_thresholds(metrics, {"a.b": 0.1})] == [False]
 
 
 def test_bounds_without_a_report_say_what_to_run(tmp_path, capsys):
@@ -158,4 +163,4 @@ def test_bounds_without_a_report_say_what_to_run(tmp_path, capsys):
 
 def test_a_metric_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="not a number"):
-        metrics._rounded({"a": float("nan")})
+        metrics._round_values({"a": float("nan")})

@@ -25,7 +25,7 @@ def student_of(family, **changes):
     """A fresh student with an adapter whose weights are moved off zero, as training would."""
     student = fresh(family)
     torch.manual_seed(3)
-    adapters.attach(student, lora(**changes))
+    adapters.add_lora(student, lora(**changes))
     with torch.no_grad():
         for name, weight in student.model.named_parameters():
             if weight.requires_grad and "lora_B" in name:
@@ -40,7 +40,7 @@ def saved(tmp_path_factory):
     for family in FAMILIES:
         student = student_of(family)
         folder = tmp_path_factory.mktemp(family)
-        adapters.save(student, folder, base=str(checkpoint(family)))
+        adapters.save(student, folder, base_checkpoint=str(checkpoint(family)))
         found[family] = folder, letters(student)
     return found
 
@@ -49,7 +49,7 @@ def saved(tmp_path_factory):
 def test_layers_to_compile_are_the_same_with_an_adapter_in_place(family):
     student = fresh(family)
     before = student.layers()
-    adapters.attach(student, lora())
+    adapters.add_lora(student, lora())
     assert len(before) == len(set(map(id, before))) > 0
     assert list(map(id, student.layers())) == list(map(id, before))
 
@@ -70,7 +70,7 @@ def test_only_the_language_models_linear_layers_learn(family):
 @families
 def test_a_fresh_adapter_changes_no_answer(family):
     student = fresh(family)
-    adapters.attach(student, lora())
+    adapters.add_lora(student, lora())
     torch.testing.assert_close(letters(student), letters(loaded(family)), atol=1e-6, rtol=0)
 
 
@@ -93,14 +93,14 @@ def test_a_folder_holds_safetensors_and_a_configuration_that_names_the_base(save
 
 
 def test_the_same_adapter_is_the_same_bytes(saved, tmp_path):
-    adapters.save(student_of("qwen2_audio"), tmp_path, base=str(checkpoint("qwen2_audio")))
+    adapters.save(student_of("qwen2_audio"), tmp_path, base_checkpoint=str(checkpoint("qwen2_audio")))
     for file in tmp_path.iterdir():
         assert file.read_bytes() == (saved["qwen2_audio"][0] / file.name).read_bytes()
 
 
 def test_targets_that_fit_no_layer_are_refused_with_the_parameters_name():
     with pytest.raises(AdapterError, match=r"distill\.lora\.target_modules: 'nothing' fits no module"):
-        adapters.attach(fresh("qwen2_audio"), lora(target_modules="nothing"))
+        adapters.add_lora(fresh("qwen2_audio"), lora(target_modules="nothing"))
 
 
 def test_a_missing_folder_is_named(tmp_path):

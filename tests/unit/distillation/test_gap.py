@@ -33,32 +33,32 @@ def answers(*choices, respondent="x", condition="audio"):
 
 def test_a_tie_counts_as_audio_at_least_as_good():
     asked = questions("cat", "cat", "dog", "dog", "owl")
-    found = measure_gap.label_gap(asked, answers(0, 1, 1, 0, 2), answers(1, 0, 1, 1, 0)).set_index("label")
+    found = measure_gap.compute_label_gap(asked, answers(0, 1, 1, 0, 2), answers(1, 0, 1, 1, 0)).set_index("label")
     assert found["visual_better"].to_dict() == {"cat": False, "dog": True, "owl": False}
     assert found.loc["cat", ["clips", "audio_accuracy", "visual_accuracy"]].tolist() == [2, 0.5, 0.5]
 
 
 def test_an_unparseable_answer_is_wrong_and_never_a_choice():
-    found = measure_gap.label_gap(questions("cat", "cat"), answers(None, 0), answers(0, 0))
+    found = measure_gap.compute_label_gap(questions("cat", "cat"), answers(None, 0), answers(0, 0))
     assert found[["audio_accuracy", "visual_accuracy"]].to_numpy().tolist() == [[0.5, 1.0]]
 
 
 def test_the_order_of_answers_does_not_matter():
     asked, mine = questions("cat", "dog", "owl"), answers(0, 0, 2)
-    whole = measure_gap.label_gap(asked, mine, mine)
-    assert whole.equals(measure_gap.label_gap(asked, mine[::-1].reset_index(drop=True), mine))
+    whole = measure_gap.compute_label_gap(asked, mine, mine)
+    assert whole.equals(measure_gap.compute_label_gap(asked, mine[::-1].reset_index(drop=True), mine))
 
 
 def test_a_missing_answer_is_refused_with_its_question():
-    with pytest.raises(schemas.TableError, match="visual model answered 1 of 2 analysis questions, not q1"):
-        measure_gap.label_gap(questions("cat", "dog"), answers(0, 1), answers(0))
+    with pytest.raises(schemas.SchemaError, match="visual model answered 1 of 2 analysis questions, not q1"):
+        measure_gap.compute_label_gap(questions("cat", "dog"), answers(0, 1), answers(0))
 
 
 def test_the_stage_writes_labels_and_totals(tmp_path, monkeypatch):
     from tests.helpers.study_outputs import Maker, parameters
 
     monkeypatch.chdir(tmp_path)
-    given: config.Params = parameters()
+    given: config.Config = parameters()
     Maker(tmp_path / "out", given, labels=4, clips=4, unseen=2).write()
     expected = schemas.read("out/gap/gap.parquet", schemas.GAP)
     measure_gap.run(given)
@@ -82,5 +82,5 @@ def test_no_analysis_question_is_refused(tmp_path, monkeypatch):
         "out/ask/questions.parquet",
         schemas.QUESTION,
     )
-    with pytest.raises(schemas.TableError, match="no analysis question"):
+    with pytest.raises(schemas.SchemaError, match="no analysis question"):
         measure_gap.run(maker.params)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import get_cosine_schedule_with_warmup
 
-from synesthesia.distillation.losses import divergence, letter_cross_entropy
-from synesthesia.distillation.trainer import learning_rate, order
+from synesthesia.distillation.losses import kl_divergence, letter_cross_entropy
+from synesthesia.distillation.trainer import compute_learning_rate, make_sample_order
 from tests.helpers.tiny_checkpoints import training
 
 pytestmark = pytest.mark.torch
@@ -46,7 +46,7 @@ def test_divergence_equals_the_formula_summed_over_the_soft_clips(seed, temperat
     student, teacher = drawn(seed), drawn(seed + 1, options=options)
     soft = torch.tensor([True, False, True, False])
     expected = sum(divergence_by_hand(student[i].tolist(), teacher[i].tolist(), temperature) for i in (0, 2))
-    assert divergence(student, teacher, soft, temperature).item() == pytest.approx(expected, rel=2e-4, abs=2e-4)
+    assert kl_divergence(student, teacher, soft, temperature).item() == pytest.approx(expected, rel=2e-4, abs=2e-4)
 
 
 @few
@@ -54,9 +54,9 @@ def test_divergence_equals_the_formula_summed_over_the_soft_clips(seed, temperat
 def test_divergence_is_never_negative_and_zero_between_equals_up_to_a_constant(seed, temperature):
     student, soft = drawn(seed), torch.ones(4, dtype=torch.bool)
     scale = 1e-5 * temperature**2
-    assert divergence(student, drawn(seed + 1), soft, temperature) >= -scale
+    assert kl_divergence(student, drawn(seed + 1), soft, temperature) >= -scale
     for shift in (0.0, 5.0):
-        assert abs(divergence(student + shift, student, soft, temperature)) <= scale
+        assert abs(kl_divergence(student + shift, student, soft, temperature)) <= scale
 
 
 def test_the_factor_of_the_squared_temperature_keeps_the_gradients_size():
@@ -64,11 +64,11 @@ def test_the_factor_of_the_squared_temperature_keeps_the_gradients_size():
     sizes = []
     for temperature in (10.0, 20.0, 40.0):
         student = drawn(0, spread=0.5).requires_grad_()
-        divergence(student, teacher, soft, temperature).backward()
+        kl_divergence(student, teacher, soft, temperature).backward()
         sizes.append(student.grad.norm().item())
     assert max(sizes) < 1.02 * min(sizes)
-    one = divergence(drawn(0), drawn(1), soft, 1.0)
-    assert divergence(3 * drawn(0), 3 * drawn(1), soft, 3.0).item() == pytest.approx(9 * one.item(), rel=1e-5)
+    one = kl_divergence(drawn(0), drawn(1), soft, 1.0)
+    assert kl_divergence(3 * drawn(0), 3 * drawn(1), soft, 3.0).item() == pytest.approx(9 * one.item(), rel=1e-5)
 
 
 @few
@@ -81,7 +81,7 @@ def test_letters_beyond_the_options_change_nothing_and_get_no_gradient(seed, opt
     losses = []
     for given_logits in (student, other):
         given_logits.requires_grad_()
-        losses.append(divergence(given_logits, teacher, soft, 2.0))
+        losses.append(kl_divergence(given_logits, teacher, soft, 2.0))
         losses[-1].backward()
         assert given_logits.grad.isfinite().all()
         assert (given_logits.grad[:, options:] == 0).all()
@@ -92,7 +92,7 @@ def test_letters_beyond_the_options_change_nothing_and_get_no_gradient(seed, opt
 @given(seed=seeds, temperature=temperatures)
 def test_the_divergences_gradient_is_the_difference_of_the_two_distributions(seed, temperature):
     student, teacher = drawn(seed).double().requires_grad_(), drawn(seed + 1).double()
-    divergence(student, teacher, torch.ones(4, dtype=torch.bool), temperature).backward()
+    kl_divergence(student, teacher, torch.ones(4, dtype=torch.bool), temperature).backward()
     expected = temperature * ((student / temperature).softmax(-1) - (teacher / temperature).softmax(-1))
     torch.testing.assert_close(student.grad, expected.detach(), atol=1e-8, rtol=1e-6)
 
@@ -100,7 +100,7 @@ def test_the_divergences_gradient_is_the_difference_of_the_two_distributions(see
 def test_extreme_logits_keep_loss_and_gradient_finite():
     student, teacher = (drawn(i, options=5, spread=3e4) for i in range(2))
     student = student.nan_to_num(neginf=-3e4).requires_grad_()
-    loss = divergence(student, teacher, torch.ones(4, dtype=torch.bool), 0.5)
+    loss = kl_divergence(student, teacher, torch.ones(4, dtype=torch.bool), 0.5)
     loss.backward()
     assert loss.isfinite()
     assert student.grad.isfinite().all()
@@ -119,7 +119,7 @@ def test_a_batch_that_teaches_nothing_gives_a_zero_that_can_be_differentiated():
     none = torch.zeros(4, dtype=torch.bool)
     logits = drawn(0).requires_grad_()
     loss = letter_cross_entropy(logits, torch.zeros(4, dtype=torch.int64), none)
-    loss = loss + divergence(logits, torch.zeros(4, 10), none, 2.0)
+    loss = loss + kl_divergence(logits, torch.zeros(4, 10), none, 2.0)
     loss.backward()
     assert loss.item() == 0
     assert (logits.grad == 0).all()
@@ -129,7 +129,7 @@ def test_a_batch_that_teaches_nothing_gives_a_zero_that_can_be_differentiated():
 @given(steps=st.integers(2, 300), warmup=st.floats(0, 0.9))
 def test_the_schedule_equals_transformers_but_starts_a_step_later_on_the_ramp(steps, warmup):
     given_training = training(learning_rate=1.0, warmup=warmup)
-    found = [learning_rate(step, steps, given_training) for step in range(steps)]
+    found = [compute_learning_rate(step, steps, given_training) for step in range(steps)]
     warm = max(1, round(warmup * steps))
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = get_cosine_schedule_with_warmup(optimizer, warm, steps).lr_lambdas[0]
@@ -144,7 +144,7 @@ def test_the_schedule_equals_transformers_but_starts_a_step_later_on_the_ramp(st
 def test_every_epoch_is_another_permutation(clips, epochs, seed):
     if round(clips * epochs) == 0:
         return
-    found = order(clips, training(epochs=epochs, seed=seed))
+    found = make_sample_order(clips, training(epochs=epochs, seed=seed))
     assert len(found) == round(clips * epochs)
     rounds = [found[i : i + clips] for i in range(0, len(found), clips)]
     for one in rounds:
@@ -152,6 +152,6 @@ def test_every_epoch_is_another_permutation(clips, epochs, seed):
         assert set(one) <= set(range(clips))
     if epochs == 3 and clips > 8:
         assert not np.array_equal(rounds[0], rounds[1])
-    assert np.array_equal(found, order(clips, training(epochs=epochs, seed=seed)))
-    longer = order(clips, training(epochs=epochs + 1, seed=seed))
+    assert np.array_equal(found, make_sample_order(clips, training(epochs=epochs, seed=seed)))
+    longer = make_sample_order(clips, training(epochs=epochs + 1, seed=seed))
     assert np.array_equal(found, longer[: len(found)])

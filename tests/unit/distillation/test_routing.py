@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synesthesia import config, schemas
-from synesthesia.pipeline.route import routes, uniform
+from synesthesia.pipeline.route import hash_uniform, route_clips
 
 BETTER = {"cat": True, "dog": False}
 
@@ -15,13 +15,13 @@ def clips(count, labels=("cat", "dog")):
 
 
 def route(mode, threshold=0.5, seed=0):
-    return config.Route(mode=mode, threshold=threshold, seed=seed)
+    return config.RouteConfig(mode=mode, threshold=threshold, seed=seed)
 
 
 def decided(mode, count=6, probability=None, labels=("cat", "dog"), **kinds):
     """[(visual teaches, audio teaches)] a clip."""
     said = {f"c{i}": i / count for i in range(count)} if probability is None else probability
-    rows = routes(clips(count, labels), BETTER, said, route(mode, **kinds))
+    rows = route_clips(clips(count, labels), BETTER, said, route(mode, **kinds))
     schemas.from_rows(rows, schemas.ROUTE, "route")
     assert [r["clip_id"] for r in rows] == [f"c{i}" for i in range(count)]
     assert [r["visual_better_probability"] for r in rows] == [said.get(f"c{i}") for i in range(count)]
@@ -69,12 +69,12 @@ def test_random_follows_from_seed_and_clip_and_not_from_the_table():
     said = {f"c{i}": i % 2 for i in range(40)}
     assert decided("random", 40, said) == decided("random", 40, said)
     assert decided("random", 40, said) != decided("random", 40, said, seed=1)
-    rows = routes(clips(40)[::-1], BETTER, said, route("random"))
+    rows = route_clips(clips(40)[::-1], BETTER, said, route("random"))
     assert [(r["visual_teaches"], r["audio_teaches"]) for r in rows[::-1]] == decided("random", 40, said)
 
 
 def test_uniform_numbers_are_even():
-    found = [uniform(0, f"c{i}") for i in range(4000)]
+    found = [hash_uniform(0, f"c{i}") for i in range(4000)]
     assert all(0 <= u < 1 for u in found)
     for tenth in range(10):
         assert sum(tenth <= u * 10 < tenth + 1 for u in found) / 4000 == pytest.approx(0.1, abs=0.02)

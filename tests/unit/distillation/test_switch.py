@@ -38,32 +38,32 @@ def sounds(count=24, seconds=1.0, seed=0):
 def pann(tmp_path):
     """A pretrained PANN's folder, as `make pretrain` writes it."""
     torch.manual_seed(1)
-    network, _ = switch.backbone(CONFIG)
+    network, _ = switch.build_backbone(CONFIG)
     folder = tmp_path / "pann"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    save_file(switch.learnt(network), folder / "model.safetensors")
+    save_file(switch.trainable_state_dict(network), folder / "model.safetensors")
     return folder
 
 
 def test_a_pretrained_folder_fills_the_backbone_and_leaves_the_output_new(pann):
     torch.manual_seed(1)
-    network, _ = switch.backbone(CONFIG)
-    loaded = Switch.pretrained(pann)
-    assert all(torch.equal(v, loaded.backbone.state_dict()[k]) for k, v in switch.learnt(network).items())
-    assert (loaded.output.bias == 0).all()
-    assert not [k for k in switch.learnt(network) if "extractor" in k]
+    network, _ = switch.build_backbone(CONFIG)
+    loaded = Switch.from_pretrained(pann)
+    assert all(torch.equal(v, loaded.backbone.state_dict()[k]) for k, v in switch.trainable_state_dict(network).items())
+    assert (loaded.head.bias == 0).all()
+    assert not [k for k in switch.trainable_state_dict(network) if "extractor" in k]
 
 
 def test_frames_computed_once_give_the_same_as_the_whole_network():
     network, (wave, _) = made().eval(), sounds(6)
     network.backbone.bn0.running_mean.normal_()
-    frames = network.hear(wave)
+    frames = network.compute_log_mel(wave)
     assert frames.shape[:2] == (6, 1)
     with torch.no_grad():
-        whole = network.output(network.backbone(wave)["embedding"])[:, 0]
+        whole = network.head(network.backbone(wave)["embedding"])[:, 0]
     torch.testing.assert_close(network(frames), whole)
-    torch.testing.assert_close(switch.predict(network, frames, batch_clips=4), whole)
+    torch.testing.assert_close(switch.predict(network, frames, batch_size=4), whole)
     assert network.backbone(wave)["clipwise_output"].shape == (6, 5)
 
 
@@ -78,7 +78,7 @@ def test_an_error_in_the_network_leaves_its_front_in_place():
 def trained(seed=0, targets=None, **changes):
     network = made(seed)
     wave, high = sounds()
-    frames = network.hear(wave)
+    frames = network.compute_log_mel(wave)
     targets = high if targets is None else targets
     torch.manual_seed(0)
     return (
@@ -99,7 +99,7 @@ def test_training_tells_high_from_low_also_on_clips_not_trained_on():
 def test_the_same_seed_gives_the_same_weights():
     first, second = trained()[0], trained()[0]
     assert all(torch.equal(v, second.state_dict()[k]) for k, v in first.state_dict().items())
-    assert not torch.equal(trained(seed=1)[0].output.weight, first.output.weight)
+    assert not torch.equal(trained(seed=1)[0].head.weight, first.head.weight)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -124,16 +124,16 @@ def test_saved_and_loaded_it_says_the_same(tmp_path):
     network.save(tmp_path / "model")
     again = Switch.load(tmp_path / "model")
     assert torch.equal(switch.predict(again, frames), switch.predict(network, frames))
-    assert torch.equal(again.hear(sounds()[0]), frames)
+    assert torch.equal(again.compute_log_mel(sounds()[0]), frames)
     assert sorted(f.name for f in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    for read in (Switch.pretrained, Switch.load):
+    for read in (Switch.from_pretrained, Switch.load):
         with pytest.raises(SwitchError, match=r"nowhere: config\.json and model\.safetensors are expected"):
             read(tmp_path / "nowhere")
     with pytest.raises(SwitchError, match=r"Cnn14\.pth is missing"):
-        Switch.pretrained(tmp_path / "Cnn14.pth")
+        Switch.from_pretrained(tmp_path / "Cnn14.pth")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -141,19 +141,19 @@ def test_a_missing_or_truncated_file_is_named(pann, name):
     whole = (pann / name).read_bytes()
     (pann / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SwitchError, match=f"{pann} is damaged"):
-        Switch.pretrained(pann)
+        Switch.from_pretrained(pann)
     (pann / name).unlink()
     with pytest.raises(SwitchError, match=f"{pann}: "):
-        Switch.pretrained(pann)
+        Switch.from_pretrained(pann)
 
 
 def test_weights_of_another_shape_or_with_other_names_are_refused(pann):
     (pann / "config.json").write_text(json.dumps({**CONFIG, "channels": [8, 24]}))
     with pytest.raises(SwitchError, match=f"{pann} does not fit its architecture"):
-        Switch.pretrained(pann)
+        Switch.from_pretrained(pann)
     (pann / "config.json").write_text(json.dumps({**CONFIG, "channels": [8, 16, 16]}))
     with pytest.raises(SwitchError, match=r"does not fit its architecture: missing \['blocks\.2"):
-        Switch.pretrained(pann)
+        Switch.from_pretrained(pann)
     with pytest.raises(SwitchError, match=r"does not fit its architecture: missing .*output"):
         (pann / "config.json").write_text(json.dumps(CONFIG))
         Switch.load(pann)  # a PANN, no trained switch
@@ -162,10 +162,10 @@ def test_weights_of_another_shape_or_with_other_names_are_refused(pann):
 def test_an_unknown_or_incomplete_architecture_is_refused(pann):
     (pann / "config.json").write_text(json.dumps({**CONFIG, "architecture": "ResNet38"}))
     with pytest.raises(SwitchError, match="architecture 'ResNet38' is not known: miniature or Cnn14_16k"):
-        Switch.pretrained(pann)
+        Switch.from_pretrained(pann)
     (pann / "config.json").write_text(json.dumps({"architecture": "miniature", "rate": 16000}))
     with pytest.raises(SwitchError, match="window"):
-        Switch.pretrained(pann)
+        Switch.from_pretrained(pann)
 
 
 @pytest.mark.slow  # 81 million weights
@@ -174,13 +174,15 @@ def test_the_papers_network_has_panns_shape_hears_and_is_read_from_panns_own_fil
     state = network.backbone.state_dict()
     assert tuple(state["fc_audioset.weight"].shape) == (527, 2048)
     assert tuple(state["bn0.weight"].shape) == (64,)
-    assert sum(v.numel() for v in switch.learnt(network.backbone).values()) == pytest.approx(81e6, rel=0.02)
-    assert switch.predict(network, network.hear(sounds(2, seconds=1.0)[0])).isfinite().all()
+    assert sum(v.numel() for v in switch.trainable_state_dict(network.backbone).values()) == pytest.approx(
+        81e6, rel=0.02
+    )
+    assert switch.predict(network, network.compute_log_mel(sounds(2, seconds=1.0)[0])).isfinite().all()
     (tmp_path / "pann").mkdir()
     file = tmp_path / "pann/Cnn14_16k_mAP=0.438.pth"
     torch.save({"iteration": 440_000, "model": network.backbone.state_dict()}, file)
     for named in (file, tmp_path / "pann"):
-        assert torch.equal(Switch.pretrained(named).backbone.fc1.weight, network.backbone.fc1.weight)
+        assert torch.equal(Switch.from_pretrained(named).backbone.fc1.weight, network.backbone.fc1.weight)
 
 
 @pytest.mark.slow

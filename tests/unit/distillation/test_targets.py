@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from synesthesia import config, schemas
-from synesthesia.distillation.targets import TargetError, targets
+from synesthesia.distillation.targets import TargetError, make_targets
 
 A, B, C, NONE = 0, 1, 2, -1
 CLIPS = ("right", "wrong", "lost", "open", "mute")
@@ -51,12 +51,12 @@ def answers(choices, with_logits=True):
 
 def setting(labels="teacher", kl=False, anti_forgetting=True):
     values = {"title": "This setting", "teacher": "eyes", "student": "ears"}
-    return config.Setting(**values, labels=labels, kl=kl, anti_forgetting=anti_forgetting)
+    return config.DistillSetting(**values, labels=labels, kl=kl, anti_forgetting=anti_forgetting)
 
 
 def made(asked=None, closed=CLOSED, teacher=TEACHER, own=STUDENT, **kinds):
     asked = questions() if asked is None else asked
-    return targets(asked, setting(**kinds), closed, answers(teacher), answers(own))
+    return make_targets(asked, setting(**kinds), closed, answers(teacher), answers(own))
 
 
 def taught(found):
@@ -109,9 +109,11 @@ def with_tokens(ids_of):
 
 def test_over_the_likeliest_tokens_those_that_both_vocabularies_have_are_matched():
     teacher = with_tokens({"right": [7, 5, 900], "wrong": [2, 7, 5], "lost": [1], "open": [1], "mute": [1]})
-    found = targets(questions(), setting(kl=True), CLOSED, teacher, answers(STUDENT), {2, 5, 7})
+    found = make_targets(questions(), setting(kl=True), CLOSED, teacher, answers(STUDENT), {2, 5, 7})
     clips = found.questions["clip_id"].to_pylist()
-    by_clip = {c: (t.tolist(), v.tolist()) for c, t, v in zip(clips, found.tokens, found.teacher_logits, strict=True)}
+    by_clip = {
+        c: (t.tolist(), v.tolist()) for c, t, v in zip(clips, found.token_ids, found.teacher_logits, strict=True)
+    }
     assert by_clip == {
         "right": ([7, 5, 0], [7 / 8, 5 / 8, -np.inf]),
         "wrong": ([2, 7, 5], [2 / 8, 7 / 8, 5 / 8]),
@@ -123,22 +125,22 @@ def test_over_the_likeliest_tokens_those_that_both_vocabularies_have_are_matched
 
 def test_over_the_likeliest_tokens_answers_without_them_and_vocabularies_apart_are_refused():
     with pytest.raises(TargetError, match=r"eyes gave no logits of its likeliest tokens for q-right"):
-        targets(questions(), setting(kl=True), CLOSED, answers(TEACHER), answers(STUDENT), {1, 2})
+        make_targets(questions(), setting(kl=True), CLOSED, answers(TEACHER), answers(STUDENT), {1, 2})
     teacher = with_tokens({key: [7, 900] for key in CLIPS})
     with pytest.raises(TargetError, match=r"the student's vocabulary has 1 under the same id: too few"):
-        targets(questions(), setting(kl=True), CLOSED, teacher, answers(STUDENT), {7, 8})
+        make_targets(questions(), setting(kl=True), CLOSED, teacher, answers(STUDENT), {7, 8})
 
 
 def test_the_closed_share_counts_all_clips_also_those_that_teach_nothing():
-    assert made().closed_share == made(anti_forgetting=False).closed_share == 3 / 5
+    assert made().teacher_fraction == made(anti_forgetting=False).teacher_fraction == 3 / 5
 
 
 def test_kl_needs_logits_only_of_the_clips_where_the_switch_is_closed():
     kinds = {"labels": "none", "kl": True}
     with pytest.raises(TargetError, match="eyes gave no letter logits for q-right; kl needs them"):
-        targets(questions(), setting(**kinds), CLOSED, answers(TEACHER, with_logits=False), answers(STUDENT))
+        make_targets(questions(), setting(**kinds), CLOSED, answers(TEACHER, with_logits=False), answers(STUDENT))
     shut_on_the_lost = {c: c == "lost" for c in CLIPS}
-    found = targets(
+    found = make_targets(
         questions(), setting(**kinds), shut_on_the_lost, answers(TEACHER, with_logits=False), answers(STUDENT, False)
     )
     assert taught(found) == {"right": (A, False), "wrong": (B, False), "lost": (A, False), "open": (A, False)}

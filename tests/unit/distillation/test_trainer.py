@@ -23,7 +23,7 @@ class Killed(Exception):
 def student_of(family, **changes):
     student = fresh(family)
     torch.manual_seed(0)
-    adapters.attach(student, lora(**changes))
+    adapters.add_lora(student, lora(**changes))
     return student
 
 
@@ -43,9 +43,9 @@ def trained(partial, family="qwen2_audio", targets=None, stop_after=None, second
         clips,
         store,
         given,
-        partial=partial,
-        tell=tell,
-        checkpoint_seconds=seconds,
+        checkpoint_dir=partial,
+        log_metric=tell,
+        checkpoint_interval_seconds=seconds,
     )
     return student, history
 
@@ -57,10 +57,10 @@ def learnt(student):
 def first_step(original, of):
     """The clips of the first step of four, and the float64 logits of a student that has learnt nothing yet for each."""
     clips, _, folder = study(CLIPS)
-    store, places = Store(folder), local.places(clips, of.questions["clip_id"].to_pylist())
-    for i in trainer.order(CLIPS, training(epochs=2.0))[:4]:
-        percept = local.perceive(store, *places[i], "audio")
-        prompt = wording.prompt(of.questions["options"][int(i)].as_py())
+    store, places = Store(folder), local.locate_clips(clips, of.questions["clip_id"].to_pylist())
+    for i in trainer.make_sample_order(CLIPS, training(epochs=2.0))[:4]:
+        percept = local.load_clip_inputs(store, *places[i], "audio")
+        prompt = wording.format_prompt(of.questions["options"][int(i)].as_py())
         with torch.inference_mode():
             yield i, original.answer_logits(original.collate([percept], [prompt]))[0].double()
 
@@ -70,9 +70,9 @@ def test_the_first_steps_loss_is_the_mean_over_its_clips_worked_out_by_hand(tmp_
     original, of = fresh("qwen2_audio"), lessons()
     hard = soft = 0.0
     for i, logits in first_step(original, of):
-        if of.letters[i] >= 0:
-            hard -= logits.log_softmax(-1)[original.letter_ids[of.letters[i]]].item()
-        if of.soft[i]:
+        if of.labels[i] >= 0:
+            hard -= logits.log_softmax(-1)[original.letter_ids[of.labels[i]]].item()
+        if of.kl_mask[i]:
             options = len(of.questions["options"][int(i)])
             p = torch.from_numpy(of.teacher_logits[i, :options]).double().div(2).softmax(-1)
             q = logits[original.letter_ids[:options]].div(2).softmax(-1)
@@ -139,10 +139,16 @@ def test_the_history_has_the_schedules_rate_and_what_is_told(tmp_path):
     clips, _, store = study(CLIPS)
     given = training(effective_batch=4, micro_batch=2, epochs=1.0)
     history = trainer.train(
-        student_of("qwen2_audio"), lessons(), clips, store, given, partial=tmp_path, tell=lambda *row: told.append(row)
+        student_of("qwen2_audio"),
+        lessons(),
+        clips,
+        store,
+        given,
+        checkpoint_dir=tmp_path,
+        log_metric=lambda *row: told.append(row),
     )
     assert [row["step"] for row in history] == [1, 2, 3]
-    assert [row["learning_rate"] for row in history] == [trainer.learning_rate(s, 3, given) for s in range(3)]
+    assert [row["learning_rate"] for row in history] == [trainer.compute_learning_rate(s, 3, given) for s in range(3)]
     assert told == [(n, r[n], r["step"]) for r in history for n in ("loss", "learning_rate", "gradient_norm")]
     assert not list(tmp_path.iterdir())  # too quick for a checkpoint
 

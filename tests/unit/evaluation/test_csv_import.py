@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from synesthesia import schemas
 from synesthesia.evaluation import csv_import
-from synesthesia.evaluation.csv_import import JudgementError
+from synesthesia.evaluation.csv_import import ResponseError
 
 OPTIONS = [["cat", "dog", "owl"], ["car", "dog", "rain"], [f"thing {i}" for i in range(10)]]
 QUESTIONS = schemas.from_rows(
@@ -29,13 +29,13 @@ def read(tmp_path):
     def written(content, condition="audio"):
         path = tmp_path / "answers.csv"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return csv_import.read(path, QUESTIONS, condition)
+        return csv_import.read_responses(path, QUESTIONS, condition)
 
     return written
 
 
 def answers(judged, seed=0, several="draw", careless="leave_out"):
-    return csv_import.answers(judged, QUESTIONS, "x", seed=seed, several=several, careless=careless)
+    return csv_import.aggregate_responses(judged, QUESTIONS, "x", seed=seed, aggregation=several, inattentive=careless)
 
 
 def test_the_browser_studys_export_is_read_one_condition_at_a_time(read):
@@ -52,7 +52,7 @@ def test_the_browser_studys_export_is_read_one_condition_at_a_time(read):
 
 def test_a_header_alone_is_a_study_in_which_nobody_took_part_yet(read):
     judged = read(STUDY)
-    assert (judged.num_rows, judged.schema) == (0, schemas.JUDGEMENT)
+    assert (judged.num_rows, judged.schema) == (0, schemas.RESPONSE)
     assert answers(judged).num_rows == 0
 
 
@@ -116,13 +116,13 @@ def test_logits_and_text_stay_beside_a_choice(read):
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_with_its_line_and_reason(read, content, said):
-    with pytest.raises(JudgementError, match=f"(?s)answers.csv.*{said}"):
+    with pytest.raises(ResponseError, match=f"(?s)answers.csv.*{said}"):
         read(content)
 
 
 def test_unknown_questions_are_counted_and_the_first_ten_named(read):
     rows = "".join(f"nobody-{i:02d},1\n" for i in range(12))
-    with pytest.raises(JudgementError) as error:
+    with pytest.raises(ResponseError) as error:
         read("question_id,choice\nq0,1\n" + rows)
     assert "12 unknown question ids in 12 rows: nobody-00, " in str(error.value)
     assert "nobody-09, …" in str(error.value)
@@ -131,19 +131,19 @@ def test_unknown_questions_are_counted_and_the_first_ten_named(read):
 
 def test_all_wrong_rows_are_counted_and_ten_of_them_told(read):
     rows = "".join(f"q0,p{i},77\n" for i in range(12))
-    with pytest.raises(JudgementError, match=r"(?s)12 rows cannot be used.*line 11.*and 2 more") as error:
+    with pytest.raises(ResponseError, match=r"(?s)12 rows cannot be used.*line 11.*and 2 more") as error:
         read("question_id,participant,choice\n" + rows)
     assert str(error.value).count("line ") == 10
 
 
 def test_a_wrong_row_of_another_condition_is_refused_too(read):
-    with pytest.raises(JudgementError, match="choice '12'"):
+    with pytest.raises(ResponseError, match="choice '12'"):
         read(STUDY + "q0,p,silent_video,12,1,0,0,0,1,false\n")
 
 
 def test_a_missing_file_says_where_it_is_named(tmp_path):
-    with pytest.raises(JudgementError, match=r"missing.*collect\.respondents"):
-        csv_import.read(tmp_path / "none.csv", QUESTIONS, "audio")
+    with pytest.raises(ResponseError, match=r"missing.*collect\.respondents"):
+        csv_import.read_responses(tmp_path / "none.csv", QUESTIONS, "audio")
 
 
 cells = st.one_of(st.text(max_size=8), st.sampled_from(["q0", "q1", "audio", "A", "2", "true", "[1,2,3]", '"', ","]))
@@ -158,10 +158,10 @@ def test_any_bytes_are_read_or_refused_with_a_sentence(read, content, with_heade
         content = stream.getvalue().encode("utf-8", "surrogatepass")
     try:
         judged = read(content)
-    except JudgementError as error:
+    except ResponseError as error:
         assert "answers.csv" in str(error)
     else:
-        assert schemas.check(judged, schemas.JUDGEMENT, "judged").num_rows <= 4
+        assert schemas.check(judged, schemas.RESPONSE, "judged").num_rows <= 4
 
 
 names = st.text(string.ascii_lowercase, min_size=1, max_size=3).filter(lambda n: not n.startswith("sim"))
@@ -177,7 +177,7 @@ def table(judged):
         {"question_id": q, "participant": p, "condition": "audio", "choice": c, "seconds": s, "careless": k}
         for (q, p), (c, s, k) in judged.items()
     ]
-    return schemas.from_rows(rows, schemas.JUDGEMENT, "judged")
+    return schemas.from_rows(rows, schemas.RESPONSE, "judged")
 
 
 @settings(max_examples=60)
@@ -218,12 +218,12 @@ def test_the_majority_needs_more_votes_and_ties_are_drawn():
 def test_a_file_named_simulated_marks_all_its_participants(tmp_path):
     path = tmp_path / "simulated-judgements.csv"
     path.write_text(STUDY + "q0,ab12,audio,1,1,0,0,0,1,false\nq1,simulated-7,audio,1,1,0,0,0,2,false\n")
-    judged = csv_import.read(path, QUESTIONS, "audio")
+    judged = csv_import.read_responses(path, QUESTIONS, "audio")
     assert judged["participant"].to_pylist() == ["simulated-ab12", "simulated-7"]
-    assert csv_import.mark_of(judged["participant"].to_pylist(), "x")
+    assert csv_import.is_simulated(judged["participant"].to_pylist(), "x")
 
 
 def test_simulated_participants_are_told_apart():
-    assert csv_import.mark_of(["simulated-001", "simulated-002"], "x")
-    assert not csv_import.mark_of(["a1b2"], "x")
-    assert not csv_import.mark_of([], "x")
+    assert csv_import.is_simulated(["simulated-001", "simulated-002"], "x")
+    assert not csv_import.is_simulated(["a1b2"], "x")
+    assert not csv_import.is_simulated([], "x")

@@ -37,7 +37,9 @@ def folder(tmp_path, monkeypatch):
 def answered(key, model=None, asked=None, read="letter_logits", batch=BATCH, respondent="tiny", **more):
     clips, questions, store = study(CLIPS)
     model, asked = model or loaded("qwen2_vl"), questions if asked is None else asked
-    return local.answer(model, asked, clips, store, respondent=respondent, read=read, batch=batch, key=key, **more)
+    return local.answer_questions(
+        model, asked, clips, store, respondent=respondent, answer_mode=read, batch_size=batch, cache_key=key, **more
+    )
 
 
 def written(answers):
@@ -47,7 +49,7 @@ def written(answers):
 
 
 def parts(key):
-    return sorted(f.name for f in (local.PARTIAL / "answers" / key).iterdir())
+    return sorted(f.name for f in (local.CACHE_DIR / "answers" / key).iterdir())
 
 
 def test_the_likeliest_tokens_of_the_vocabulary_are_kept_where_asked_and_the_letters_stay_the_same():
@@ -74,21 +76,21 @@ def test_answers_stand_in_the_questions_order_with_a_logit_an_option():
 def test_each_answer_is_to_its_own_clip_and_question():
     clips, asked, folder = study(CLIPS)
     model, store = loaded("qwen2_vl"), Store(folder)
-    places = local.places(clips, asked["clip_id"].to_pylist())
+    places = local.locate_clips(clips, asked["clip_id"].to_pylist())
     found = answered("a").to_pylist()
     for row, (shard, at), question in zip(found, places, asked.to_pylist(), strict=True):
         assert store.clip_id(shard, at) == question["clip_id"]
-        percept = local.perceive(store, shard, at, model.condition)
-        logits = model.answer_logits(model.collate([percept], [wording.prompt(question["options"])]))
-        alone = model.letters(logits, len(question["options"]))[0].tolist()
+        percept = local.load_clip_inputs(store, shard, at, model.condition)
+        logits = model.answer_logits(model.collate([percept], [wording.format_prompt(question["options"])]))
+        alone = model.letter_logits(logits, len(question["options"]))[0].tolist()
         assert row["letter_logits"] == pytest.approx(alone, abs=1e-4)
-        assert row["text"] == model.said(logits)[0]
+        assert row["text"] == model.greedy_token(logits)[0]
 
 
 @pytest.mark.parametrize("condition", schemas.CONDITIONS)
 def test_a_respondent_perceives_its_condition_and_nothing_else(condition):
     folder = study(CLIPS)[2]
-    percept = local.perceive(Store(folder), 0, 0, condition)
+    percept = local.load_clip_inputs(Store(folder), 0, 0, condition)
     assert (percept.audio is None) == (condition == "silent_video")
     assert (percept.frames is None) == (condition == "audio")
 
@@ -110,14 +112,14 @@ def test_no_questions_no_answers():
 def saying(texts):
     """A model that says these texts, in the order in which it is asked; see `unsorted`."""
     model, left = fresh("qwen2_vl"), iter(texts)
-    model.said = lambda logits: [next(left) for _ in logits]
+    model.greedy_token = lambda logits: [next(left) for _ in logits]
     return model
 
 
 @pytest.fixture
 def unsorted(monkeypatch):
     """Questions are asked as they stand, not by their length."""
-    monkeypatch.setattr(local.Questions, "_length", lambda *_: 0)
+    monkeypatch.setattr(local.QuestionDataset, "_length", lambda *_: 0)
 
 
 def test_read_as_text_what_is_no_letter_is_null_and_never_a_guess(unsorted):
@@ -141,18 +143,18 @@ def test_unparseable_answers_are_counted_and_wrong(folder, unsorted):
     from synesthesia.pipeline import accuracy_record
 
     asked = study(CLIPS)[1]
-    schemas.write(asked, accuracy_record.QUESTIONS, schemas.QUESTION)
+    schemas.write(asked, accuracy_record.QUESTIONS_FILE, schemas.QUESTION)
     texts = [schemas.LETTERS[a] for a in asked["answer"].to_pylist()]
     texts[:3] = ["the", "", "Z"]
     schemas.write(answered("t", model=saying(texts), read="text"), folder / "finetune.parquet", schemas.ANSWER)
-    metrics = accuracy_record.record("answer", "tiny", [folder / "finetune.parquet"], {}).metrics
+    metrics = accuracy_record.build_accuracy_record("answer", "tiny", [folder / "finetune.parquet"], {}).metrics
     assert metrics == {"accuracy.finetune": 9 / 12, "unparseable.finetune": 3}
 
 
 @pytest.mark.parametrize("done", [0, 1, 3, 5])
 def test_killed_after_some_batches_it_ends_with_the_same_bytes(done, monkeypatch):
     expected = written(answered("whole"))
-    left, read = [True] * done, local._read
+    left, read = [True] * done, local._answer_batch
 
     def dies(*arguments):
         if not left:
@@ -172,15 +174,15 @@ def test_killed_after_some_batches_it_ends_with_the_same_bytes(done, monkeypatch
 
 def test_a_part_lost_in_the_middle_is_asked_again():
     expected = written(answered("a"))
-    (local.PARTIAL / "answers/a/part-00001.parquet").unlink()
+    (local.CACHE_DIR / "answers/a/part-00001.parquet").unlink()
     assert written(answered("a")) == expected
 
 
 def work(key, delay):
     """In a process of its own: answer slowly, one thread, until somebody kills it."""
     torch.set_num_threads(1)
-    read = local._read
-    local._read = lambda *a: time.sleep(delay) or read(*a)
+    read = local._answer_batch
+    local._answer_batch = lambda *a: time.sleep(delay) or read(*a)
     written(answered(key, batch=1))
 
 
@@ -234,7 +236,7 @@ def test_a_finished_stage_keeps_no_parts_and_asks_anew_when_forced(folder):
     from synesthesia.pipeline import evaluate as stage
 
     clips, asked, store = study(CLIPS)
-    shutil.copytree(store, stage.STORE)
+    shutil.copytree(store, stage.STORE_DIR)
     schemas.write(clips, "out/curate/clips.parquet", schemas.CLIP)
     schemas.write(asked, "out/ask/questions.parquet", schemas.QUESTION)
     given = config.load(ROOT / "params/embedded.yaml")
@@ -243,7 +245,7 @@ def test_a_finished_stage_keeps_no_parts_and_asks_anew_when_forced(folder):
         changed.model.lm_head.weight.mul_(2)
     written_by = []
     for model in (loaded("qwen2_vl"), changed):
-        stage.ask(given, model, "qwen2-vl", ["finetune"], folder / "answers", checkpoint("qwen2_vl"), BATCH)
+        stage.evaluate_splits(given, model, "qwen2-vl", ["finetune"], folder / "answers", checkpoint("qwen2_vl"), BATCH)
         written_by.append((folder / "answers/finetune.parquet").read_bytes())
-    assert not list(local.PARTIAL.rglob("*.parquet"))
+    assert not list(local.CACHE_DIR.rglob("*.parquet"))
     assert written_by[0] != written_by[1]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from synesthesia.human_study.web.app_state import Site
+    from synesthesia.human_study.web.app_state import AppState
     from tests.helpers.study_participants import Person, Server, ServerHere
 
 
@@ -29,7 +29,7 @@ def prepared(tmp_path_factory) -> Path:
     small_human_study.make(folder / "out")
     given = small_human_study.parameters()
     url = f"sqlite:///{folder}/humans/study.sqlite"
-    serve.prepare(given, url, folder / "humans", folder / "out").close()
+    serve.prepare_study(given, url, folder / "humans", folder / "out").close()
     (folder / "params.yaml").write_text(yaml.safe_dump(given.model_dump()))
     return folder
 
@@ -38,20 +38,20 @@ def prepared(tmp_path_factory) -> Path:
 def make_site(prepared, tmp_path):
     """Sites of fresh databases: `make_site(trials=6, ...)`; the same database again with `url`."""
     from synesthesia.human_study.web import server as serve
-    from synesthesia.human_study.web.app_state import Settings, Site
+    from synesthesia.human_study.web.app_state import AppState, ServerSettings
     from tests.helpers import small_human_study
     from tests.helpers.study_participants import PASSWORD
 
     sites, numbers = [], itertools.count()
 
-    def make(url: str | None = None, simulated: bool = False, **changes) -> Site:
+    def make(url: str | None = None, simulated: bool = False, **changes) -> AppState:
         given = small_human_study.parameters(**changes)
         if url is None:
             url = f"sqlite:///{tmp_path}/{next(numbers)}.sqlite"
-        serve.prepare(given, url, prepared / "humans", prepared / "out", simulated).close()
-        settings = Settings(str(prepared / "params.yaml"), url, str(prepared / "humans"))
+        serve.prepare_study(given, url, prepared / "humans", prepared / "out", simulated).close()
+        settings = ServerSettings(str(prepared / "params.yaml"), url, str(prepared / "humans"))
         secret = (prepared / "humans/secret").read_bytes()
-        site = Site(settings, given.study, secret, PASSWORD)
+        site = AppState(settings, given.human_study, secret, PASSWORD)
         sites.append(site)
         return site
 
@@ -71,7 +71,7 @@ def joined(site):
     from synesthesia.human_study.web import participant
     from tests.helpers.study_participants import Person
 
-    app = participant.create(site)
+    app = participant.create_app(site)
 
     def join(link: str = "/") -> Person:
         person = Person(app, link)
@@ -150,7 +150,7 @@ def postgresql(tmp_path_factory):
     """A PostgreSQL server of these tests' own, on a socket in a temporary folder."""
     from synesthesia.human_study.db import temporary_postgres
 
-    if temporary_postgres.programs() is None:
+    if temporary_postgres.find_server_binaries() is None:
         pytest.skip("PostgreSQL's programs are not installed (Debian: apt-get install postgresql)")
     with temporary_postgres.temporary_server() as url:
         yield url

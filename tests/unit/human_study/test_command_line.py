@@ -85,7 +85,7 @@ def test_a_database_of_another_study_is_refused_and_left_alone(folder, capsys):
 
 def test_simulated_and_real_answers_never_share_a_database(folder):
     with pytest.raises(database.DatabaseError, match="never share a database"):
-        server.prepare(
+        server.prepare_study(
             small_human_study.parameters(), "sqlite:///humans/study.sqlite", folder / "humans", folder / "out", True
         )
 
@@ -162,7 +162,7 @@ def test_a_full_disk_is_told_to_the_page_and_the_answer_is_taken_later(site, joi
 
 
 def test_labels_are_those_of_figure_1_and_practice_is_never_in_the_plan(prepared):
-    chosen = materials.load(small_human_study.parameters(labels_a_regime=2).study, prepared / "out")
+    chosen = materials.load_materials(small_human_study.parameters(labels_a_regime=2).human_study, prepared / "out")
     assert sorted(chosen.clips) == [small_human_study.label(n) for n in (0, 1, 4, 5, 8, 9)]
     planned = {q.clip_id for q in chosen.questions.values()}
     assert len(chosen.practice) == 3 and not planned & {q.clip_id for q, _ in chosen.practice}
@@ -173,5 +173,5 @@ def test_an_export_that_cannot_be_written_leaves_the_old_one(site, joined, tmp_p
     (tmp_path / "judgements.csv").write_text("old")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        export.write(site.database, site.study, tmp_path)
+        export.write_csv(site.database, site.study, tmp_path)
     assert (tmp_path / "judgements.csv").read_text() == "old"

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synesthesia.config import Careless
+from synesthesia.config import InattentionConfig
 from synesthesia.human_study import data_quality
 
-RULES = Careless(failed_checks=2, fast_seconds=1.0, fast_share=0.25, same_letter_in_a_row=5)
+RULES = InattentionConfig(failed_checks=2, fast_seconds=1.0, fast_fraction=0.25, max_same_choice_run=5)
 FINE = ([0, 1, 2, 3, 4, 5, 6, 7], [4.0] * 8)
 
 
@@ -25,7 +25,7 @@ FINE = ([0, 1, 2, 3, 4, 5, 6, 7], [4.0] * 8)
     ],
 )
 def test_a_participant_is_careless_by_one_rule_or_more(choices, seconds, failed, said):
-    assert data_quality.careless(RULES, choices, seconds, failed) == said
+    assert data_quality.inattention_reasons(RULES, choices, seconds, failed) == said
 
 
 @given(st.lists(st.integers(0, 9)))
@@ -39,9 +39,11 @@ def test_the_longest_run_is_that_of_a_plain_loop(choices):
 
 def test_slow_is_a_median_and_one_long_break_is_not():
     assert (
-        data_quality.slow([70, 80, 5], 60) and not data_quality.slow([5, 6, 4000], 60) and not data_quality.slow([], 60)
+        data_quality.is_slow([70, 80, 5], 60)
+        and not data_quality.is_slow([5, 6, 4000], 60)
+        and not data_quality.is_slow([], 60)
     )
 
 
 def test_the_rules_are_said_in_words_with_their_figures():
-    assert "2 or more attention checks failed, or 25% or more" in data_quality.in_words(RULES, 60)
+    assert "2 or more attention checks failed, or 25% or more" in data_quality.describe_criteria(RULES, 60)

@@ -28,7 +28,7 @@ def read(path):
 
 
 def test_the_header_is_exactly_the_agreed_one_even_without_answers(site, tmp_path):
-    path, count = export.write(site.database, site.study, tmp_path)
+    path, count = export.write_csv(site.database, site.study, tmp_path)
     assert (path.name, count) == ("judgements.csv", 0)
     assert path.read_text() == HEADER + "\n"
 
@@ -39,7 +39,7 @@ def test_finished_trials_alone_come_out_with_their_questions(site, joined, prepa
     halfway.answer(halfway.go("trial")["step"], choice=7, replays=1, focus_lost=2, load_failures=3, seconds=1.23456)
     gone.go()
     gone.post("/api/withdraw", {})
-    path, count = export.write(site.database, site.study, tmp_path)
+    path, count = export.write_csv(site.database, site.study, tmp_path)
     rows = read(path)
     assert count == len(rows) == 7
     questions = set(schemas.read(prepared / "out/ask/questions.parquet", schemas.QUESTION)["question_id"].to_pylist())
@@ -58,7 +58,7 @@ def test_careless_is_marked_on_all_answers_of_a_participant_and_takes_none_away(
     assert careless.answer(now["step"], choice=wrong(now["step"])).status_code == 200
     careless.go()
     joined().go()
-    rows = read(export.write(site.database, site.study, tmp_path)[0])
+    rows = read(export.write_csv(site.database, site.study, tmp_path)[0])
     marks = {}
     for row in rows:
         marks.setdefault(row["participant"], set()).add(row["careless"])
@@ -69,7 +69,7 @@ def test_careless_is_marked_on_all_answers_of_a_participant_and_takes_none_away(
 def simulation(make_site):
     """A site of a database of simulated participants, one of whom has finished."""
     site = make_site(simulated=True)
-    person = Person(participant.create(site))
+    person = Person(participant.create_app(site))
     assert "Simulated" in person.http.get("/").text
     person.join()
     person.go()
@@ -78,24 +78,24 @@ def simulation(make_site):
 
 def test_simulated_answers_come_out_only_on_request_and_under_their_own_name(simulation, tmp_path):
     with pytest.raises(connection.DatabaseError, match="simulated"):
-        export.write(simulation.database, simulation.study, tmp_path)
-    path, count = export.write(simulation.database, simulation.study, tmp_path, simulated=True)
+        export.write_csv(simulation.database, simulation.study, tmp_path)
+    path, count = export.write_csv(simulation.database, simulation.study, tmp_path, is_simulated=True)
     assert (path.name, count) == ("simulated-judgements.csv", 6)
     assert not (tmp_path / "judgements.csv").exists()
 
 
 def test_every_simulated_line_says_so_in_its_participant_and_no_real_one_does(simulation, site, joined, tmp_path):
     joined().go()
-    made = read(export.write(simulation.database, simulation.study, tmp_path, simulated=True)[0])
-    real = read(export.write(site.database, site.study, tmp_path)[0])
+    made = read(export.write_csv(simulation.database, simulation.study, tmp_path, is_simulated=True)[0])
+    real = read(export.write_csv(site.database, site.study, tmp_path)[0])
     assert all(re.fullmatch("simulated-p[0-9a-f]{16}", row["participant"]) for row in made)
     assert all(re.fullmatch("p[0-9a-f]{16}", row["participant"]) for row in real)
-    assert csv_import.mark_of((row["participant"] for row in made), "made")
-    assert not csv_import.mark_of((row["participant"] for row in real), "real")
+    assert csv_import.is_simulated((row["participant"] for row in made), "made")
+    assert not csv_import.is_simulated((row["participant"] for row in real), "real")
 
 
 def test_the_researchers_download_of_simulated_answers_says_so_as_well(simulation):
-    http = Person(participant.create(simulation)).http
+    http = Person(participant.create_app(simulation)).http
     http.post("/admin/login", data={"password": PASSWORD})
     reply = http.get("/admin/judgements.csv")
     assert 'filename="simulated-judgements.csv"' in reply.headers["content-disposition"]
@@ -120,18 +120,18 @@ def test_what_make_humans_runs_first_lets_nobody_simulated_through(simulation, p
 
 def test_simulated_lines_put_among_real_ones_by_hand_are_refused(simulation, site, joined, prepared, tmp_path):
     joined().go()
-    made, _ = export.write(simulation.database, simulation.study, tmp_path, simulated=True)
-    real, _ = export.write(site.database, site.study, tmp_path)
+    made, _ = export.write_csv(simulation.database, simulation.study, tmp_path, is_simulated=True)
+    real, _ = export.write_csv(site.database, site.study, tmp_path)
     with real.open("a") as file:
         file.writelines(made.read_text().splitlines(keepends=True)[1:])
     asked = schemas.read(prepared / "out/ask/questions.parquet", schemas.QUESTION)
-    with pytest.raises(csv_import.JudgementError, match="simulated and real participants are mixed"):
-        csv_import.read(real, asked, "audio")
+    with pytest.raises(csv_import.ResponseError, match="simulated and real participants are mixed"):
+        csv_import.read_responses(real, asked, "audio")
 
 
 def test_a_real_study_cannot_be_exported_as_simulated(site, tmp_path):
     with pytest.raises(connection.DatabaseError, match="real study"):
-        export.write(site.database, site.study, tmp_path, simulated=True)
+        export.write_csv(site.database, site.study, tmp_path, is_simulated=True)
 
 
 def arguments(site, prepared, folder):

@@ -9,7 +9,7 @@ import torch
 
 from synesthesia import models
 from synesthesia.models import ModelError
-from synesthesia.models.base import LanguageModel, Percept
+from synesthesia.models.base import ClipInputs, LanguageModel
 from synesthesia.questions import sampling as wording
 from synesthesia.synthetic import tiny_models
 from tests.helpers.tiny_checkpoints import (
@@ -45,14 +45,14 @@ TEXTS = {
 
 @miniature
 def test_the_rendered_prompt_word_for_word(family):
-    assert loaded(family).text(wording.prompt(OPTIONS[:3])) == TEXTS[family]
+    assert loaded(family).render_prompt(wording.format_prompt(OPTIONS[:3])) == TEXTS[family]
 
 
 @miniature
 def test_the_tokens_are_the_rendered_prompt_with_a_place_for_each_percept(family):
     model = loaded(family)
     percept = percepts(model.condition)[0]
-    ids = model.collate([percept], [wording.prompt(OPTIONS[:3])])["input_ids"][0].tolist()
+    ids = model.collate([percept], [wording.format_prompt(OPTIONS[:3])])["input_ids"][0].tolist()
     frames, height, width = (4, 56, 84)
     expected = TEXTS[family].replace("<|AUDIO|>", "<|AUDIO|>" * 50)
     for token in ("<|video_pad|>", "<|VIDEO|>"):
@@ -64,16 +64,16 @@ def test_the_tokens_are_the_rendered_prompt_with_a_place_for_each_percept(family
 def test_an_odd_number_of_frames_and_the_largest_size_are_kept(family):
     model = loaded(family)
     if model.condition == "audio":
-        assert model.media([Percept(audio=[0.0])])["audio"] == [[0.0]]
+        assert model.processor_inputs([ClipInputs(audio=[0.0])])["audio"] == [[0.0]]
         return
     random = torch.randint(0, 256, (5, 84, 112, 3), dtype=torch.uint8).numpy()
-    batch = model.collate([Percept(percepts("sounded_video")[0].audio, random)], ["What?"])
+    batch = model.collate([ClipInputs(percepts("sounded_video")[0].audio, random)], ["What?"])
     assert batch["video_grid_thw"].tolist() == [[3, 6, 8]]
 
 
 @families
 def test_a_loaded_model_is_in_eval_mode_with_the_precision_asked_for(family):
-    model = models.load(entry(family, precision="bfloat16"))
+    model = models.load_model(entry(family, precision="bfloat16"))
     assert not model.model.training
     assert model.model.dtype == torch.bfloat16
     logits = model.answer_logits(model.collate(percepts(model.condition)[:2], ["What is this?"] * 2))
@@ -83,13 +83,13 @@ def test_a_loaded_model_is_in_eval_mode_with_the_precision_asked_for(family):
 
 def test_an_unknown_family_is_refused_with_those_known():
     with pytest.raises(ModelError, match=r"'qwen9' is not known; known: qwen2_audio, qwen2_vl, qwen2_5_vl"):
-        models.load(entry("qwen2_vl").model_copy(update={"family": "qwen9"}))
+        models.load_model(entry("qwen2_vl").model_copy(update={"family": "qwen9"}))
 
 
 @families
 def test_a_missing_folder_is_named(family, tmp_path):
     with pytest.raises(ModelError, match=r"nowhere: no model here \(config.json is missing\)"):
-        models.load(entry(family, checkpoint=str(tmp_path / "nowhere")))
+        models.load_model(entry(family, checkpoint=str(tmp_path / "nowhere")))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def copy(tmp_path):
 
 
 def load(folder, family="qwen2_vl"):
-    return models.load(entry(family, checkpoint=str(folder)))
+    return models.load_model(entry(family, checkpoint=str(folder)))
 
 
 def test_a_folder_without_weights_is_named(copy):
@@ -153,7 +153,7 @@ def test_another_familys_checkpoint_is_refused_before_a_model_is_built(family, o
 
     monkeypatch.setattr(type(loaded(family)).model_class, "from_pretrained", build)
     with pytest.raises(ModelError, match=f"{checkpoint(other)}: "):
-        models.load(entry(family, checkpoint=str(checkpoint(other))))
+        models.load_model(entry(family, checkpoint=str(checkpoint(other))))
 
 
 def test_only_safetensors_are_read(copy):
@@ -166,7 +166,7 @@ def test_only_safetensors_are_read(copy):
 def test_a_vocabulary_in_which_letters_are_not_one_token_is_refused():
     model = fresh("qwen2_vl")
     vocab = {token: i for token, i in words().get_vocab().items() if token != "J"}
-    lacking = tiny_models._named(vocab, [], {})
+    lacking = tiny_models._build_tokenizer(vocab, [], {})
     assert lacking.encode("A") == [vocab["A"]]
     with pytest.raises(ModelError, match="not one token each"):
         LanguageModel(model.model, SimpleNamespace(tokenizer=lacking), "cpu")
@@ -175,4 +175,4 @@ def test_a_vocabulary_in_which_letters_are_not_one_token_is_refused():
 def test_a_family_that_forgets_to_say_what_it_perceives_is_told():
     model = fresh("qwen2_vl")
     with pytest.raises(ModelError, match="LanguageModel does not say what it perceives"):
-        LanguageModel(model.model, model.processor, "cpu").text("?")
+        LanguageModel(model.model, model.processor, "cpu").render_prompt("?")

@@ -28,7 +28,7 @@ def test_batched_answers_equal_single_ones(family):
     model = loaded(family)
     heard, asked = percepts(model.condition), prompts()
     single = alone(model, heard, asked)
-    torch.testing.assert_close(model.letters(answered(model, heard, asked)), model.letters(single), **CLOSE)
+    torch.testing.assert_close(model.letter_logits(answered(model, heard, asked)), model.letter_logits(single), **CLOSE)
     assert single.std() > 0.3, "the random model says the same to everything: the comparison would show nothing"
 
 
@@ -51,7 +51,7 @@ def test_the_order_of_a_batch_changes_no_answer(family):
 def test_what_is_perceived_decides_the_answer(family):
     model = loaded(family)
     heard = percepts(model.condition)
-    logits = model.letters(answered(model, heard, prompts()[:1] * len(heard)))
+    logits = model.letter_logits(answered(model, heard, prompts()[:1] * len(heard)))
     assert torch.pdist(logits).min() > 0.05
 
 
@@ -105,7 +105,7 @@ def test_what_is_said_equals_a_generated_token(family):
     model = loaded(family)
     for percept, prompt in zip(percepts(model.condition)[:3], prompts(), strict=False):
         batch = model.collate([percept], [prompt])
-        assert model.said(model.answer_logits(batch)) == [model.tokenizer.decode(generated(model, batch))]
+        assert model.greedy_token(model.answer_logits(batch)) == [model.tokenizer.decode(generated(model, batch))]
 
 
 def generated(model, batch):
@@ -126,8 +126,8 @@ def test_a_model_sure_of_a_letter_generates_it_and_its_letter_logits_agree(famil
     for index in (0, 4, 9):
         model.model.lm_head.weight[model.letter_ids[index]] = held[0]  # its own direction: the largest logit
         logits = model.answer_logits(batch)
-        assert model.letters(logits).argmax() == index
-        assert model.said(logits) == [LETTERS[index]] == [model.tokenizer.decode(generated(model, batch))]
+        assert model.letter_logits(logits).argmax() == index
+        assert model.greedy_token(logits) == [LETTERS[index]] == [model.tokenizer.decode(generated(model, batch))]
         model.model.lm_head.weight[model.letter_ids[index]] = 0
 
 
@@ -135,5 +135,5 @@ def test_a_model_sure_of_a_letter_generates_it_and_its_letter_logits_agree(famil
 def test_fewer_options_have_fewer_letters(family):
     model = loaded(family)
     logits = torch.arange(2.0 * 4000).reshape(2, -1)
-    assert model.letters(logits, 4).tolist() == logits[:, model.letter_ids[:4]].tolist()
+    assert model.letter_logits(logits, 4).tolist() == logits[:, model.letter_ids[:4]].tolist()
     assert [model.tokenizer.decode([i]) for i in model.letter_ids.tolist()] == list(LETTERS)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from synesthesia import models
 from synesthesia.models import ModelError, random_init
-from synesthesia.models.random_init import Scale
+from synesthesia.models.random_init import ScaledConfig
 from tests.helpers.tiny_checkpoints import FAMILIES, checkpoint, entry, fresh, loaded, percepts, prompts
 
 pytestmark = pytest.mark.torch
@@ -23,14 +23,14 @@ def sharded(tmp_path):
 
     def make(family):
         model = fresh(family)
-        random_init.save(model, tmp_path / "copy", shard="400KB")
+        random_init.save_checkpoint(model, tmp_path / "copy", max_shard_size="400KB")
         return tmp_path / "copy"
 
     return make
 
 
 def load(family, folder, **changes):
-    return models.load(entry(family, checkpoint=str(folder), **changes))
+    return models.load_model(entry(family, checkpoint=str(folder), **changes))
 
 
 def shards(folder):
@@ -157,7 +157,7 @@ def test_weights_named_as_on_the_hub_load(family, tmp_path):
 
 def test_the_flat_configuration_of_the_hub_is_the_nested_one():
     for name in ("qwen2-vl", "qwen2.5-vl"):
-        config = random_init.configuration(name)
+        config = random_init.build_config(name)
         assert config.text_config.hidden_size == 3584
         assert config.text_config.rope_parameters["mrope_section"] == [16, 24, 24]
-        assert random_init.configuration(name, Scale()).text_config.num_hidden_layers == 2
+        assert random_init.build_config(name, ScaledConfig()).text_config.num_hidden_layers == 2

@@ -23,8 +23,8 @@ from PIL import Image
 from synesthesia import config, schemas
 from synesthesia.data.store import StoreWriter
 from synesthesia.evaluation import remote
-from synesthesia.models import ModelError, load_talker, openai_api
-from synesthesia.models.text_model import Clip, wav
+from synesthesia.models import ModelError, load_text_model, openai_api
+from synesthesia.models.text_model import EncodedClipInputs, encode_wav
 from synesthesia.questions import sampling as wording
 
 pytestmark = pytest.mark.slow  # servers that hang, drip and refuse
@@ -111,24 +111,24 @@ def quick(monkeypatch, tmp_path):
 def talker(server, condition="audio", **changes):
     values = {"url": server.url, "model": "tiny", "attempts": 3, "timeout_seconds": 5.0, **changes}
     Path("endpoint.yaml").write_text(yaml.safe_dump(values))
-    entry = config.Model(
-        title="served", family="endpoint", checkpoint="endpoint.yaml", condition=condition, batch_clips=4, role="audio",
+    entry = config.ModelConfig(
+        title="served", family="endpoint", checkpoint="endpoint.yaml", condition=condition, batch_size=4, role="audio",
         splits=["test"],
     )  # fmt: skip
-    return load_talker(entry)
+    return load_text_model(entry)
 
 
 def clip(seed=0):
     random = np.random.default_rng(seed)
     picture = io.BytesIO()
     Image.fromarray(random.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(picture, "JPEG")
-    return Clip((random.random(1600) - 0.5).astype(np.float32), (picture.getvalue(),) * 2)
+    return EncodedClipInputs((random.random(1600) - 0.5).astype(np.float32), (picture.getvalue(),) * 2)
 
 
 def reply(server, behave=None, options=4, **changes):
     if behave:
         server.behave = behave
-    return talker(server, **changes).reply(clip(), wording.prompt(OPTIONS), options)
+    return talker(server, **changes).reply(clip(), wording.format_prompt(OPTIONS), options)
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def lines_of(body):
 
 def study(count=COUNT):
     rows, asked = [], []
-    with StoreWriter("store", shard_clips=5) as writer:
+    with StoreWriter("store", clips_per_shard=5) as writer:
         for i in range(count):
             clip_id = f"clip{i:02d}_000010"
             made = clip(i)
@@ -158,7 +158,9 @@ def study(count=COUNT):
 
 def answered(model, made=None, key="k", read="letter_logits"):
     clips, asked = made or study()
-    return remote.answer(model, asked, clips, "store", respondent="served", read=read, batch=4, key=key)
+    return remote.answer_questions(
+        model, asked, clips, "store", respondent="served", answer_mode=read, batch_size=4, cache_key=key
+    )
 
 
 # What is sent
@@ -169,7 +171,7 @@ def test_a_listener_gets_the_sound_as_wav_and_the_papers_question_after_it(serve
     (body,) = server.requests
     *_, sound, text = body["messages"][0]["content"]
     assert server.paths == ["/v1/chat/completions"]
-    assert text == {"type": "text", "text": wording.prompt(OPTIONS)}
+    assert text == {"type": "text", "text": wording.format_prompt(OPTIONS)}
     assert sound["input_audio"]["format"] == "wav"
     with wave.open(io.BytesIO(base64.b64decode(sound["input_audio"]["data"]))) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16000)
@@ -179,7 +181,7 @@ def test_a_listener_gets_the_sound_as_wav_and_the_papers_question_after_it(serve
 
 
 def test_a_viewer_gets_the_curated_jpegs_byte_for_byte(server):
-    talker(server, "silent_video").reply(Clip(None, clip().jpegs), "Which?", 4)
+    talker(server, "silent_video").reply(EncodedClipInputs(None, clip().jpegs), "Which?", 4)
     pictures = [p["image_url"]["url"] for p in server.requests[0]["messages"][0]["content"][:-1]]
     assert [base64.b64decode(p.removeprefix("data:image/jpeg;base64,")) for p in pictures] == list(clip().jpegs)
 
@@ -229,14 +231,14 @@ def test_without_its_key_nothing_is_asked_and_an_open_wire_gets_none(server, mon
 )  # fmt: skip
 def test_a_wrong_endpoint_file_is_named_with_the_key(text, said):
     Path("e.yaml").write_text(text)
-    entry = config.Model(title="t", family="endpoint", checkpoint="e.yaml", condition="audio", batch_clips=1,
+    entry = config.ModelConfig(title="t", family="endpoint", checkpoint="e.yaml", condition="audio", batch_size=1,
                          role="audio", splits=["test"])  # fmt: skip
     with pytest.raises(ModelError, match=r"e\.yaml") as raised:
-        load_talker(entry)
+        load_text_model(entry)
     assert said in str(raised.value)
     Path("e.yaml").unlink()
     with fails("no such file"):
-        load_talker(entry)
+        load_text_model(entry)
 
 
 # How answers are read
@@ -246,13 +248,13 @@ def test_letters_come_from_the_log_probabilities_of_all_forms_of_a_letter(server
     top = {"B": math.log(0.3), "A": math.log(0.25), " A": math.log(0.2), "The": math.log(0.1), "E": math.log(0.05)}
     found = reply(server, lambda n, b: (200, {}, completion("B", top)))
     assert found.text == "B"
-    assert found.letters == pytest.approx([math.log(0.45), math.log(0.3), math.log(0.05), math.log(0.05)])
+    assert found.letter_logprobs == pytest.approx([math.log(0.45), math.log(0.3), math.log(0.05), math.log(0.05)])
 
 
 def test_a_blank_first_token_is_passed_over():
     blank = {"token": "\n", "top_logprobs": [{"token": "A", "logprob": -0.1}]}
     letter = {"token": "C", "top_logprobs": [{"token": "C", "logprob": -0.2}, {"token": "x", "logprob": -3.0}]}
-    assert openai_api.letters([blank, letter], 3) == pytest.approx((-3.0, -3.0, -0.2))
+    assert openai_api.parse_letter_logprobs([blank, letter], 3) == pytest.approx((-3.0, -3.0, -0.2))
 
 
 @pytest.mark.parametrize("top", [None, {}, {"The": -0.1, "E": -2.0}])
@@ -282,7 +284,7 @@ def test_read_as_text_log_probabilities_are_kept_but_do_not_choose(server):
     assert by_letter["letter_logits"].equals(by_text["letter_logits"])
 
 
-@pytest.mark.parametrize("code", openai_api.FILTERS)
+@pytest.mark.parametrize("code", openai_api.CONTENT_FILTER_CODES)
 def test_a_content_filters_refusal_is_an_unparseable_answer_and_the_rest_goes_on(server, code):
     server.behave = lambda n, b: (400, {}, {"error": {"code": code}}) if n == 0 else (200, {}, completion("A"))
     found = answered(talker(server, concurrency=1))
@@ -294,7 +296,7 @@ LISTED = st.tuples(st.sampled_from(["A", " B", "C\n", "D", "x", "", "AB"]), st.f
 
 @given(st.lists(LISTED, max_size=20), st.integers(2, 10))
 def test_letters_of_any_listing_are_finite_and_one_an_option(listed, options):
-    found = openai_api.letters(
+    found = openai_api.parse_letter_logprobs(
         [{"token": "A", "top_logprobs": [{"token": t, "logprob": p} for t, p in listed]}], options
     )
     named = [
@@ -309,7 +311,7 @@ def test_letters_of_any_listing_are_finite_and_one_an_option(listed, options):
 # How it fails
 
 
-@pytest.mark.parametrize("status", sorted(openai_api.AGAIN))
+@pytest.mark.parametrize("status", sorted(openai_api.RETRY_STATUSES))
 def test_what_may_pass_is_tried_again(server, status):
     found = reply(
         server, lambda n, b: (status, {}, {"error": {"message": "later"}}) if n < 2 else (200, {}, completion("A"))
@@ -346,10 +348,15 @@ def test_retry_after_is_honoured_by_all_requests(server):
 
 
 def test_retry_after_as_number_as_date_and_as_nonsense():
-    assert openai_api.retry_after("7") == 7.0
-    assert openai_api.retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
-    assert openai_api.retry_after("99999") == openai_api.LONGEST_RETRY_AFTER
-    assert openai_api.retry_after("soon") is openai_api.retry_after(None) is openai_api.retry_after("nan") is None
+    assert openai_api.parse_retry_after("7") == 7.0
+    assert openai_api.parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert openai_api.parse_retry_after("99999") == openai_api.MAX_RETRY_AFTER
+    assert (
+        openai_api.parse_retry_after("soon")
+        is openai_api.parse_retry_after(None)
+        is openai_api.parse_retry_after("nan")
+        is None
+    )
 
 
 def test_a_hanging_endpoint_is_left_after_the_timeout(server):
@@ -424,7 +431,7 @@ def test_finished_parts_are_kept_when_the_endpoint_dies_and_not_asked_again(serv
     server.behave = lambda n, b: (200, {}, completion()) if n < 9 else (403, {}, {"error": {"message": "gone"}})
     with fails("gone"):
         answered(talker(server, concurrency=2), made, "dies")
-    kept = sorted(p.name for p in (remote.PARTIAL / "answers/dies").iterdir())
+    kept = sorted(p.name for p in (remote.CACHE_DIR / "answers/dies").iterdir())
     assert kept == ["part-00000.parquet", "part-00001.parquet"]
     server.requests.clear()
     server.behave = lambda n, b: (200, {}, completion())
@@ -457,28 +464,28 @@ def test_the_stage_asks_an_endpoint_and_keeps_no_parts(server):
 
     clips, asked = study()
     Path("out/curate").mkdir(parents=True)
-    Path("store").rename(stage.STORE)
+    Path("store").rename(stage.STORE_DIR)
     schemas.write(clips, "out/curate/clips.parquet", schemas.CLIP)
     Path("out/ask").mkdir()
     schemas.write(asked, "out/ask/questions.parquet", schemas.QUESTION)
     given = config.load(Path(__file__).parents[3] / "params/embedded.yaml")
-    stage.ask(given, talker(server), "served", ["test"], Path("out/answer"), Path("endpoint.yaml"), 4)
+    stage.evaluate_splits(given, talker(server), "served", ["test"], Path("out/answer"), Path("endpoint.yaml"), 4)
     found = schemas.read("out/answer/test.parquet", schemas.ANSWER)
     assert set(found["respondent"].to_pylist()) == {"served"}
     assert found["choice"].to_pylist() == [1] * COUNT
-    assert not list(remote.PARTIAL.rglob("*.parquet"))
+    assert not list(remote.CACHE_DIR.rglob("*.parquet"))
 
 
 def test_an_endpoint_cannot_learn():
     from synesthesia import models
 
-    entry = config.Model(title="served", family="endpoint", checkpoint="e.yaml", condition="audio", batch_clips=1,
+    entry = config.ModelConfig(title="served", family="endpoint", checkpoint="e.yaml", condition="audio", batch_size=1,
                          role="audio", splits=["test"])  # fmt: skip
     with fails("only answers: it can neither learn nor be examined"):
-        models.load(entry)
+        models.load_model(entry)
 
 
 def test_wav_of_extremes_does_not_wrap():
     loud = np.array([-1.0, 1.0, 0.999, 0.0], np.float32)
-    with wave.open(io.BytesIO(wav(loud))) as file:
+    with wave.open(io.BytesIO(encode_wav(loud))) as file:
         assert np.frombuffer(file.readframes(9), "<i2").tolist() == [-32768, 32767, 32735, 0]

@@ -8,14 +8,14 @@ from safetensors import safe_open
 
 from synesthesia import config, models
 from synesthesia.models import ModelError, random_init
-from synesthesia.models.base import Percept
-from synesthesia.models.random_init import NAMES, Scale
+from synesthesia.models.base import ClipInputs
+from synesthesia.models.random_init import CONFIG_FAMILIES, ScaledConfig
 from synesthesia.questions import sampling as wording
 from synesthesia.schemas import LETTERS
 from tests.helpers.tiny_checkpoints import OPTIONS, SIZES, film, sound
 
 pytestmark = pytest.mark.torch
-names = pytest.mark.parametrize("name", NAMES)
+names = pytest.mark.parametrize("name", CONFIG_FAMILIES)
 
 # What the hub's pages show, rounded as they round it; of Omni the hub counts the Talker too, so its Thinker is counted
 # from the paper's parts: Qwen2.5-7B (7.62) + vision (0.68) + audio (0.64).
@@ -67,14 +67,14 @@ def small():
 
     def get(name):
         if name not in made:
-            made[name] = random_init.build(name, precision="float32", scale=Scale(layers=1, heads=1))
+            made[name] = random_init.build_model(name, dtype="float32", scale=ScaledConfig(num_layers=1, num_heads=1))
         return made[name]
 
     return get
 
 
 def clip(model, seconds=10.0):
-    return Percept(
+    return ClipInputs(
         audio=None if model.condition == "silent_video" else sound(0, seconds),
         frames=None if model.condition == "audio" else film(0, *SIZES[0]),
     )
@@ -82,18 +82,18 @@ def clip(model, seconds=10.0):
 
 @names
 def test_the_real_configuration_has_the_published_number_of_parameters(name):
-    assert f"{random_init.parameters(name) / 1e9:.2f}" == PUBLISHED[name]
+    assert f"{random_init.count_parameters(name) / 1e9:.2f}" == PUBLISHED[name]
 
 
 @names
 def test_the_paper_s_question_through_the_models_own_chat_template_word_for_word(name, small):
-    assert small(name).text(wording.prompt(OPTIONS[:3])) == TEXTS[name]
+    assert small(name).text(wording.format_prompt(OPTIONS[:3])) == TEXTS[name]
 
 
 @names
 def test_the_tokens_are_the_rendered_text_with_a_place_for_each_percept(name, small):
     model = small(name)
-    ids = model.collate([clip(model)], [wording.prompt(OPTIONS[:3])])["input_ids"][0].tolist()
+    ids = model.collate([clip(model)], [wording.format_prompt(OPTIONS[:3])])["input_ids"][0].tolist()
     expected = TEXTS[name].replace(*PERCEIVED[name])
     if name == "qwen2.5-omni":
         expected = expected.replace("<|AUDIO|>", "<|AUDIO|>" * 250)
@@ -104,42 +104,46 @@ def test_the_tokens_are_the_rendered_text_with_a_place_for_each_percept(name, sm
 def test_letters_and_special_tokens_have_qwens_own_ids(name, small):
     words = small(name).tokenizer
     assert [words.encode(letter) for letter in LETTERS] == [[i] for i in range(32, 42)]  # A is 32 in Qwen's vocabulary
-    for token, number in random_init.special_tokens(name).items():
+    for token, number in random_init.load_special_tokens(name).items():
         assert words.encode(token) == [number]
     assert words.decode(words.encode("Ärger, 猫 & 'B.'\n")) == "Ärger, 猫 & 'B.'\n"
-    assert len(words.encode(wording.prompt(OPTIONS))) < 150  # words of the question are tokens, as under the real one
+    assert (
+        len(words.encode(wording.format_prompt(OPTIONS))) < 150
+    )  # words of the question are tokens, as under the real one
 
 
 @names
 def test_the_vocabulary_fits_the_embeddings_and_stays_under_the_real_size(name, small):
     model = small(name)
     rows = model.model.get_input_embeddings().num_embeddings
-    assert rows == random_init.configuration(name).get_text_config().vocab_size
-    assert max(random_init.special_tokens(name).values()) < len(model.tokenizer) <= rows
+    assert rows == random_init.build_config(name).get_text_config().vocab_size
+    assert max(random_init.load_special_tokens(name).values()) < len(model.tokenizer) <= rows
 
 
 @pytest.mark.parametrize("name", ["qwen2-audio", "qwen2.5-vl"])  # all families: test_bad_checkpoints.py
 def test_saved_in_shards_it_loads_back_the_same(name, small, tmp_path):
     made = small(name)
-    random_init.save(made, tmp_path / "checkpoint", shard="20MB")
+    random_init.save_checkpoint(made, tmp_path / "checkpoint", max_shard_size="20MB")
     shards = sorted((tmp_path / "checkpoint").glob("model-*.safetensors"))
     assert len(shards) > 1
-    entry = config.Model(
-        title=name, family=NAMES[name], checkpoint=str(tmp_path / "checkpoint"), condition=made.condition,
-        precision="float32", batch_clips=1, role="audio", splits=["test"],
+    entry = config.ModelConfig(
+        title=name, family=CONFIG_FAMILIES[name], checkpoint=str(tmp_path / "checkpoint"), condition=made.condition,
+        dtype="float32", batch_size=1, role="audio", splits=["test"],
     )  # fmt: skip
-    back = models.load(entry)
-    batch = made.collate([clip(made)], [wording.prompt(OPTIONS)])
+    back = models.load_model(entry)
+    batch = made.collate([clip(made)], [wording.format_prompt(OPTIONS)])
     with torch.inference_mode():
         torch.testing.assert_close(back.answer_logits(batch), made.answer_logits(batch), atol=1e-6, rtol=0)
     assert all(torch.equal(v, back.model.state_dict()[k]) for k, v in made.model.state_dict().items())
-    again = back.collate([clip(made)], [wording.prompt(OPTIONS)])
+    again = back.collate([clip(made)], [wording.format_prompt(OPTIONS)])
     assert all(torch.equal(again[k], v) for k, v in batch.items() if isinstance(v, torch.Tensor))
 
 
 def test_one_seed_one_model_another_seed_another():
     def head(seed):
-        return random_init.build("qwen2-vl", scale=Scale(vocabulary=False), seed=seed).model.lm_head.weight
+        return random_init.build_model(
+            "qwen2-vl", scale=ScaledConfig(use_full_vocab=False), seed=seed
+        ).model.lm_head.weight
 
     assert torch.equal(head(1), head(1))
     assert not torch.equal(head(1), head(2))
@@ -159,4 +163,4 @@ def test_the_command_writes_a_checkpoint_once(tmp_path, capsys):
 
 def test_an_unknown_configuration_is_refused_with_those_there_are():
     with pytest.raises(ModelError, match=r"no configuration 'gpt'; there are: qwen2-audio, qwen2-vl"):
-        random_init.build("gpt")
+        random_init.build_model("gpt")

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from synesthesia import config as params
 from synesthesia import models
 from synesthesia.models import ModelError
-from synesthesia.models.text_model import Clip
+from synesthesia.models.text_model import EncodedClipInputs
 from synesthesia.questions import sampling as wording
 from synesthesia.schemas import LETTERS
 
@@ -98,7 +98,7 @@ class QWenTokenizer:
 def entry(folder, family="qwen_audio_chat", **changes):
     values = {"title": "Qwen-Audio-Chat", "family": family, "checkpoint": str(folder), "condition": "audio",
               "precision": "float32", "batch_clips": 1, "role": "audio", "splits": ["test"]}  # fmt: skip
-    return params.Model(**{**values, "remote_code": True, **changes})
+    return params.ModelConfig(**{**values, "remote_code": True, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -135,17 +135,17 @@ def checkpoint(tmp_path):
 
 
 def sound(loud=0.5):
-    return Clip(np.full(1600, loud, np.float32))
+    return EncodedClipInputs(np.full(1600, loud, np.float32))
 
 
 def test_their_code_does_not_run_unless_the_parameters_say_so(checkpoint):
     (checkpoint / "tokenization_qwen.py").write_text("raise SystemExit('ran')")
     for family in ("qwen_audio_chat", "kimi_audio"):
         off = entry(checkpoint, family).model_copy(
-            update={"remote_code": params.Model.model_fields["remote_code"].default}
+            update={"remote_code": params.ModelConfig.model_fields["remote_code"].default}
         )
         with pytest.raises(ModelError, match=r"allow it with models\.my-model\.remote_code: true"):
-            models.load_talker(off, "my-model")
+            models.load_text_model(off, "my-model")
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
@@ -158,12 +158,12 @@ def test_a_local_family_never_runs_a_checkpoints_code(checkpoint):
     allowed = entry(checkpoint, "qwen2_audio")
     (checkpoint / "modeling_qwen.py").write_text("raise SystemExit('ran')")
     with pytest.raises(ModelError, match="model_type 'qwen', not 'qwen2_audio'"):
-        models.load(allowed)
+        models.load_model(allowed)
 
 
 def test_letters_are_the_logits_behind_the_models_own_conversation(checkpoint):
-    model = models.load_talker(entry(checkpoint))
-    prompt = wording.prompt(OPTIONS)
+    model = models.load_text_model(entry(checkpoint))
+    prompt = wording.format_prompt(OPTIONS)
     found = model.reply(sound(), prompt, 3)
     text = (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nAudio 1:<audio></audio>\n"
@@ -174,39 +174,39 @@ def test_letters_are_the_logits_behind_the_models_own_conversation(checkpoint):
         weights["embed.weight"][list(text.encode())].sum(0) + weights["hear.weight"][:, 0] * 0.5 + weights["hear.bias"]
     )
     logits = weights["head.weight"] @ state
-    assert found.letters == pytest.approx(logits[[ord(x) for x in "ABC"]].tolist(), abs=1e-3)
+    assert found.letter_logprobs == pytest.approx(logits[[ord(x) for x in "ABC"]].tolist(), abs=1e-3)
     assert found.text == model.tokenizer.decode([int(logits.argmax())])
 
 
 def test_what_is_heard_reaches_the_answer(checkpoint):
-    model = models.load_talker(entry(checkpoint))
-    quiet, loud = (model.reply(sound(x), "Which?", 4).letters for x in (0.1, 0.9))
+    model = models.load_text_model(entry(checkpoint))
+    quiet, loud = (model.reply(sound(x), "Which?", 4).letter_logprobs for x in (0.1, 0.9))
     assert np.abs(np.subtract(quiet, loud)).max() > 0.1
 
 
 def test_code_that_does_not_run_here_says_what_to_do(checkpoint):
     (checkpoint / "modeling_qwen.py").write_text("from transformers import something_of_4_31")
     with pytest.raises(ModelError, match=r"its own code does not run here .*something_of_4_31.*ask it as an endpoint"):
-        models.load_talker(entry(checkpoint))
+        models.load_text_model(entry(checkpoint))
 
 
 def test_another_models_tokenizer_is_refused(checkpoint):
     (checkpoint / "tokenization_qwen.py").write_text(TOKENIZER.replace("from_list_format", "format_of_lists"))
     with pytest.raises(ModelError, match="no Qwen-Audio-Chat: its tokenizer lacks from_list_format"):
-        models.load_talker(entry(checkpoint))
+        models.load_text_model(entry(checkpoint))
 
 
 def test_letters_of_more_than_one_token_are_refused(checkpoint):
     code = TOKENIZER.replace("return list(text.encode())", "return list(text.encode()) + [299]")
     (checkpoint / "tokenization_qwen.py").write_text(code)
     with pytest.raises(ModelError, match="letters A to J are not one token each"):
-        models.load_talker(entry(checkpoint))
+        models.load_text_model(entry(checkpoint))
 
 
 @pytest.mark.parametrize("family", ["qwen_audio_chat", "kimi_audio"])
 def test_a_missing_folder_is_named_and_no_name_is_looked_up_on_a_hub(family, tmp_path):
     with pytest.raises(ModelError, match=r"nowhere: no model here"):
-        models.load_talker(entry(tmp_path / "nowhere", family))
+        models.load_text_model(entry(tmp_path / "nowhere", family))
 
 
 @pytest.fixture
@@ -246,21 +246,21 @@ def kimia(monkeypatch):
 
 
 def test_kimi_audio_is_asked_through_its_package_and_says_text_alone(checkpoint, kimia):
-    model = models.load_talker(entry(checkpoint, "kimi_audio"))
-    found = model.reply(sound(), wording.prompt(OPTIONS), 3)
-    assert (found.text, found.letters) == ("B. dog barking", None)
+    model = models.load_text_model(entry(checkpoint, "kimi_audio"))
+    found = model.reply(sound(), wording.format_prompt(OPTIONS), 3)
+    assert (found.text, found.letter_logprobs) == ("B. dog barking", None)
     assert wording.parse_letter(found.text, OPTIONS) == 1
-    assert kimia == [(str(checkpoint), False), (16000, 1600, wording.prompt(OPTIONS), "text", 1)]
+    assert kimia == [(str(checkpoint), False), (16000, 1600, wording.format_prompt(OPTIONS), "text", 1)]
 
 
 def test_kimi_audio_without_its_package_or_with_a_failing_one_says_so(checkpoint, kimia, monkeypatch):
     broken = checkpoint.parent / "broken"
     checkpoint.rename(broken)
     with pytest.raises(ModelError, match=r"kimia_infer failed .*CUDA error"):
-        models.load_talker(entry(broken, "kimi_audio"))
+        models.load_text_model(entry(broken, "kimi_audio"))
     monkeypatch.setitem(sys.modules, "kimia_infer.api.kimia", None)
     with pytest.raises(ModelError, match="needs its own package, which is not installed here"):
-        models.load_talker(entry(broken, "kimi_audio"))
+        models.load_text_model(entry(broken, "kimi_audio"))
 
 
 def test_the_paper_preset_has_a_family_for_each_of_its_seven_models():
@@ -269,6 +269,6 @@ def test_the_paper_preset_has_a_family_for_each_of_its_seven_models():
     paper = params.load(ROOT / "params/paper.yaml").models
     assert len(paper) == 7
     for key, model in paper.items():
-        assert model.family in {**models.FAMILIES, **models.TALKERS}, key
-        assert not model.remote_code
+        assert model.family in {**models.FAMILIES, **models.TEXT_ONLY_FAMILIES}, key
+        assert not model.trust_remote_code
     assert len(LETTERS) == 10

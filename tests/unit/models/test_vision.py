@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from synesthesia.models import ModelError
-from synesthesia.models.base import Percept
+from synesthesia.models.base import ClipInputs
 from tests.helpers.tiny_checkpoints import checkpoint, film, fresh, loaded, percepts, prompts
 
 pytestmark = pytest.mark.torch
 
 
 def batch_of(model, frames):
-    return model.collate([Percept(frames=frames)], prompts()[:1])
+    return model.collate([ClipInputs(frames=frames)], prompts()[:1])
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
@@ -99,11 +99,11 @@ def test_a_budget_for_all_frames_together_does_not_shrink_curated_frames(family)
 def test_videollama3_leaves_out_what_did_not_move_and_still_answers_alike_in_a_batch():
     model = loaded("videollama3")
     still, moving = np.repeat(film(0, 1, 112, 140), 4, axis=0), film(1, 4, 112, 140)
-    batch = model.collate([Percept(frames=still), Percept(frames=moving)], prompts()[:2])
+    batch = model.collate([ClipInputs(frames=still), ClipInputs(frames=moving)], prompts()[:2])
     tokens = (batch["input_ids"] == model.model.config.video_token_id).sum(1).tolist()
     assert tokens == [20 + 3, 80]  # a token a frame is kept where nothing moved
     alone = [
-        model.answer_logits(model.collate([Percept(frames=f)], [q]))
+        model.answer_logits(model.collate([ClipInputs(frames=f)], [q]))
         for f, q in zip((still, moving), prompts(), strict=False)
     ]
     torch.testing.assert_close(model.answer_logits(batch), torch.cat(alone), atol=1e-4, rtol=0)

@@ -46,7 +46,7 @@ def test_outs_say_what_is_usable_and_what_is_not(world, monkeypatch, capfd):
     assert opened.audio(0, 0).shape == (160000,) and opened.frames(0, 0).shape == (10, 48, 64, 3)
     labels = {label for row in rows if row["dataset"] == "vggsound" for label in row["labels"]}
     assert "police car" in labels and not any("," in label for label in labels)
-    damaged = schemas.read("out/curate/damaged.parquet", schemas.DAMAGED).to_pylist()
+    damaged = schemas.read("out/curate/damaged.parquet", schemas.REJECTED).to_pylist()
     assert {(row["file"], row["reason"], row["bytes"] is None) for row in damaged} == {
         ("vggsound/v0-4_000040.mp4", "no audio stream", False),
         ("vggsound/v1-4_000040.mp4", "truncated", False),
@@ -95,8 +95,8 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(world):
 def test_finished_chunks_are_not_taken_for_other_settings_or_files(world):
     given = settings()
     curate.run(given, workers=2)
-    items = curate.plans.make(given).items[:16]
-    chosen = {key: getattr(given.curate, key) for key in curate.DECODED}
+    items = curate.plans.build_manifest(given).items[:16]
+    chosen = {key: getattr(given.curate, key) for key in curate.DECODE_PARAMS}
     name = decode_jobs.fingerprint(items, chosen)
     assert name != decode_jobs.fingerprint(items, chosen | {"jpeg_quality": 50})
     os.utime(items[0].path, (1, 1))
@@ -179,9 +179,9 @@ def test_a_label_whose_every_clip_is_damaged_stops_the_study_and_keeps_the_decod
 def test_contradictions_and_repetitions_in_the_list_are_counted_and_put_aside(world):
     with open("data/vggsound.csv", "a") as file:
         file.write('\nv4-0,0,"label 5",train\nv6-0,0,"label 6",train\n')
-    plan = curate.plans.make(settings())
+    plan = curate.plans.build_manifest(settings())
     assert plan.counts["vggsound"]["contradictory"] == 1 and plan.counts["vggsound"]["listed_again"] == 2
-    (row,) = (row for row in plan.aside if row["reason"] == "contradictory labels")
+    (row,) = (row for row in plan.rejected if row["reason"] == "contradictory labels")
     assert row["clip_id"] == "v4-0_000000" and row["detail"] == "listed as 'label 4' and 'label 5'"
     assert "v4-0_000000" not in [item.clip_id for item in plan.items]
 
@@ -209,5 +209,5 @@ def test_an_items_name_reaches_the_stage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings()
     got = []
-    stage_cli.main(lambda given, item: got.append(item), "doc", item="model", argv=["qwen2-vl"])
+    stage_cli.main(lambda given, item: got.append(item), "doc", item_kind="model", argv=["qwen2-vl"])
     assert got == ["qwen2-vl"]

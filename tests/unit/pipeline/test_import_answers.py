@@ -45,8 +45,8 @@ def test_nobody_yet_is_no_error_and_nothing_to_log(maker, capsys):
     import_answers.run(maker.params, "human-eyes")
     assert "human-eyes: 0 judgements" in capsys.readouterr().out
     assert list((maker.out / "answer/human-eyes").iterdir()) == []
-    assert schemas.read("out/collect/human-eyes/judgements.parquet", schemas.JUDGEMENT).num_rows == 0
-    assert import_answers.record(maker.params, "human-eyes") is None
+    assert schemas.read("out/collect/human-eyes/judgements.parquet", schemas.RESPONSE).num_rows == 0
+    assert import_answers.build_record(maker.params, "human-eyes") is None
 
 
 def test_what_goes_to_mlflow_are_accuracy_and_rule(maker):
@@ -54,10 +54,10 @@ def test_what_goes_to_mlflow_are_accuracy_and_rule(maker):
     everything = dict.fromkeys(maker.labels, 1.0)
     judge(asked, maker.out.parent / "humans/judgements.csv", dict.fromkeys(schemas.CONDITIONS, everything), times=2)
     import_answers.run(maker.params, "human-ears-and-eyes")
-    record = dataclasses.asdict(import_answers.record(maker.params, "human-ears-and-eyes"))
+    record = dataclasses.asdict(import_answers.build_record(maker.params, "human-ears-and-eyes"))
     assert record["metrics"]["accuracy.analysis"] > 0.9
     assert record["parameters"]["several"] == "draw"
-    kept = schemas.read("out/collect/human-ears-and-eyes/judgements.parquet", schemas.JUDGEMENT)
+    kept = schemas.read("out/collect/human-ears-and-eyes/judgements.parquet", schemas.RESPONSE)
     assert kept.num_rows == 2 * len(asked)
     assert sum(kept["careless"].to_pylist()) > 0
 
@@ -83,11 +83,11 @@ def test_an_unusable_file_changes_nothing_that_is_there(maker):
     import_answers.run(maker.params, "human-ears")
     before = {p: p.read_bytes() for p in maker.out.rglob("*.parquet")}
     write(maker, f"question_id,choice\n{question},99\n")
-    with pytest.raises(csv_import.JudgementError, match="choice '99'"):
+    with pytest.raises(csv_import.ResponseError, match="choice '99'"):
         import_answers.run(maker.params, "human-ears")
     assert {p: p.read_bytes() for p in maker.out.rglob("*.parquet")} == before
 
 
 def test_an_unknown_respondent_is_named(maker):
-    with pytest.raises(stage_cli.UnknownItem, match=r"no respondent 'human-ear'.*did you mean 'human-ears'"):
+    with pytest.raises(stage_cli.UnknownItemError, match=r"no respondent 'human-ear'.*did you mean 'human-ears'"):
         import_answers.run(maker.params, "human-ear")

@@ -31,7 +31,7 @@ def stages(monkeypatch):
 
 
 def test_it_walks_every_item_that_dvc_has(params, stages, capsys):
-    names = [record.name for record in log_runs.records(params, stages, {})]
+    names = [record.name for record in log_runs.iter_records(params, stages, {})]
     assert names[:3] == ["curate", "ask", "answer@qwen2-audio"]
     assert {f"distill@{key}" for key in params.distill.settings} <= set(names)
     assert {f"examine@{key}" for key in params.distill.settings} <= set(names)
@@ -41,7 +41,7 @@ def test_it_walks_every_item_that_dvc_has(params, stages, capsys):
 
 
 def test_outs_of_other_parameters_are_left_out_and_named(params, stages, capsys):
-    names = [record.name for record in log_runs.records(params, stages, {"route": "params.yaml: route.mode"})]
+    names = [record.name for record in log_runs.iter_records(params, stages, {"route": "params.yaml: route.mode"})]
     assert "route" not in names
     assert "route: left out, `dvc repro` first (params.yaml: route.mode)" in capsys.readouterr().out
 
@@ -61,4 +61,4 @@ def test_outs_of_other_parameters_are_left_out_and_named(params, stages, capsys)
     ],
 )
 def test_what_changed_makes_outs_outdated_what_is_absent_does_not(entry, said):
-    assert list(log_runs._changes(entry)) == said
+    assert list(log_runs._iter_changes(entry)) == said

@@ -90,7 +90,7 @@ def test_dry_shows_the_papers_graph_and_touches_nothing(study, capsys):
 @pytest.mark.slow
 def test_the_graph_comes_in_an_order_in_which_it_can_run(study):
     done = set()
-    for name, command, waits in presets.graph("embedded"):
+    for name, command, waits in presets.resolve_graph("embedded"):
         assert set(waits) <= done
         assert command.startswith("python -m synesthesia.pipeline.")
         done.add(name)

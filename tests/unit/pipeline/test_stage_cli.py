@@ -43,7 +43,7 @@ def ended(name, *arguments):
     """A stage's `main` in this process; gives its exit code."""
     module = importlib.import_module(f"synesthesia.pipeline.{name}")
     with pytest.raises(SystemExit) as exit_:
-        stage_cli.main(module.run, module.__doc__, item=ITEMS.get(name), argv=[*map(str, arguments)])
+        stage_cli.main(module.run, module.__doc__, item_kind=ITEMS.get(name), argv=[*map(str, arguments)])
     return exit_.value.code
 
 
@@ -55,8 +55,10 @@ def test_an_unknown_setting_is_told_those_there_are(name, capsys):
 
 
 def test_a_mistyped_item_is_told_the_nearest():
-    with pytest.raises(stage_cli.UnknownItem, match="no model 'qwen2-vI' in the parameters; did you mean 'qwen2-vl'"):
-        stage_cli.choose({"qwen2-vl": 1, "qwen2-audio": 2}, "qwen2-vI", "model")
+    with pytest.raises(
+        stage_cli.UnknownItemError, match="no model 'qwen2-vI' in the parameters; did you mean 'qwen2-vl'"
+    ):
+        stage_cli.get_item({"qwen2-vl": 1, "qwen2-audio": 2}, "qwen2-vI", "model")
 
 
 @pytest.mark.parametrize("name, item", [("route", []), ("distill", ["visual-to-audio"])])
@@ -103,8 +105,8 @@ def write_world(counts, gap=None):
 def parts(**changes):
     """clip_id -> part."""
     given = embedded()
-    given = given.model_copy(update={"switch": given.switch.model_copy(update=changes)})
-    rows = stage.clips_with_targets(given)
+    given = given.model_copy(update={"switch": given.train_switch.model_copy(update=changes)})
+    rows = stage.load_clips_with_targets(given)
     assert all(r["target"] == (r["label"] < "d") for r in rows)
     return {r["clip_id"]: r["part"] for r in rows}
 
@@ -146,9 +148,9 @@ def test_a_clips_part_changes_only_to_take_the_place_of_one_that_vanished():
 
 def test_scores_by_hand():
     said, target = np.array([1, 1, 0, 0, 1], bool), np.array([1, 1, 1, 0, 0], bool)
-    found = stage.scores(said, target)
+    found = stage.compute_scores(said, target)
     expected = {"accuracy": 3 / 5, "balanced_accuracy": (2 / 3 + 1 / 2) / 2}
     assert found == pytest.approx(expected | {"always_one_accuracy": 3 / 5, "closed_share": 3 / 5})
-    assert stage.scores(np.ones(5, bool), target)["balanced_accuracy"] == 0.5
-    assert stage.scores(said[:2], target[:2])["balanced_accuracy"] == 1
-    assert stage.scores(said[:0], target[:0]) == {}
+    assert stage.compute_scores(np.ones(5, bool), target)["balanced_accuracy"] == 0.5
+    assert stage.compute_scores(said[:2], target[:2])["balanced_accuracy"] == 1
+    assert stage.compute_scores(said[:0], target[:0]) == {}

@@ -37,8 +37,8 @@ def test_the_special_tokens_start_where_the_ordinary_ones_end(ranks):
     from synesthesia.models import random_init
 
     assert sorted(ranks.values()) == list(range(151643))
-    for name in random_init.NAMES:
-        assert min(random_init.special_tokens(name).values()) == 151643
+    for name in random_init.CONFIG_FAMILIES:
+        assert min(random_init.load_special_tokens(name).values()) == 151643
 
 
 def test_the_made_tokenizer_has_qwens_bytes_at_qwens_ids(ranks):
@@ -46,13 +46,13 @@ def test_the_made_tokenizer_has_qwens_bytes_at_qwens_ids(ranks):
 
     from synesthesia.models import random_init
 
-    made = random_init.tokenizer("qwen2-audio").get_vocab()
+    made = random_init.build_tokenizer("qwen2-audio").get_vocab()
     assert {letter: made[letter] for letter in bytes_to_unicode().values()} == {
         letter: ranks[bytes([byte])] for byte, letter in bytes_to_unicode().items()
     }
 
 
 def test_words_of_the_question_are_whole_tokens_under_the_real_vocabulary_too(ranks):
-    words = wording.prompt(["dog barking", "cat purring"]).replace("\n", " ").split(" ")
+    words = wording.format_prompt(["dog barking", "cat purring"]).replace("\n", " ").split(" ")
     single = [w for w in words if (" " + w).encode() in ranks or w.encode() in ranks]
     assert len(single) > 0.7 * len(words)

@@ -14,11 +14,13 @@ OPTIONS = ["police car", "ice cream van", "dog barking", "A", "plastic bottle cr
 
 
 def test_prompt_is_the_papers_word_for_word():
-    assert sampling.prompt(["police car", "ice cream van", "plastic bottle crushing"]) == (
+    assert sampling.format_prompt(["police car", "ice cream van", "plastic bottle crushing"]) == (
         "Classify the sounding object into one of the categories below:\nA. police car\nB. ice cream van\n"
         "C. plastic bottle crushing\nRespond only with a single letter from A to C."
     )
-    assert sampling.prompt([str(n) for n in range(10)]).endswith("J. 9\nRespond only with a single letter from A to J.")
+    assert sampling.format_prompt([str(n) for n in range(10)]).endswith(
+        "J. 9\nRespond only with a single letter from A to J."
+    )
 
 
 CLEAR = ["C", "c", " C\n", "C.", "(C)", "[C]", "C)", "C. dog barking", "(C) Dog barking.", "dog barking"]
@@ -80,7 +82,7 @@ def test_every_way_of_naming_an_option_is_read_where_it_exists(index, form, coun
 def test_every_question_has_one_true_option_and_no_second(labels, count, seed, distractors):
     table = {"vggsound": {label: 1 + n for n, label in enumerate(LABELS)}}
     for row, own in zip(
-        sampling.sample(clips(labels), seed, count, distractors, table).to_pylist(), labels, strict=True
+        sampling.draw_questions(clips(labels), seed, count, distractors, table).to_pylist(), labels, strict=True
     ):
         assert len(set(row["options"])) == count
         assert row["options"][row["answer"]] in own
@@ -90,19 +92,19 @@ def test_every_question_has_one_true_option_and_no_second(labels, count, seed, d
 
 def test_a_question_does_not_depend_on_the_other_clips_or_their_order():
     table = clips([[LABELS[n % 14]] for n in range(200)])
-    frequencies = sampling.frequencies(table)
-    whole = {row["clip_id"]: row for row in sampling.sample(table, 3, 10, "frequency", frequencies).to_pylist()}
+    frequencies = sampling.count_label_frequencies(table)
+    whole = {row["clip_id"]: row for row in sampling.draw_questions(table, 3, 10, "frequency", frequencies).to_pylist()}
     some = table.take(pa.array(np.random.default_rng(0).permutation(200)[:50]))
-    for row in sampling.sample(some, 3, 10, "frequency", frequencies).to_pylist():
+    for row in sampling.draw_questions(some, 3, 10, "frequency", frequencies).to_pylist():
         assert row == whole[row["clip_id"]]
 
 
 def test_a_frequency_that_moves_by_one_changes_few_questions():
     frequencies = real_frequencies()
     table = clips([[label] for label in frequencies for _ in range(10)])
-    before = sampling.sample(table, 0, 10, "frequency", {"vggsound": frequencies})
+    before = sampling.draw_questions(table, 0, 10, "frequency", {"vggsound": frequencies})
     frequencies["dog barking"] += 1
-    after = sampling.sample(table, 0, 10, "frequency", {"vggsound": frequencies})
+    after = sampling.draw_questions(table, 0, 10, "frequency", {"vggsound": frequencies})
     pairs = zip(before["options"].to_pylist(), after["options"].to_pylist(), strict=True)
     assert sum(a != b for a, b in pairs) <= 3
 
@@ -112,16 +114,16 @@ def test_each_data_set_has_its_own_labels():
         [clips([[f"a{n}"] for n in range(12)]), clips([[f"b{n}"] for n in range(12)], "audioset", "unseen")]
     )
     both = both.set_column(0, schemas.CLIP.field("clip_id"), pa.array([f"c{n}" for n in range(24)]))
-    for row in sampling.sample(both, 0, 10, "frequency").to_pylist():
+    for row in sampling.draw_questions(both, 0, 10, "frequency").to_pylist():
         assert {option[0] for option in row["options"]} == {"a" if row["split"] == "finetune" else "b"}
 
 
 def test_too_few_labels_no_clips_and_unknown_labels_are_named():
     with pytest.raises(sampling.QuestionError, match=r"ask.options: 10, but only 7 labels"):
-        sampling.sample(clips([[label] for label in LABELS[:7]]), 0, 10, "frequency")
+        sampling.draw_questions(clips([[label] for label in LABELS[:7]]), 0, 10, "frequency")
     with pytest.raises(sampling.QuestionError, match="no clips"):
-        sampling.sample(clips([]), 0, 10, "frequency")
+        sampling.draw_questions(clips([]), 0, 10, "frequency")
     with pytest.raises(sampling.QuestionError, match="'label 13' is not in the table"):
-        sampling.sample(clips([["label 13"]]), 0, 2, "frequency", {"vggsound": {"x": 1, "y": 1}})
+        sampling.draw_questions(clips([["label 13"]]), 0, 2, "frequency", {"vggsound": {"x": 1, "y": 1}})
     with pytest.raises(sampling.QuestionError, match="has 4 itself"):
-        sampling.sample(clips([LABELS[:4]]), 0, 3, "frequency", {"vggsound": dict.fromkeys(LABELS[:5], 1)})
+        sampling.draw_questions(clips([LABELS[:4]]), 0, 3, "frequency", {"vggsound": dict.fromkeys(LABELS[:5], 1)})

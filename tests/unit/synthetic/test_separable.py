@@ -24,7 +24,7 @@ TRAIN, TEST = 8, 4
 
 def _sound(x: np.ndarray) -> np.ndarray:
     """Mean and spread over time of the log spectrum in 32 bands."""
-    _, _, power = spectrogram(x, clips.RATE, nperseg=512)
+    _, _, power = spectrogram(x, clips.SAMPLE_RATE, nperseg=512)
     bands = np.log(power[1:].reshape(32, 8, -1).mean(1) + 1e-10)
     return np.concatenate([bands.mean(1), bands.std(1)])
 
@@ -41,7 +41,7 @@ def test_simple_probes_beat_chance_clearly_by_ear_and_by_eye():
     heard, seen, kinds = [], [], []
     for kind in SOME:
         for k in range(TRAIN + TEST):
-            x, frames = clips.percept(clips.recipe(f"probe{k:06d}_000000", kind, 0))
+            x, frames = clips.render_model_inputs(clips.draw_recipe(f"probe{k:06d}_000000", kind, 0))
             heard.append(_sound(x))
             seen.append(_picture(frames))
             kinds.append(kind)

@@ -28,9 +28,9 @@ def empty_database(tmp_path_factory, worker_id):
             made = tmp_path_factory.mktemp("mlflow")
             with contextlib.chdir(made), pytest.MonkeyPatch.context() as patch:
                 patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-                mlflow_client.client()
+                mlflow_client.get_client()
             made.rename(folder)
-    return folder / mlflow_client.DATABASE
+    return folder / mlflow_client.DATABASE_PATH
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def study(tmp_path, monkeypatch, empty_database):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("SYNESTHESIA_TRACKING", raising=False)
-    mlflow_client.FOLDER.mkdir()
-    shutil.copy(empty_database, mlflow_client.DATABASE)
+    mlflow_client.TRACKING_DIR.mkdir()
+    shutil.copy(empty_database, mlflow_client.DATABASE_PATH)
     Path("params.yaml").write_text("size: embedded\n")
 
     def runs(stage=None):
-        client = mlflow_client.client()
+        client = mlflow_client.get_client()
         experiments = [e.experiment_id for e in client.search_experiments()]
         return client.search_runs(experiments, f"tags.stage = '{stage}'" if stage else "")
 
@@ -53,7 +53,7 @@ def study(tmp_path, monkeypatch, empty_database):
         Path(path).write_bytes(content)
         return path
 
-    return SimpleNamespace(runs=runs, write=write, client=mlflow_client.client, folder=tmp_path)
+    return SimpleNamespace(runs=runs, write=write, client=mlflow_client.get_client, folder=tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 
 def entered(*records):
-    return tracking.log_all(records)
+    return tracking.log_records(records)
 
 
 def test_a_run_holds_parameters_metrics_history_and_artifacts(study):
@@ -73,7 +73,7 @@ def test_a_record_written_by_half_is_failed_and_written_again_later(study, monke
 
     record = Record("gap", artifacts=[study.write("out/gap/gap.parquet", b"1")])
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow_writer.Ledger, "_upload", broken)
+        patch.setattr(mlflow_writer.RunWriter, "_upload", broken)
         with pytest.raises(tracking.TrackingError, match="disk full"):
             entered(record)
     assert [run.info.status for run in study.runs()] == ["FAILED"]
@@ -95,9 +95,9 @@ stages:
 def test_inputs_carry_the_version_of_the_stage_that_made_them(study):
     study.write("dvc.lock", LOCK.encode())
     study.write("data.dvc", b"outs: [{path: data, md5: new.dir}]")
-    tags = provenance.data("gap", ["data", "out/ask/questions.parquet", "unknown"], settled=False)
+    tags = provenance.data_tags("gap", ["data", "out/ask/questions.parquet", "unknown"], finalized=False)
     assert tags == {"data.data": "new.dir", "data.out/ask/questions.parquet": "aaa"}
-    assert provenance.data("gap", ["out/ask"], settled=False) == {"data.out/ask/questions.parquet": "aaa"}
+    assert provenance.data_tags("gap", ["out/ask"], finalized=False) == {"data.out/ask/questions.parquet": "aaa"}
 
 
 def test_outs_carry_their_version_once_dvc_has_written_its_lock(study):
@@ -111,8 +111,8 @@ def test_outs_carry_their_version_once_dvc_has_written_its_lock(study):
 
 
 def test_comments_in_params_do_not_change_their_fingerprint(study):
-    before = provenance.parameters()
+    before = provenance.params_tags()
     study.write("params.yaml", b"# a comment\nsize: embedded\n")
-    assert provenance.parameters() == before
+    assert provenance.params_tags() == before
     study.write("params.yaml", b"size: paper\n")
-    assert provenance.parameters() != before
+    assert provenance.params_tags() != before

@@ -28,7 +28,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_a_clean_clone_is_its_commit(repository):
-    tags, patch = provenance.code()
+    tags, patch = provenance.code_tags_and_patch()
     assert tags["git.commit"] == git("rev-parse", "HEAD").strip()
     assert (tags["git.dirty"], patch) == ("false", "")
 
@@ -38,7 +38,7 @@ def test_commit_and_patch_restore_edited_new_binary_and_deleted_files(repository
     Path("src/latin.txt").write_bytes(b"caf\xe9\n")
     Path("src/new.bin").write_bytes(bytes(range(256)))
     Path("src/gone.py").unlink()
-    tags, patch = provenance.code()
+    tags, patch = provenance.code_tags_and_patch()
     assert tags["git.dirty"] == "true"
 
     clone = tmp_path / "clone"
@@ -55,15 +55,15 @@ def test_commit_and_patch_restore_edited_new_binary_and_deleted_files(repository
 
 def test_what_dvc_rewrites_is_no_edit(repository):
     Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
-    assert provenance.code()[0]["git.dirty"] == "false"
+    assert provenance.code_tags_and_patch()[0]["git.dirty"] == "false"
 
 
 def test_files_beside_the_code_stay_private(repository):
     Path("notes.txt").write_text("password")
-    assert provenance.code()[1] == ""
+    assert provenance.code_tags_and_patch()[1] == ""
 
 
 def test_without_git_the_commit_is_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert provenance.code() == ({"git.commit": "none"}, "")
+    assert provenance.code_tags_and_patch() == ({"git.commit": "none"}, "")

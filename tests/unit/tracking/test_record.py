@@ -3,7 +3,7 @@
 import pytest
 
 from synesthesia.tracking import Record, RegisteredModel, flatten
-from synesthesia.tracking.record import plain
+from synesthesia.tracking.record import sanitize_name
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_a_renamed_artifact_changes_the_fingerprint(tmp_path):
 )
 def test_history_is_read_from_either_kind_of_csv(tmp_path, text):
     (tmp_path / "history.csv").write_text(text)
-    points = Record("switch", history=tmp_path / "history.csv").points()
+    points = Record("switch", history=tmp_path / "history.csv").read_history()
     assert points == [("loss", 0, 2.0), ("rate", 0, 0.1), ("loss", 1, 1.0)]
 
 
@@ -90,10 +90,10 @@ def test_a_metric_that_is_no_number_is_refused_by_name(value):
 
 def test_artifacts_keep_their_path_below_the_stage_folder():
     record = Record("report")
-    assert record.place_of("out/report/figures") == "figures"
-    assert record.place_of("out/report/tables/table1.csv") == "tables/table1.csv"
-    assert record.place_of("out/report") == "report"
-    assert record.place_of("elsewhere/a.csv") == "a.csv"
+    assert record.artifact_path("out/report/figures") == "figures"
+    assert record.artifact_path("out/report/tables/table1.csv") == "tables/table1.csv"
+    assert record.artifact_path("out/report") == "report"
+    assert record.artifact_path("elsewhere/a.csv") == "a.csv"
 
 
 def test_nested_parameters_become_flat_names():
@@ -105,4 +105,4 @@ def test_nested_parameters_become_flat_names():
 
 
 def test_labels_become_names_that_mlflow_takes():
-    assert plain("accuracy/people's café (noise), loud") == "accuracy/people_s caf_ _noise__ loud"
+    assert sanitize_name("accuracy/people's café (noise), loud") == "accuracy/people_s caf_ _noise__ loud"

@@ -21,7 +21,7 @@ def distilled(study):
         if score is not None:
             model = RegisteredModel(NAME, folder, score, eligible)
             records.append(Record("examine", setting, metrics={"accuracy.test": test}, model=model))
-        tracking.log_all(records)
+        tracking.log_records(records)
 
     return _distilled
 
@@ -52,8 +52,8 @@ def test_what_saw_ground_truth_is_the_upper_bound_and_never_best(study, distille
 def test_an_adapter_nobody_examined_is_registered_but_not_best(study, distilled):
     distilled("labels", b"1")
     with pytest.raises(tracking.TrackingError, match=r"no registered model qwen2-audio-adapter@best.*make log"):
-        tracking.fetch(NAME)
-    assert tracking.fetch(NAME, "1").is_dir()
+        tracking.fetch_model(NAME)
+    assert tracking.fetch_model(NAME, "1").is_dir()
 
 
 def test_the_score_comes_later_to_the_same_version(study, distilled):
@@ -65,8 +65,8 @@ def test_the_score_comes_later_to_the_same_version(study, distilled):
 def test_examining_alone_registers_the_adapter_too(study):
     folder = "out/distill/labels/adapter"
     study.write(f"{folder}/adapter_model.safetensors", b"1")
-    tracking.log_all([Record("examine", "labels", model=RegisteredModel(NAME, folder, 0.8))])
-    assert (tracking.fetch(NAME) / "adapter_model.safetensors").read_bytes() == b"1"
+    tracking.log_records([Record("examine", "labels", model=RegisteredModel(NAME, folder, 0.8))])
+    assert (tracking.fetch_model(NAME) / "adapter_model.safetensors").read_bytes() == b"1"
 
 
 def test_the_same_content_is_one_version_however_often_it_is_logged(study, distilled):
@@ -94,13 +94,13 @@ def test_sizes_do_not_compete(study, distilled):
 
 def test_fetch_brings_back_the_same_bytes(study, distilled):
     distilled("labels", b"weights" * 1000, score=0.85)
-    folder = tracking.fetch(NAME, "best")
+    folder = tracking.fetch_model(NAME, "best")
     assert [file.name for file in folder.iterdir()] == ["adapter_model.safetensors"]
     assert (folder / "adapter_model.safetensors").read_bytes() == b"weights" * 1000
-    assert tracking.fetch(NAME, "best") == folder
+    assert tracking.fetch_model(NAME, "best") == folder
 
 
 def test_the_switch_brings_its_score_with_it(study):
     study.write("out/switch/model/weights.safetensors", b"1")
-    tracking.log_all([Record("switch", model=RegisteredModel("switch", "out/switch/model", 0.9))])
-    assert (tracking.fetch("switch") / "weights.safetensors").read_bytes() == b"1"
+    tracking.log_records([Record("switch", model=RegisteredModel("switch", "out/switch/model", 0.9))])
+    assert (tracking.fetch_model("switch") / "weights.safetensors").read_bytes() == b"1"

@@ -20,16 +20,16 @@ def letters(model):
 
 def test_loaded_back_by_alias_an_adapter_gives_the_same_answers(study):
     student = fresh("qwen2_audio")
-    adapters.attach(student, lora())
+    adapters.add_lora(student, lora())
     torch.manual_seed(5)
     with torch.no_grad():
         for name, weight in student.model.named_parameters():
             if "lora_B" in name:
                 weight.normal_(std=0.05)
     student.model.eval()
-    adapters.save(student, Path("out/distill/some/adapter"), base=str(checkpoint("qwen2_audio")))
+    adapters.save(student, Path("out/distill/some/adapter"), base_checkpoint=str(checkpoint("qwen2_audio")))
     model = RegisteredModel("qwen2-audio-adapter", "out/distill/some/adapter", 0.9)
-    tracking.log_all([Record("examine", "some", model=model)])
-    back = adapters.load(fresh("qwen2_audio"), tracking.fetch("qwen2-audio-adapter", "best"))
+    tracking.log_records([Record("examine", "some", model=model)])
+    back = adapters.load(fresh("qwen2_audio"), tracking.fetch_model("qwen2-audio-adapter", "best"))
     torch.testing.assert_close(letters(back), letters(student), atol=1e-5, rtol=0)
     assert letters(back).argmax(1).tolist() == letters(student).argmax(1).tolist()

@@ -23,9 +23,9 @@ def until(condition, seconds=60):
 
 @served
 def test_live_metrics_and_the_finished_record_are_one_run(study):
-    with tracking.session("distill", "a") as session:
+    with tracking.start_run("distill", "a") as session:
         for step in range(30):
-            session.metric("loss", 1 / (step + 1), step)
+            session.log_metric("loss", 1 / (step + 1), step)
         history = [("loss", step, 1 / (step + 1)) for step in range(40)]  # ten of them from before a resume
         session.finish(tracking.Record("distill", "a", metrics={"final": 0.1}, history=history))
     (run,) = study.runs()
@@ -38,7 +38,7 @@ def test_live_metrics_and_the_finished_record_are_one_run(study):
 @served
 def test_running_a_stage_again_with_the_same_result_adds_no_run(study):
     for _ in range(2):
-        with tracking.session("gap") as session:
+        with tracking.start_run("gap") as session:
             session.finish(tracking.Record("gap", metrics={"share": 0.8}))
     assert len(study.runs()) == 1
 
@@ -66,7 +66,7 @@ def test_a_killed_stage_leaves_a_failed_run_with_what_it_had_said(study, start, 
 
 @served
 def test_an_error_in_a_stage_passes_through_and_is_named_in_the_run(study):
-    with pytest.raises(ValueError, match="no such clip"), tracking.session("ask"):
+    with pytest.raises(ValueError, match="no such clip"), tracking.start_run("ask"):
         raise ValueError("no such clip")
     (run,) = study.runs()
     assert run.info.status == "FAILED"
@@ -75,7 +75,7 @@ def test_an_error_in_a_stage_passes_through_and_is_named_in_the_run(study):
 
 @served
 def test_a_record_with_a_missing_file_is_a_warning_and_a_failed_run(study, capfd):
-    with tracking.session("gap") as session:
+    with tracking.start_run("gap") as session:
         session.finish(tracking.Record("gap", artifacts=["out/gap/gap.parquet"]))
     assert "warning: gap is not in MLflow (FileNotFoundError: out/gap/gap.parquet is missing)" in capfd.readouterr().err
     assert [run.info.status for run in study.runs()] == ["FAILED"]
@@ -98,12 +98,12 @@ def test_a_broken_server_costs_a_warning_and_nothing_else(study, start):
     assert "warning: gap is not in MLflow" in said
     assert "run `make log` later" in said
     assert "Traceback" not in said
-    assert tracking.log_all([tracking.Record("gap")]) == 1
+    assert tracking.log_records([tracking.Record("gap")]) == 1
 
 
 @served
 def test_stages_that_log_at_once_all_arrive_even_into_no_database(study, start):
-    mlflow_client.DATABASE.unlink()
+    mlflow_client.DATABASE_PATH.unlink()
     script = (
         "from synesthesia import tracking\n"
         "with tracking.session('answer', '{0}') as session:\n"
@@ -119,8 +119,8 @@ def test_stages_that_log_at_once_all_arrive_even_into_no_database(study, start):
 
 def test_switched_off_it_starts_nothing(study, monkeypatch):
     monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
-    with tracking.session("gap") as session:
-        session.metric("loss", 1.0, 0)
+    with tracking.start_run("gap") as session:
+        session.log_metric("loss", 1.0, 0)
         session.finish(tracking.Record("gap"))
     assert study.runs() == []
 

@@ -26,8 +26,10 @@ def launched(monkeypatch):
 @pytest.mark.parametrize("said, gpus, count", [(None, 2, "2"), ("3", 4, "3"), ("2", 0, "2")])
 def test_a_stage_starts_itself_through_accelerate_once_a_process(launched, monkeypatch, said, gpus, count):
     monkeypatch.setattr(distributed, "_gpus", lambda: gpus)
-    monkeypatch.setenv(distributed.VARIABLE, said) if said else monkeypatch.delenv(distributed.VARIABLE, raising=False)
-    distributed.spread("synesthesia.pipeline.evaluate", ["qwen2-audio"])
+    monkeypatch.setenv(distributed.NUM_PROCESSES_ENV, said) if said else monkeypatch.delenv(
+        distributed.NUM_PROCESSES_ENV, raising=False
+    )
+    distributed.relaunch_distributed("synesthesia.pipeline.evaluate", ["qwen2-audio"])
     command = launched[0]
     assert command[command.index("--num_processes" if gpus else "--nproc-per-node") + 1] == count
     assert ("--multi_gpu" in command) == (gpus > 0)
@@ -37,17 +39,19 @@ def test_a_stage_starts_itself_through_accelerate_once_a_process(launched, monke
 @pytest.mark.parametrize("said, gpus", [(None, 1), (None, 0), ("1", 4)])
 def test_one_process_needs_no_launcher(launched, monkeypatch, said, gpus):
     monkeypatch.setattr(distributed, "_gpus", lambda: gpus)
-    monkeypatch.setenv(distributed.VARIABLE, said) if said else monkeypatch.delenv(distributed.VARIABLE, raising=False)
-    distributed.spread("synesthesia.pipeline.evaluate", [])
+    monkeypatch.setenv(distributed.NUM_PROCESSES_ENV, said) if said else monkeypatch.delenv(
+        distributed.NUM_PROCESSES_ENV, raising=False
+    )
+    distributed.relaunch_distributed("synesthesia.pipeline.evaluate", [])
     assert not launched
 
 
 @pytest.mark.parametrize("said, gpus, why", [("two", 0, "whole number"), ("0", 0, "whole number"), ("3", 2, "2 GPUs")])
 def test_a_number_that_cannot_be_is_refused(launched, monkeypatch, said, gpus, why):
     monkeypatch.setattr(distributed, "_gpus", lambda: gpus)
-    monkeypatch.setenv(distributed.VARIABLE, said)
+    monkeypatch.setenv(distributed.NUM_PROCESSES_ENV, said)
     with pytest.raises(distributed.ProcessError, match=why):
-        distributed.spread("synesthesia.pipeline.evaluate", [])
+        distributed.relaunch_distributed("synesthesia.pipeline.evaluate", [])
 
 
 WORK = """
@@ -100,7 +104,9 @@ def launch(count):
     forks, replies = [], []
     with socket.create_server("started", family=socket.AF_UNIX) as listening, open("said", "w+") as said:
         listening.settimeout(120)
-        launcher = subprocess.Popen([*distributed.launcher(count, gpus=False), "started.py"], stdout=said, stderr=said)
+        launcher = subprocess.Popen(
+            [*distributed.launch_command(count, use_gpus=False), "started.py"], stdout=said, stderr=said
+        )
         for _ in range(count):
             reply = listening.accept()[0].makefile("rw")
             forks.append(multiprocessing.get_context("fork").Process(target=work, args=(json.loads(reply.readline()),)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synesthesia.utils.sandboxed_pool import Lost, Pool, WorkerError
+from synesthesia.utils.sandboxed_pool import SandboxedPool, WorkerError, WorkerFailure
 
 pytestmark = pytest.mark.slow  # real files and figures: seconds each
 
@@ -34,7 +34,7 @@ def work(item):
 
 
 def answers(items, count=2, seconds=20.0):
-    with Pool(work, count, seconds=seconds, memory_bytes=1 << 30, ahead=4) as pool:
+    with SandboxedPool(work, count, timeout=seconds, memory_bytes=1 << 30, prefetch=4) as pool:
         return list(pool.map(items))
 
 
@@ -47,7 +47,7 @@ def test_one_that_dies_one_that_hangs_and_one_that_eats_memory_cost_only_themsel
     items = [("quick", n) for n in range(8)]
     items[2:2] = [("die", 0), ("hang", 0), ("eat", 0)]
     got = answers(items, seconds=1.0)
-    lost = [n for n, answer in enumerate(got) if isinstance(answer, Lost)]
+    lost = [n for n, answer in enumerate(got) if isinstance(answer, WorkerFailure)]
     assert lost == [2, 3] and got[4] == "no memory"
     assert "died" in got[2].why and "not done after 1 s" in got[3].why
     assert [answer for answer in got if isinstance(answer, int)] == list(range(8))
@@ -73,7 +73,7 @@ class Deadly:
 
 
 def test_workers_that_cannot_start_are_an_error_and_no_endless_loop():
-    pool = Pool(Deadly(), 1, seconds=1, memory_bytes=1 << 30)
+    pool = SandboxedPool(Deadly(), 1, timeout=1, memory_bytes=1 << 30)
     with pytest.raises(WorkerError, match="does not start"):
         pool.__enter__()
 

@@ -14,8 +14,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "ordered_sdpa"
-HOPPER = (9, 0)  # compute capability; whether cuDNN's kernel is the faster one was measured on no older GPU
+ATTENTION_NAME = "ordered_sdpa"
+MIN_CAPABILITY = (9, 0)  # compute capability; whether cuDNN's kernel is the faster one was measured on no older GPU
 
 
 @torch.library.custom_op("synesthesia::causal_attention", mutates_args=(), device_types="cuda")
@@ -41,44 +41,44 @@ def _(query, key, value, scaling):
 
 
 @torch.library.custom_op("synesthesia::causal_attention_gradients", mutates_args=(), device_types="cuda")
-def causal_attention_gradients(
-    coming: torch.Tensor,
+def causal_attention_backward(
+    grad_output: torch.Tensor,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     out: torch.Tensor,
-    sums: torch.Tensor,
+    logsumexp: torch.Tensor,
     scaling: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of query, key and value, each (clips, length, heads, head size) and contiguous."""
     unused = torch.zeros((), dtype=torch.int64)  # the random state of dropout
     made = torch.ops.aten._scaled_dot_product_flash_attention_backward(
-        coming.transpose(1, 2), query, key, value, out.transpose(1, 2), sums, None, None,
+        grad_output.transpose(1, 2), query, key, value, out.transpose(1, 2), logsumexp, None, None,
         query.shape[2], key.shape[2], 0.0, True, unused, unused, scale=scaling,
     )  # fmt: skip
     return tuple(gradient.transpose(1, 2).contiguous() for gradient in made)
 
 
-@causal_attention_gradients.register_fake
+@causal_attention_backward.register_fake
 def _(coming, query, key, value, out, sums, scaling):
     return tuple(t.new_empty(t.shape[0], t.shape[2], t.shape[1], t.shape[3]) for t in (query, key, value))
 
 
-def _keep(ctx, inputs: tuple, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+def _setup_context(ctx, inputs: tuple, output: tuple[torch.Tensor, torch.Tensor]) -> None:
     query, key, value, ctx.scaling = inputs
     ctx.save_for_backward(query, key, value, *output)
     ctx.mark_non_differentiable(output[1])
 
 
-def _backward(ctx, coming: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    made = causal_attention_gradients(coming.contiguous(), *ctx.saved_tensors, ctx.scaling)
+def _backward(ctx, grad_output: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    made = causal_attention_backward(grad_output.contiguous(), *ctx.saved_tensors, ctx.scaling)
     return *(gradient.transpose(1, 2) for gradient in made), None
 
 
-causal_attention.register_autograd(_backward, setup_context=_keep)
+causal_attention.register_autograd(_backward, setup_context=_setup_context)
 
 
-def ordered_attention(
+def deterministic_attention_forward(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -87,29 +87,29 @@ def ordered_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
-    **named: object,
+    **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
     """What a layer's attention is in transformers: plain causal attention in learning as above, the rest as sdpa."""
     learns = module.training and torch.is_grad_enabled() and query.dtype.itemsize == 2
     causal = attention_mask is None and is_causal is not False and query.shape[2] == key.shape[2]
     if not (learns and causal and not dropout and scaling):
         return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **named
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs
         )
     return causal_attention(query, key, value, scaling)[0], None
 
 
-AttentionInterface.register(NAME, ordered_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionInterface.register(ATTENTION_NAME, deterministic_attention_forward)
+AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
 
 
-def helps(device: str | torch.device) -> bool:
+def is_supported(device: str | torch.device) -> bool:
     """Whether learning on this device is faster so."""
     device = torch.device(device)
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= HOPPER
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= MIN_CAPABILITY
 
 
-def use_ordered_attention(decoder: torch.nn.Module) -> None:
+def patch_causal_attention(decoder: torch.nn.Module) -> None:
     """Let the layers of a language model attend so, in place; where it `helps`."""
     for layer in decoder.layers:
-        layer.self_attn.config._attn_implementation = NAME
+        layer.self_attn.config._attn_implementation = ATTENTION_NAME

@@ -7,116 +7,162 @@ import triton
 import triton.language as tl
 from triton.language.extra import libdevice
 
-ROWS, COLUMNS, WARPS = 16, 128, 4  # of a block there; the fastest of those tried on an H100, as the next
-BACK, BACK_WARPS = 64, 4  # rows and columns
-PARTS = 16  # of the columns: each adds up what goes back to A x over its own, one block of columns after the other
+FORWARD_BLOCK_ROWS, FORWARD_BLOCK_COLUMNS, FORWARD_WARPS = (
+    16,
+    128,
+    4,
+)  # of a block there; the fastest of those tried on an H100, as the next
+BACKWARD_BLOCK, BACKWARD_WARPS = 64, 4  # rows and columns
+COLUMN_SPLITS = (
+    16  # of the columns: each adds up what goes back to A x over its own, one block of columns after the other
+)
 
 
 @triton.jit
-def _inner(part, row, rows, stride, rank: tl.constexpr):
+def _load_hidden(hidden_ptr, row_offsets, n_rows, row_stride, RANK: tl.constexpr):
     """A block of A x, (rows, rank)."""
-    return tl.load(part + row[:, None] * stride + tl.arange(0, rank)[None, :], mask=row[:, None] < rows, other=0.0)
+    return tl.load(
+        hidden_ptr + row_offsets[:, None] * row_stride + tl.arange(0, RANK)[None, :],
+        mask=row_offsets[:, None] < n_rows,
+        other=0.0,
+    )
 
 
 @triton.jit
-def _weight(weight, column, width, a_column, a_rank, rank: tl.constexpr):
+def _load_lora_weight(weight_ptr, col_offsets, n_cols, col_stride, rank_stride, RANK: tl.constexpr):
     """A block of B or A as (rank, columns); elements lie `a_column` apart from column to column, and so by rank."""
-    places = tl.arange(0, rank)[:, None] * a_rank + column[None, :] * a_column
-    return tl.load(weight + places, mask=column[None, :] < width, other=0.0)
+    places = tl.arange(0, RANK)[:, None] * rank_stride + col_offsets[None, :] * col_stride
+    return tl.load(weight_ptr + places, mask=col_offsets[None, :] < n_cols, other=0.0)
 
 
 @triton.jit
-def _summed(made, there, inside, inner, weight, kind: tl.constexpr):
-    """y + B A x of a block as float32, each product and the sum rounded."""
-    learnt = tl.dot(inner, weight, input_precision="ieee").to(kind).to(tl.float32)
-    return (tl.load(made + there, mask=inside, other=0.0).to(tl.float32) + learnt).to(kind).to(tl.float32)
+def _add_lora(base_ptr, offsets, mask, lora_hidden, lora_weight, dtype: tl.constexpr):
+    """Y + B A x of a block as float32, each product and the sum rounded."""
+    learnt = tl.dot(lora_hidden, lora_weight, input_precision="ieee").to(dtype).to(tl.float32)
+    return (tl.load(base_ptr + offsets, mask=mask, other=0.0).to(tl.float32) + learnt).to(dtype).to(tl.float32)
 
 
 @triton.jit
-def _gated(
-    gate, up, gate_inner, up_inner, gate_b, up_b, product, rows, width, gate_stride, up_stride,
-    rank: tl.constexpr, block_rows: tl.constexpr, block_columns: tl.constexpr,
+def _lora_swiglu_forward_kernel(
+    gate_ptr, up_ptr, gate_lora_hidden_ptr, up_lora_hidden_ptr, gate_lora_b_ptr, up_lora_b_ptr, product_ptr, n_rows, n_cols, gate_stride, up_stride,
+    RANK: tl.constexpr, block_rows: tl.constexpr, block_columns: tl.constexpr,
 ):  # fmt: skip
-    kind = product.dtype.element_ty
+    kind = product_ptr.dtype.element_ty
     first = (tl.program_id(0) * block_rows).to(tl.int64)  # within a block 32 bits do, in half the registers
-    row, rows = tl.arange(0, block_rows), rows - tl.program_id(0) * block_rows
+    row, n_rows = tl.arange(0, block_rows), n_rows - tl.program_id(0) * block_rows
     column = tl.program_id(1) * block_columns + tl.arange(0, block_columns)
-    inside = (row[:, None] < rows) & (column[None, :] < width)
-    there = row[:, None] * width + column[None, :]
-    gate_x = _inner(gate_inner + first * gate_stride, row, rows, gate_stride, rank)
-    up_x = _inner(up_inner + first * up_stride, row, rows, up_stride, rank)
-    g = _summed(gate + first * width, there, inside, gate_x, _weight(gate_b, column, width, rank, 1, rank), kind)
-    u = _summed(up + first * width, there, inside, up_x, _weight(up_b, column, width, rank, 1, rank), kind)
+    inside = (row[:, None] < n_rows) & (column[None, :] < n_cols)
+    there = row[:, None] * n_cols + column[None, :]
+    gate_x = _load_hidden(gate_lora_hidden_ptr + first * gate_stride, row, n_rows, gate_stride, RANK)
+    up_x = _load_hidden(up_lora_hidden_ptr + first * up_stride, row, n_rows, up_stride, RANK)
+    g = _add_lora(
+        gate_ptr + first * n_cols,
+        there,
+        inside,
+        gate_x,
+        _load_lora_weight(gate_lora_b_ptr, column, n_cols, RANK, 1, RANK),
+        kind,
+    )
+    u = _add_lora(
+        up_ptr + first * n_cols,
+        there,
+        inside,
+        up_x,
+        _load_lora_weight(up_lora_b_ptr, column, n_cols, RANK, 1, RANK),
+        kind,
+    )
     silu = tl.div_rn(g, 1.0 + libdevice.exp(-g)).to(kind).to(tl.float32)  # as torch's, to the bit
-    tl.store(product + first * width + there, (silu * u).to(kind), mask=inside)
+    tl.store(product_ptr + first * n_cols + there, (silu * u).to(kind), mask=inside)
 
 
 @triton.jit
-def _back(
-    coming, gate, up, coming_inner, gate_inner, up_inner, down_a, gate_b, up_b, of_gate, of_up, parts, rows, width,
-    coming_stride, gate_stride, up_stride,
-    steps: tl.constexpr, rank: tl.constexpr, block_rows: tl.constexpr, block_columns: tl.constexpr,
+def _lora_swiglu_backward_kernel(
+    grad_product_ptr, gate_ptr, up_ptr, grad_down_lora_hidden_ptr, gate_lora_hidden_ptr, up_lora_hidden_ptr, down_lora_a_ptr, gate_lora_b_ptr, up_lora_b_ptr, grad_gate_ptr, grad_up_ptr, partial_sums_ptr, n_rows, n_cols,
+    grad_down_lora_hidden_stride, gate_lora_hidden_stride, up_lora_hidden_stride,
+    NUM_STEPS: tl.constexpr, RANK: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    kind = of_gate.dtype.element_ty
-    first = (tl.program_id(0) * block_rows).to(tl.int64)
-    parts += (tl.program_id(1) * rows + first) * (2 * rank)
-    row, rows = tl.arange(0, block_rows), rows - tl.program_id(0) * block_rows
-    coming, gate, up = coming + first * width, gate + first * width, up + first * width
-    of_gate, of_up = of_gate + first * width, of_up + first * width
-    coming_x = _inner(coming_inner + first * coming_stride, row, rows, coming_stride, rank)
-    gate_x = _inner(gate_inner + first * gate_stride, row, rows, gate_stride, rank)
-    up_x = _inner(up_inner + first * up_stride, row, rows, up_stride, rank)
-    of_gate_inner = tl.zeros((block_rows, rank), tl.float32)
-    of_up_inner = tl.zeros((block_rows, rank), tl.float32)
-    for step in range(steps):
-        column = (tl.program_id(1) * steps + step) * block_columns + tl.arange(0, block_columns)
-        inside = (row[:, None] < rows) & (column[None, :] < width)
-        there = row[:, None] * width + column[None, :]
-        gate_weight = _weight(gate_b, column, width, rank, 1, rank)
-        up_weight = _weight(up_b, column, width, rank, 1, rank)
-        c = _summed(coming, there, inside, coming_x, _weight(down_a, column, width, 1, width, rank), kind)
-        g = _summed(gate, there, inside, gate_x, gate_weight, kind)
-        u = _summed(up, there, inside, up_x, up_weight, kind)
+    kind = grad_gate_ptr.dtype.element_ty
+    first = (tl.program_id(0) * BLOCK_ROWS).to(tl.int64)
+    partial_sums_ptr += (tl.program_id(1) * n_rows + first) * (2 * RANK)
+    row, n_rows = tl.arange(0, BLOCK_ROWS), n_rows - tl.program_id(0) * BLOCK_ROWS
+    grad_product_ptr, gate_ptr, up_ptr = (
+        grad_product_ptr + first * n_cols,
+        gate_ptr + first * n_cols,
+        up_ptr + first * n_cols,
+    )
+    grad_gate_ptr, grad_up_ptr = grad_gate_ptr + first * n_cols, grad_up_ptr + first * n_cols
+    coming_x = _load_hidden(
+        grad_down_lora_hidden_ptr + first * grad_down_lora_hidden_stride,
+        row,
+        n_rows,
+        grad_down_lora_hidden_stride,
+        RANK,
+    )
+    gate_x = _load_hidden(
+        gate_lora_hidden_ptr + first * gate_lora_hidden_stride, row, n_rows, gate_lora_hidden_stride, RANK
+    )
+    up_x = _load_hidden(up_lora_hidden_ptr + first * up_lora_hidden_stride, row, n_rows, up_lora_hidden_stride, RANK)
+    of_gate_inner = tl.zeros((BLOCK_ROWS, RANK), tl.float32)
+    of_up_inner = tl.zeros((BLOCK_ROWS, RANK), tl.float32)
+    for step in range(NUM_STEPS):
+        column = (tl.program_id(1) * NUM_STEPS + step) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
+        inside = (row[:, None] < n_rows) & (column[None, :] < n_cols)
+        there = row[:, None] * n_cols + column[None, :]
+        gate_weight = _load_lora_weight(gate_lora_b_ptr, column, n_cols, RANK, 1, RANK)
+        up_weight = _load_lora_weight(up_lora_b_ptr, column, n_cols, RANK, 1, RANK)
+        c = _add_lora(
+            grad_product_ptr,
+            there,
+            inside,
+            coming_x,
+            _load_lora_weight(down_lora_a_ptr, column, n_cols, 1, n_cols, RANK),
+            kind,
+        )
+        g = _add_lora(gate_ptr, there, inside, gate_x, gate_weight, kind)
+        u = _add_lora(up_ptr, there, inside, up_x, up_weight, kind)
         share = tl.div_rn(1.0, 1.0 + libdevice.exp(-g))
         dg = ((c * u).to(kind).to(tl.float32) * share * (1.0 + g * (1.0 - share))).to(kind)
         du = (c * (g * share).to(kind).to(tl.float32)).to(kind)
-        tl.store(of_gate + there, dg, mask=inside)
-        tl.store(of_up + there, du, mask=inside)
+        tl.store(grad_gate_ptr + there, dg, mask=inside)
+        tl.store(grad_up_ptr + there, du, mask=inside)
         of_gate_inner += tl.dot(dg, tl.trans(gate_weight), input_precision="ieee")
         of_up_inner += tl.dot(du, tl.trans(up_weight), input_precision="ieee")
-    here = row[:, None] * (2 * rank) + tl.arange(0, rank)[None, :]
-    tl.store(parts + here, of_gate_inner, mask=row[:, None] < rows)
-    tl.store(parts + here + rank, of_up_inner, mask=row[:, None] < rows)
+    here = row[:, None] * (2 * RANK) + tl.arange(0, RANK)[None, :]
+    tl.store(partial_sums_ptr + here, of_gate_inner, mask=row[:, None] < n_rows)
+    tl.store(partial_sums_ptr + here + RANK, of_up_inner, mask=row[:, None] < n_rows)
 
 
-def launch(
-    gate: torch.Tensor, up: torch.Tensor, gate_inner: torch.Tensor, up_inner: torch.Tensor, gate_b: torch.Tensor,
-    up_b: torch.Tensor, product: torch.Tensor,
+def launch_forward(
+    gate: torch.Tensor, up: torch.Tensor, gate_lora_hidden: torch.Tensor, up_lora_hidden: torch.Tensor, gate_lora_b: torch.Tensor,
+    up_lora_b: torch.Tensor, product: torch.Tensor,
 ) -> None:  # fmt: skip
     """Fill the product, as of gated_product; all in rows, the rank one of gated_product.RANKS.
 
     Rows of an inner part may lie apart, as of a part of a wider product; everything else is contiguous.
     """
-    (width, rank), rows = gate_b.shape, gate.numel() // gate.shape[-1]
-    _gated[triton.cdiv(rows, ROWS), triton.cdiv(width, COLUMNS)](
-        gate, up, gate_inner, up_inner, gate_b, up_b, product, rows, width, gate_inner.stride(-2), up_inner.stride(-2),
-        rank, ROWS, COLUMNS, num_warps=WARPS,
+    (width, rank), rows = gate_lora_b.shape, gate.numel() // gate.shape[-1]
+    _lora_swiglu_forward_kernel[triton.cdiv(rows, FORWARD_BLOCK_ROWS), triton.cdiv(width, FORWARD_BLOCK_COLUMNS)](
+        gate, up, gate_lora_hidden, up_lora_hidden, gate_lora_b, up_lora_b, product, rows, width, gate_lora_hidden.stride(-2), up_lora_hidden.stride(-2),
+        rank, FORWARD_BLOCK_ROWS, FORWARD_BLOCK_COLUMNS, num_warps=FORWARD_WARPS,
     )  # fmt: skip
 
 
-def launch_back(
-    coming: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, coming_inner: torch.Tensor, gate_inner: torch.Tensor,
-    up_inner: torch.Tensor, down_a: torch.Tensor, gate_b: torch.Tensor, up_b: torch.Tensor, of_gate: torch.Tensor,
-    of_up: torch.Tensor,
+def launch_backward(
+    grad_product: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, grad_down_lora_hidden: torch.Tensor, gate_lora_hidden: torch.Tensor,
+    up_lora_hidden: torch.Tensor, down_lora_a: torch.Tensor, gate_lora_b: torch.Tensor, up_lora_b: torch.Tensor, grad_gate: torch.Tensor,
+    grad_up: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
     """Fill the gradients of gate and up; those of both inner parts beside each other, float32 (rows, 2 rank)."""
-    (width, rank), rows = gate_b.shape, gate.numel() // gate.shape[-1]
-    parts = torch.empty(PARTS, rows, 2 * rank, dtype=torch.float32, device=gate.device)
-    strides = (inner.stride(-2) for inner in (coming_inner, gate_inner, up_inner))
+    (width, rank), rows = gate_lora_b.shape, gate.numel() // gate.shape[-1]
+    parts = torch.empty(COLUMN_SPLITS, rows, 2 * rank, dtype=torch.float32, device=gate.device)
+    strides = (inner.stride(-2) for inner in (grad_down_lora_hidden, gate_lora_hidden, up_lora_hidden))
     half = gate.dtype.itemsize == 2
-    block, stages = (BACK if half else BACK // 2), (3 if half and rank == 16 else 1)  # in an L40's 99 KB shared memory
-    _back[triton.cdiv(rows, block), PARTS](
-        coming, gate, up, coming_inner, gate_inner, up_inner, down_a, gate_b, up_b, of_gate, of_up, parts, rows, width,
-        *strides, triton.cdiv(width, PARTS * block), rank, block, block, num_warps=BACK_WARPS, num_stages=stages,
+    block, stages = (
+        (BACKWARD_BLOCK if half else BACKWARD_BLOCK // 2),
+        (3 if half and rank == 16 else 1),
+    )  # in an L40's 99 KB shared memory
+    _lora_swiglu_backward_kernel[triton.cdiv(rows, block), COLUMN_SPLITS](
+        grad_product, gate, up, grad_down_lora_hidden, gate_lora_hidden, up_lora_hidden, down_lora_a, gate_lora_b, up_lora_b, grad_gate, grad_up, parts, rows, width,
+        *strides, triton.cdiv(width, COLUMN_SPLITS * block), rank, block, block, num_warps=BACKWARD_WARPS, num_stages=stages,
     )  # fmt: skip
     return parts.sum(0)

@@ -17,12 +17,12 @@ from functools import lru_cache
 import torch
 from transformers import AttentionInterface
 
-from synesthesia.utils.device import send
+from synesthesia.utils.device import to_device
 
-NAME = "chunked_flash"
+ATTENTION_NAME = "chunked_flash"
 
 
-def chunked_attention(
+def varlen_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -41,11 +41,11 @@ def chunked_attention(
     """
     if torch.compiler.is_compiling():
         return torch.ops.synesthesia.chunked_attention(query, key, value, cu_seq_lens_q, scaling), None
-    return _attend(query, key, value, cu_seq_lens_q, scaling, dropout), None
+    return _varlen_sdpa(query, key, value, cu_seq_lens_q, scaling, dropout), None
 
 
-def _attend(query, key, value, boundaries, scaling: float | None, dropout: float) -> torch.Tensor:
-    lengths = (boundaries[1:] - boundaries[:-1]).tolist()
+def _varlen_sdpa(query, key, value, cu_seqlens, scaling: float | None, dropout: float) -> torch.Tensor:
+    lengths = (cu_seqlens[1:] - cu_seqlens[:-1]).tolist()
     _, heads, length, size = query.shape
 
     def attend(*batch: torch.Tensor) -> torch.Tensor:
@@ -57,41 +57,41 @@ def _attend(query, key, value, boundaries, scaling: float | None, dropout: float
         shape = (len(lengths), lengths[0])
         return attend(*(t[0].unflatten(1, shape).transpose(0, 1) for t in (query, key, value)))[None]
     out = query.new_empty(length, heads, size)
-    for chunk, places in _by_length(tuple(lengths), query.device):
+    for chunk, places in _group_by_length(tuple(lengths), query.device):
         batch = [t[0].transpose(0, 1)[places].unflatten(0, (-1, chunk)).transpose(1, 2) for t in (query, key, value)]
         out[places] = attend(*batch)
     return out[None]
 
 
 @lru_cache(maxsize=4)
-def _by_length(lengths: tuple[int, ...], device: torch.device) -> list[tuple[int, torch.Tensor]]:
+def _group_by_length(lengths: tuple[int, ...], device: torch.device) -> list[tuple[int, torch.Tensor]]:
     """Of each length of chunk the places int64 of all chunks that have it; the same in all layers of an encoder."""
     with torch.inference_mode(False):  # kept, and perhaps used where gradients are wanted
         sizes = torch.tensor(lengths)
         whose = sizes.repeat_interleave(sizes)  # each place's own chunk is so long
-        return [(chunk, send((whose == chunk).nonzero()[:, 0], device)) for chunk in sorted(set(lengths))]
+        return [(chunk, to_device((whose == chunk).nonzero()[:, 0], device)) for chunk in sorted(set(lengths))]
 
 
 @torch.library.custom_op("synesthesia::chunked_attention", mutates_args=())
-def _chunked_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, boundaries: torch.Tensor, scaling: float | None
+def _varlen_attention_op(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cu_seqlens: torch.Tensor, scaling: float | None
 ) -> torch.Tensor:
     """For compiled encoders, which are frozen: no gradient, no dropout."""
-    return _attend(query, key, value, boundaries, scaling, 0.0)
+    return _varlen_sdpa(query, key, value, cu_seqlens, scaling, 0.0)
 
 
-@_chunked_attention.register_fake
+@_varlen_attention_op.register_fake
 def _(query, key, value, boundaries, scaling):
     _, heads, length, size = query.shape
     return query.new_empty(1, length, heads, size)
 
 
-AttentionInterface.register(NAME, chunked_attention)
+AttentionInterface.register(ATTENTION_NAME, varlen_attention)
 
 
-def use_chunked_attention(*encoders: torch.nn.Module) -> None:
+def patch_varlen_attention(*encoders: torch.nn.Module) -> None:
     """Let these encoders, already built, attend through `chunked_attention`."""
     for encoder in encoders:
         for module in encoder.modules():
             if hasattr(module, "config"):
-                module.config._attn_implementation_internal = NAME
+                module.config._attn_implementation_internal = ATTENTION_NAME

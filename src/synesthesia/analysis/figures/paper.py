@@ -23,10 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
-HUES = {"audio": "#0072B2", "visual": "#D55E00", "audio-visual": "#009E73"}
-BEFORE, AFTER, TEACHER = HUES["audio"], "#56B4E9", HUES["visual"]
-INK, FAINT = "#222222", "#BBBBBB"
-ON_A_PAR = 0.10  # accuracies that differ by no more are "on a par" in Figure 1; the paper does not say
+MODALITY_COLORS = {"audio": "#0072B2", "visual": "#D55E00", "audio-visual": "#009E73"}
+BEFORE_COLOR, AFTER_COLOR, TEACHER_COLOR = MODALITY_COLORS["audio"], "#56B4E9", MODALITY_COLORS["visual"]
+TEXT_COLOR, GRID_COLOR = "#222222", "#BBBBBB"
+TIE_TOLERANCE = 0.10  # accuracies that differ by no more are "on a par" in Figure 1; the paper does not say
 STYLE = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib
     "font.size": 9,
@@ -44,7 +44,7 @@ STYLE = {
 }
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def with_style(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Draw in the house's style, whatever the caller's is, and lay out once, so that all formats agree."""
 
     @functools.wraps(draw)
@@ -58,58 +58,62 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return within
 
 
-def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **grid) -> tuple[Figure, np.ndarray]:
+def make_axes(
+    width: float, height: float, rows: int = 1, columns: int = 1, **subplot_options
+) -> tuple[Figure, np.ndarray]:
     """A figure in inches with a 2-D array of axes."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, **grid)
+    return figure, figure.subplots(rows, columns, squeeze=False, **subplot_options)
 
 
-def save(figure: Figure, name: str, form: str) -> bytes:
+def encode_figure(figure: Figure, name: str, fmt: str) -> bytes:
     """The figure as `png` or `svg` bytes; `name` salts the ids in the SVG, so two on one page do not clash."""
     style = STYLE | {"svg.hashsalt": name}
-    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+    metadata = {"Date": None, "Creator": None} if fmt == "svg" else {"Software": None}
     stream = io.BytesIO()
     with rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(stream, format=form, dpi=144, metadata=metadata)
+        figure.savefig(stream, format=fmt, dpi=144, metadata=metadata)
     return stream.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")  # SVG: where it lacks
 
 
-def stamp(figure: Figure, word: str) -> Figure:
+def watermark(figure: Figure, text: str) -> Figure:
     """Write a word across a finished figure, so that a picture cut out of a report still says it."""
-    figure.text(0.5, 0.5, word, fontsize=44, rotation=20, ha="center", va="center", color="#CC0000", alpha=0.35,
+    figure.text(0.5, 0.5, text, fontsize=44, rotation=20, ha="center", va="center", color="#CC0000", alpha=0.35,
                 fontweight="bold", zorder=10)  # fmt: skip
     return figure
 
 
-@styled
-def say(sentence: str) -> Figure:
+@with_style
+def placeholder(message: str) -> Figure:
     """A figure that says in words why there is nothing to draw."""
-    figure, axes = canvas(7, 1.2)
+    figure, axes = make_axes(7, 1.2)
     axes[0, 0].axis("off")
-    axes[0, 0].text(0.5, 0.5, textwrap.fill(sentence, 90), ha="center", va="center", color=INK)
+    axes[0, 0].text(0.5, 0.5, textwrap.fill(message, 90), ha="center", va="center", color=TEXT_COLOR)
     return figure
 
 
-def short(label: str, width: int = 16, lines: int = 2) -> str:
+def shorten(label: str, width: int = 16, max_lines: int = 2) -> str:
     """A label on two lines at most, cut with an ellipsis."""
     parts = textwrap.wrap(label, width) or [label]
-    return "\n".join([*parts[: lines - 1], parts[lines - 1][: width - 1] + "…"] if len(parts) > lines else parts)
+    return "\n".join(
+        [*parts[: max_lines - 1], parts[max_lines - 1][: width - 1] + "…"] if len(parts) > max_lines else parts
+    )
 
 
-def paler(colour: str, step: int) -> tuple[float, float, float]:
+def lighten(color: str, steps: int) -> tuple[float, float, float]:
     """The same hue, `step` times a third nearer to white."""
-    share = 1 - (2 / 3) ** step
-    return tuple(c + (1 - c) * share for c in to_rgb(colour))
+    share = 1 - (2 / 3) ** steps
+    return tuple(c + (1 - c) * share for c in to_rgb(color))
 
 
-def percent_axis(axis) -> None:
+def format_percent_axis(axis) -> None:
     """Ticks of an axis in [0, 1] as per cent."""
     axis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
-def grouped_bars(axes: Axes, frame: pd.DataFrame, styles: dict[str, dict], slots: int) -> None:
+def draw_grouped_bars(axes: Axes, frame: pd.DataFrame, styles: dict[str, dict], slots: int) -> None:
     """Bars of `frame` [labels, series] in [0, 1] side by side; `slots` groups are reserved, so rows of axes align."""
     width = 0.82 / max(len(frame.columns), 1)
     for index, name in enumerate(frame.columns):
@@ -120,139 +124,148 @@ def grouped_bars(axes: Axes, frame: pd.DataFrame, styles: dict[str, dict], slots
             axes.plot([x - width * 0.4, x + width * 0.4], [0, 0], color=styles[name]["color"], linewidth=2.5)
     axes.set_xlim(-0.6, max(slots, 1) - 0.4)
     axes.set_ylim(0, 1.02)
-    axes.set_xticks(range(len(frame)), [short(label) for label in frame.index], rotation=35, ha="right", fontsize=8,
+    axes.set_xticks(range(len(frame)), [shorten(label) for label in frame.index], rotation=35, ha="right", fontsize=8,
                     rotation_mode="anchor")  # fmt: skip
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", color="#E3E3E3", linewidth=0.6)
-    percent_axis(axes.yaxis)
+    format_percent_axis(axes.yaxis)
     if frame.empty:
-        axes.text(0.01, 0.5, "No label of this kind in this study.", transform=axes.transAxes, color=INK)
+        axes.text(0.01, 0.5, "No label of this kind in this study.", transform=axes.transAxes, color=TEXT_COLOR)
 
 
-def regimes(gap: pd.DataFrame, number: int) -> dict[str, list[str]]:
+def group_labels(gap: pd.DataFrame, max_labels: int) -> dict[str, list[str]]:
     """Figure 1's three rows out of columns label, audio, visual: at most `number` labels each, none twice.
 
     On a par (smallest difference, best first), audio better and visual better (largest difference first).
     """
     frame = gap.assign(gap=gap["visual"] - gap["audio"], both=gap["visual"] + gap["audio"])
-    equal = frame[frame["gap"].abs() <= ON_A_PAR + 1e-9]
-    heard, seen = frame[frame["gap"] < -ON_A_PAR - 1e-9], frame[frame["gap"] > ON_A_PAR + 1e-9]
+    equal = frame[frame["gap"].abs() <= TIE_TOLERANCE + 1e-9]
+    heard, seen = frame[frame["gap"] < -TIE_TOLERANCE - 1e-9], frame[frame["gap"] > TIE_TOLERANCE + 1e-9]
     equal = equal.assign(distance=equal["gap"].abs()).sort_values(["distance", "both", "label"], ascending=[1, 0, 1])
     return {
-        "On a par": list(equal["label"][:number]),
-        "Audio better": list(heard.sort_values(["gap", "label"])["label"][:number]),
-        "Visual better": list(seen.sort_values(["gap", "label"], ascending=[False, True])["label"][:number]),
+        "On a par": list(equal["label"][:max_labels]),
+        "Audio better": list(heard.sort_values(["gap", "label"])["label"][:max_labels]),
+        "Visual better": list(seen.sort_values(["gap", "label"], ascending=[False, True])["label"][:max_labels]),
     }
 
 
-@styled
-def figure1(accuracy: pd.DataFrame, respondents: list[dict], rows: dict[str, list[str]]) -> Figure:
+@with_style
+def plot_figure1(accuracy: pd.DataFrame, respondents: list[dict], label_groups: dict[str, list[str]]) -> Figure:
     """Figure 1: label-wise accuracy of everybody, in three rows.
 
     `accuracy` [labels, respondents' titles] in [0, 1]; `respondents` in order: title, sense, human (bool); `rows` as
     `regimes` makes them. The legend gives each one's accuracy over the labels shown, as the paper's caption does.
     """
-    shown = [label for labels in rows.values() for label in labels]
+    shown = [label for labels in label_groups.values() for label in labels]
     if not shown or accuracy.empty:
-        return say("There is no label that both models of the gap have answered, so Figure 1 has nothing to show.")
+        return placeholder(
+            "There is no label that both models of the gap have answered, so Figure 1 has nothing to show."
+        )
     styles, steps, names = {}, {}, {}
     for person in respondents:
         key = (person["sense"], person["human"])
         step = steps[key] = steps.get(key, -1) + 1
         mean = accuracy.loc[shown, person["title"]].mean()
         name = names[person["title"]] = f"{person['title']}: {100 * mean:.1f} %"
-        colour = HUES[person["sense"]]
-        styles[name] = {"color": paler(colour, step + (2 if person["human"] else 0))}
+        colour = MODALITY_COLORS[person["sense"]]
+        styles[name] = {"color": lighten(colour, step + (2 if person["human"] else 0))}
         if person["human"]:
             styles[name] |= {"hatch": "////", "edgecolor": colour}
-    slots = max(len(labels) for labels in rows.values())
-    figure, axes = canvas(10.5, 7.6, 3)
-    for axis, (title, labels) in zip(axes[:, 0], rows.items(), strict=True):
+    slots = max(len(labels) for labels in label_groups.values())
+    figure, axes = make_axes(10.5, 7.6, 3)
+    for axis, (title, labels) in zip(axes[:, 0], label_groups.items(), strict=True):
         frame = accuracy.loc[labels, [p["title"] for p in respondents]].rename(columns=names)
-        grouped_bars(axis, frame, styles, slots)
-        axis.set_title(title, fontweight="bold", color=INK)
+        draw_grouped_bars(axis, frame, styles, slots)
+        axis.set_title(title, fontweight="bold", color=TEXT_COLOR)
     handles = next(a for a in axes[:, 0] if a.containers).get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=min(3, len(respondents)), fontsize=8.5)
     figure.supylabel("Accuracy", fontsize=9)
     return figure
 
 
-@styled
-def figure3(seen: pd.DataFrame, unseen: pd.DataFrame, titles: dict[str, str], a_row: int) -> Figure:
+@with_style
+def plot_figure3(
+    trained_labels: pd.DataFrame, unseen_labels: pd.DataFrame, titles: dict[str, str], a_row: int
+) -> Figure:
     """Figure 3: the student before and after, and its teacher, label by label; two rows of seen, two of unseen labels.
 
     `seen`, `unseen`: label, before, after, teacher in [0, 1], already in the order to show; `titles` names the three
     series; at most `a_row` labels a row.
     """
     rows = []
-    for title, frame in (("Heard in training, most challenging first", seen), ("Unseen labels", unseen)):
+    for title, frame in (
+        ("Heard in training, most challenging first", trained_labels),
+        ("Unseen labels", unseen_labels),
+    ):
         pieces = [frame[start : start + a_row] for start in (0, a_row)]
         rows += [(title if not i else "", piece) for i, piece in enumerate(pieces) if i == 0 or len(piece)]
-    if seen.empty and unseen.empty:
-        return say("There is no answer of a distilled audio student, so Figure 3 has nothing to show.")
+    if trained_labels.empty and unseen_labels.empty:
+        return placeholder("There is no answer of a distilled audio student, so Figure 3 has nothing to show.")
     names = [titles[key] for key in ("before", "after", "teacher")]
-    styles = dict(zip(names, ({"color": BEFORE}, {"color": AFTER}, {"color": TEACHER}), strict=True))
-    figure, axes = canvas(10.5, 0.7 + 2.05 * len(rows), len(rows))
+    styles = dict(zip(names, ({"color": BEFORE_COLOR}, {"color": AFTER_COLOR}, {"color": TEACHER_COLOR}), strict=True))
+    figure, axes = make_axes(10.5, 0.7 + 2.05 * len(rows), len(rows))
     for axis, (title, frame) in zip(axes[:, 0], rows, strict=True):
         bars = frame.set_index("label")[["before", "after", "teacher"]].set_axis(names, axis=1)
-        grouped_bars(axis, bars, styles, min(a_row, max(len(seen), len(unseen))))
-        axis.set_title(title, fontweight="bold", color=INK)
+        draw_grouped_bars(axis, bars, styles, min(a_row, max(len(trained_labels), len(unseen_labels))))
+        axis.set_title(title, fontweight="bold", color=TEXT_COLOR)
     handles = next(a for a in axes[:, 0] if a.containers).get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=3, fontsize=8.5)
     figure.supylabel("Accuracy", fontsize=9)
     return figure
 
 
-@styled
-def gap(labels: pd.DataFrame, a_regime: int) -> Figure:
+@with_style
+def plot_gap(labels: pd.DataFrame, a_regime: int) -> Figure:
     """Every label's audio against visual accuracy, and the largest gaps as bars; colour: the switch's closed share.
 
     `labels`: label, audio, visual, gap, switch_closed (nan: unknown). Bars show all labels up to three times
     `a_regime`, else the `regimes`.
     """
     if labels.empty:
-        return say("There is no label that both models of the gap have answered.")
+        return placeholder("There is no label that both models of the gap have answered.")
     chosen = labels
     if len(labels) > 3 * a_regime:
-        chosen = labels[labels["label"].isin([x for row in regimes(labels, a_regime).values() for x in row])]
+        chosen = labels[labels["label"].isin([x for row in group_labels(labels, a_regime).values() for x in row])]
     chosen = chosen.sort_values(["gap", "label"], ascending=[False, True])
     height = max(4.6, 0.9 + 0.19 * len(chosen))
-    figure, axes = canvas(10.5, height, 1, 3, width_ratios=[1.15, 1, 0.32])
+    figure, axes = make_axes(10.5, height, 1, 3, width_ratios=[1.15, 1, 0.32])
     left, bars, closed = axes[0]
-    _gap_scatter(left, labels)
+    _draw_gap_scatter(left, labels)
     place = np.arange(len(chosen))
-    colours = np.where(chosen["gap"] > 0, HUES["visual"], HUES["audio"])
+    colours = np.where(chosen["gap"] > 0, MODALITY_COLORS["visual"], MODALITY_COLORS["audio"])
     bars.barh(place, chosen["gap"], 0.72, color=colours)
     equal = (chosen["gap"] == 0).to_numpy()
-    bars.scatter(np.zeros(equal.sum()), place[equal], s=14, color=HUES["audio"])  # a gap of nothing still shows
+    bars.scatter(
+        np.zeros(equal.sum()), place[equal], s=14, color=MODALITY_COLORS["audio"]
+    )  # a gap of nothing still shows
     bars.axvline(0, color="#888888", linewidth=0.8)
-    bars.set_yticks(place, [short(label, 30, 1) for label in chosen["label"]], fontsize=7.5)
+    bars.set_yticks(place, [shorten(label, 30, 1) for label in chosen["label"]], fontsize=7.5)
     bars.set_xlabel("Visual minus audio accuracy")
     kind = "All labels" if len(chosen) == len(labels) else f"{len(chosen)} labels of the three kinds"
     bars.set_title(f"{kind}: orange, the eyes lead", fontsize=9)
-    closed.hlines(place, 0, chosen["switch_closed"], color=FAINT, linewidth=1)
+    closed.hlines(place, 0, chosen["switch_closed"], color=GRID_COLOR, linewidth=1)
     closed.scatter(chosen["switch_closed"], place, s=18, c=chosen["switch_closed"], cmap="cividis", vmin=0, vmax=1,
-                   edgecolors=INK, linewidths=0.5)  # fmt: skip
+                   edgecolors=TEXT_COLOR, linewidths=0.5)  # fmt: skip
     closed.set(xlim=(-0.06, 1.06), xlabel="Switch closed", xticks=[0, 0.5, 1], yticks=[])
     if chosen["switch_closed"].isna().all():
         closed.text(0.5, 0.5, "not known", rotation=90, ha="center", va="center", transform=closed.transAxes)
     for axis in (bars, closed):
         axis.set_ylim(len(chosen) - 0.3, -0.7)
         axis.grid(axis="x", color="#E3E3E3", linewidth=0.6)
-        percent_axis(axis.xaxis)
+        format_percent_axis(axis.xaxis)
     return figure
 
 
-def _gap_scatter(axis: Axes, labels: pd.DataFrame) -> None:
+def _draw_gap_scatter(axis: Axes, labels: pd.DataFrame) -> None:
     """Audio against visual accuracy, a dot a label, coloured by the switch's closed share; grey where unknown."""
     dots = np.random.default_rng(0).uniform(-0.008, 0.008, (2, len(labels)))  # equal labels stay visible
     x, y, share = labels["audio"] + dots[0], labels["visual"] + dots[1], labels["switch_closed"]
-    axis.plot([0, 1], [0, 1], color=FAINT, linewidth=1, zorder=1)
+    axis.plot([0, 1], [0, 1], color=GRID_COLOR, linewidth=1, zorder=1)
     unknown = share.isna()
-    style = {"edgecolors": INK, "linewidths": 0.5, "zorder": 2, "s": 30}
-    axis.scatter(x[unknown], y[unknown], color=FAINT, **style)
+    style = {"edgecolors": TEXT_COLOR, "linewidths": 0.5, "zorder": 2, "s": 30}
+    axis.scatter(x[unknown], y[unknown], color=GRID_COLOR, **style)
     axis.scatter(x[~unknown], y[~unknown], c=share[~unknown], cmap="cividis", vmin=0, vmax=1, **style)
     axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="Audio accuracy", ylabel="Visual accuracy")
     axis.set_title(f"All {len(labels)} labels; yellow: the switch is closed", fontsize=9)
-    percent_axis(axis.xaxis)
-    percent_axis(axis.yaxis)
+    format_percent_axis(axis.xaxis)
+    format_percent_axis(axis.yaxis)

@@ -10,47 +10,49 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from synesthesia.data.catalogs.rows import CatalogError, Listed, cells, second
+from synesthesia.data.catalogs.rows import CatalogError, ListRow, parse_seconds, read_csv_rows
 
 NAME = "audioset"
-_DIALECT = 'AudioSet\'s list has the columns `youtube id, start second, end second, "mid,mid,..."`'
+_FORMAT_HINT = 'AudioSet\'s list has the columns `youtube id, start second, end second, "mid,mid,..."`'
 
 
-def read(path: str | Path, labels_path: str | Path) -> list[Listed]:
+def read_list(path: str | Path, labels_path: str | Path) -> list[ListRow]:
     """Rows of a segment list with display names for mids, as listed (repetitions too); CatalogError names the line."""
     path = Path(path)
-    names = read_names(labels_path)
-    rows: list[Listed] = []
-    for line, row in cells(path, "data.audioset_list", spaces=True):
+    names = read_display_names(labels_path)
+    rows: list[ListRow] = []
+    for line, row in read_csv_rows(path, "data.audioset_list", skip_initial_space=True):
         if len(row) != 4:
-            raise CatalogError(f"{path}, line {line}: {len(row)} columns; {_DIALECT}")
+            raise CatalogError(f"{path}, line {line}: {len(row)} columns; {_FORMAT_HINT}")
         if not row[0]:
-            raise CatalogError(f"{path}, line {line}: the id is empty; {_DIALECT}")
-        start = second(path, line, row[1])
-        if not _number(row[2]) > _number(row[1]):
-            raise CatalogError(f"{path}, line {line}: the clip starts at {row[1]!r} and ends at {row[2]!r}; {_DIALECT}")
+            raise CatalogError(f"{path}, line {line}: the id is empty; {_FORMAT_HINT}")
+        start = parse_seconds(path, line, row[1])
+        if not _parse_float(row[2]) > _parse_float(row[1]):
+            raise CatalogError(
+                f"{path}, line {line}: the clip starts at {row[1]!r} and ends at {row[2]!r}; {_FORMAT_HINT}"
+            )
         mids = [mid.strip() for mid in row[3].split(",") if mid.strip()]
         unknown = [mid for mid in mids if mid not in names]
         if unknown or not mids:
             problem = f"label {unknown[0]!r} is not in {labels_path}" if mids else "no label"
-            raise CatalogError(f"{path}, line {line}: {problem}; {_DIALECT}")
-        rows.append(Listed(row[0], start, tuple(dict.fromkeys(names[mid] for mid in mids)), "eval"))
+            raise CatalogError(f"{path}, line {line}: {problem}; {_FORMAT_HINT}")
+        rows.append(ListRow(row[0], start, tuple(dict.fromkeys(names[mid] for mid in mids)), "eval"))
     if not rows:
-        raise CatalogError(f"{path} lists no clip: {_DIALECT}")
+        raise CatalogError(f"{path} lists no clip: {_FORMAT_HINT}")
     return rows
 
 
-def _number(text: str) -> float:
+def _parse_float(text: str) -> float:
     try:
         return float(text)
     except ValueError:
         return math.nan
 
 
-def read_names(path: str | Path) -> dict[str, str]:
+def read_display_names(path: str | Path) -> dict[str, str]:
     """`{mid: display name}` of all labels; CatalogError where the file is not AudioSet's label list."""
     path = Path(path)
-    rows = list(cells(path, "data.audioset_labels"))
+    rows = list(read_csv_rows(path, "data.audioset_labels"))
     if not rows or rows[0][1] != ["index", "mid", "display_name"]:
         raise CatalogError(f"{path} is not AudioSet's label list: its first line must be `index,mid,display_name`")
     names: dict[str, str] = {}

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from synesthesia.data.catalogs.rows import Listed
+from synesthesia.data.catalogs.rows import ListRow
 
 
-def clean(
-    rows: list[Listed], drop_several_names: bool, display_names: Mapping[str, str]
-) -> tuple[list[Listed], dict[str, int]]:
+def filter_labels(
+    rows: list[ListRow], drop_several_names: bool, display_names: Mapping[str, str]
+) -> tuple[list[ListRow], dict[str, int]]:
     """Rows whose label stays, under its display name; and the counts before and after."""
     labels = {label for row in rows for label in row.labels}
     several = {label for label in labels if "," in label} if drop_several_names else set()
     kept = [row for row in rows if several.isdisjoint(row.labels)]
     renamed = (labels - several) & display_names.keys()
-    shown = [row if renamed.isdisjoint(row.labels) else _renamed(row, display_names) for row in kept]
+    shown = [row if renamed.isdisjoint(row.labels) else _rename_labels(row, display_names) for row in kept]
     counts = {
         "labels_listed": len(labels),
         "labels_with_several_names": len(several),
@@ -31,5 +31,5 @@ def clean(
     return shown, counts
 
 
-def _renamed(row: Listed, display_names: Mapping[str, str]) -> Listed:
+def _rename_labels(row: ListRow, display_names: Mapping[str, str]) -> ListRow:
     return row._replace(labels=tuple(dict.fromkeys(display_names.get(label, label) for label in row.labels)))

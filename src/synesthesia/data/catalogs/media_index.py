@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from synesthesia.data.catalogs.rows import CatalogError, Listed, clip_id, normal
+from synesthesia.data.catalogs.rows import CatalogError, ListRow, format_clip_id, to_nfc
 
-_BOTH_ENDS = re.compile(r"(.+)_(\d{1,9})(?:\.\d+)?_(\d{1,9})(?:\.\d+)?", re.ASCII)
-_PREFERRED = (".mp4", ".mkv", ".webm")
-_BESIDE = frozenset(
+_START_END_PATTERN = re.compile(r"(.+)_(\d{1,9})(?:\.\d+)?_(\d{1,9})(?:\.\d+)?", re.ASCII)
+_PREFERRED_EXTENSIONS = (".mp4", ".mkv", ".webm")
+_SIDECAR_EXTENSIONS = frozenset(
     [
         ".json",
         ".txt",
@@ -38,15 +38,15 @@ _BESIDE = frozenset(
 
 
 @dataclass(frozen=True)
-class Found:
+class MediaIndex:
     """Paths relative to the folder: one a clip; files of no listed clip; files beyond the first of a clip."""
 
     paths: dict[str, str]
     unlisted: list[str]
-    surplus: list[str]
+    duplicates: list[str]
 
 
-def find(folder: str | Path, listed: Iterable[Listed], key: str) -> Found:
+def build_media_index(folder: str | Path, rows: Iterable[ListRow], config_key: str) -> MediaIndex:
     """Look for the clips' files below `folder`; of several, .mp4 goes before .mkv, .webm and others, then by name.
 
     Folders that are links are followed. What downloaders leave beside a clip (subtitles, pictures, halves) is nobody's.
@@ -55,32 +55,32 @@ def find(folder: str | Path, listed: Iterable[Listed], key: str) -> Found:
     if not folder.is_dir():
         raise CatalogError(
             f"{folder} is missing: run `make data` for the embedded world, or name your clips' folder in params.yaml "
-            f"({key})"
+            f"({config_key})"
         )
     known: set[str] = set()
     single: dict[str, str | None] = {}
-    for row in listed:
+    for row in rows:
         name = row.clip_id
         known.add(name)
         single[row.video_id] = None if row.video_id in single else name
     paths: dict[str, str] = {}
     unlisted: list[str] = []
     surplus: list[str] = []
-    for inside, name in _files(folder):
+    for inside, name in _walk_files(folder):
         relative = f"{inside}/{name}" if inside else name
-        clip = _clip_of(inside.rpartition("/")[2], name, known, single)
+        clip = _match_clip(inside.rpartition("/")[2], name, known, single)
         if clip is None:
             unlisted.append(relative)
         elif clip not in paths:
             paths[clip] = relative
         else:
-            first, second = sorted((paths[clip], relative), key=_preference)
+            first, second = sorted((paths[clip], relative), key=_extension_rank)
             paths[clip] = first
             surplus.append(second)
-    return Found(paths, sorted(unlisted), sorted(surplus))
+    return MediaIndex(paths, sorted(unlisted), sorted(surplus))
 
 
-def _files(folder: Path) -> Iterator[tuple[str, str]]:
+def _walk_files(folder: Path) -> Iterator[tuple[str, str]]:
     """The folder that a file is in (relative, "" for the top) and its name, but for hidden ones."""
     waiting, followed = [""], {os.path.realpath(folder)}
     while waiting:
@@ -101,30 +101,35 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
                 waiting.append(f"{inside}/{entry.name}" if inside else entry.name)
 
 
-def _clip_of(parent: str, name: str, known: set[str], single: dict[str, str | None]) -> str | None:
-    stem, ending = os.path.splitext(name)
-    if ending.lower() in _BESIDE:
+def _match_clip(
+    parent: str, file_name: str, clip_ids: set[str], single_clip_videos: dict[str, str | None]
+) -> str | None:
+    stem, ending = os.path.splitext(file_name)
+    if ending.lower() in _SIDECAR_EXTENSIONS:
         return None
-    if not name.isascii():
-        stem = normal(stem)
+    if not file_name.isascii():
+        stem = to_nfc(stem)
     video, _, start = stem.rpartition("_")
-    if stem in known:
+    if stem in clip_ids:
         return stem
-    if video and _is_second(start) and (named := clip_id(video, int(start))) in known:
+    if video and _is_start_time(start) and (named := format_clip_id(video, int(start))) in clip_ids:
         return named
-    parent = parent if parent.isascii() else normal(parent)
-    if _is_second(stem) and (named := clip_id(parent, int(stem))) in known:
+    parent = parent if parent.isascii() else to_nfc(parent)
+    if _is_start_time(stem) and (named := format_clip_id(parent, int(stem))) in clip_ids:
         return named
-    both = _BOTH_ENDS.fullmatch(stem)
-    if both and int(both[2]) < int(both[3]) and (named := clip_id(both[1], int(both[2]))) in known:
+    both = _START_END_PATTERN.fullmatch(stem)
+    if both and int(both[2]) < int(both[3]) and (named := format_clip_id(both[1], int(both[2]))) in clip_ids:
         return named
-    return single.get(stem) or single.get(parent)
+    return single_clip_videos.get(stem) or single_clip_videos.get(parent)
 
 
-def _is_second(text: str) -> bool:
+def _is_start_time(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 9
 
 
-def _preference(path: str) -> tuple[int, str]:
+def _extension_rank(path: str) -> tuple[int, str]:
     ending = os.path.splitext(path)[1].lower()
-    return (_PREFERRED.index(ending) if ending in _PREFERRED else len(_PREFERRED), path)
+    return (
+        _PREFERRED_EXTENSIONS.index(ending) if ending in _PREFERRED_EXTENSIONS else len(_PREFERRED_EXTENSIONS),
+        path,
+    )

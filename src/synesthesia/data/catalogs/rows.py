@@ -14,61 +14,63 @@ class CatalogError(ValueError):
     """A list or folder that cannot be used; the message names file and line and says what to do."""
 
 
-class Listed(NamedTuple):  # 200,000 of them: a tuple is made in a third of a dataclass's time
+class ListRow(NamedTuple):  # 200,000 of them: a tuple is made in a third of a dataclass's time
     """One clip as a list has it; `part` is the list's own train, test or eval."""
 
     video_id: str
     start: int
     labels: tuple[str, ...]
-    part: str
+    source_split: str
 
     @property
     def clip_id(self) -> str:
         """`<video id>_<start second, 6 digits>`, VGGSound's way of naming a clip."""
-        return clip_id(self.video_id, self.start)
+        return format_clip_id(self.video_id, self.start)
 
 
 @dataclass(frozen=True)
-class Contradiction:
+class LabelConflict:
     """A clip that is listed more than once, with different labels: nobody can say which holds."""
 
     clip_id: str
     labels: tuple[tuple[str, ...], ...]
 
 
-def clip_id(video_id: str, start: int) -> str:
+def format_clip_id(video_id: str, start: int) -> str:
     """The id of the clip of a video that begins at second `start`."""
     return f"{video_id}_{start:06d}"
 
 
-def normal(name: str) -> str:
+def to_nfc(name: str) -> str:
     """One spelling for a name: é is one character, whether the list or the file system writes it as two (NFC)."""
     return unicodedata.normalize("NFC", name)
 
 
-def cells(path: Path, what: str, spaces: bool = False) -> Iterator[tuple[int, list[str]]]:
+def read_csv_rows(path: Path, config_key: str, skip_initial_space: bool = False) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every row that is neither empty nor a comment; CatalogError where it is no CSV."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, skipinitialspace=spaces, strict=True)
+            reader = csv.reader(file, skipinitialspace=skip_initial_space, strict=True)
             for row in reader:
                 if not row:
                     continue
                 if any("\n" in cell for cell in row):
                     raise CatalogError(f"{path}, line {reader.line_num}: a quotation mark that is never closed")
                 if not row[0].startswith("#") and any(cell.strip() for cell in row):
-                    yield reader.line_num, [normal(cell.strip()) for cell in row]
+                    yield reader.line_num, [to_nfc(cell.strip()) for cell in row]
     except FileNotFoundError:
         raise CatalogError(
-            f"{path} is missing: run `make data` for the embedded world, or name your own list in params.yaml ({what})"
+            f"{path} is missing: run `make data` for the embedded world, or name your own list in params.yaml ({config_key})"
         ) from None
     except IsADirectoryError:
-        raise CatalogError(f"{path} is a folder, but {what} in params.yaml must name a CSV file") from None
+        raise CatalogError(f"{path} is a folder, but {config_key} in params.yaml must name a CSV file") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path} is not a CSV file in UTF-8 ({error}): is it the right file for {what}?") from None
+        raise CatalogError(
+            f"{path} is not a CSV file in UTF-8 ({error}): is it the right file for {config_key}?"
+        ) from None
 
 
-def second(path: Path, line: int, text: str) -> int:
+def parse_seconds(path: Path, line: int, text: str) -> int:
     """A start time as a whole second, from "30" or "30.000"."""
     try:
         value = float(text)
@@ -79,12 +81,12 @@ def second(path: Path, line: int, text: str) -> int:
     return int(value)
 
 
-def merge(rows: list[Listed]) -> tuple[list[Listed], list[Contradiction], int]:
+def deduplicate(rows: list[ListRow]) -> tuple[list[ListRow], list[LabelConflict], int]:
     """One row a clip, in order of first mention; clips with contradicting labels; how many rows were repetitions.
 
     A clip that is listed in train and in test counts as test: what is tested must not be learnt.
     """
-    first: dict[str, Listed] = {}
+    first: dict[str, ListRow] = {}
     versions: dict[str, list[tuple[str, ...]]] = {}
     repeated = 0
     for row in rows:
@@ -94,11 +96,11 @@ def merge(rows: list[Listed]) -> tuple[list[Listed], list[Contradiction], int]:
             continue
         repeated += 1
         seen = versions.setdefault(name, [known.labels])
-        if row.part == "test":
+        if row.source_split == "test":
             first[name] = row
         if set(row.labels) not in [set(labels) for labels in seen]:
             seen.append(row.labels)
-    wrong = [Contradiction(name, tuple(labels)) for name, labels in versions.items() if len(labels) > 1]
+    wrong = [LabelConflict(name, tuple(labels)) for name, labels in versions.items() if len(labels) > 1]
     for contradiction in wrong:
         del first[contradiction.clip_id]
     return list(first.values()), wrong, repeated

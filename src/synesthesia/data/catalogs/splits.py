@@ -16,15 +16,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 
-from synesthesia.data.catalogs.rows import CatalogError, Listed
+from synesthesia.data.catalogs.rows import CatalogError, ListRow
 
 
-def vggsound(rows: list[Listed], analysis_clips_a_label: int, seed: int) -> tuple[dict[str, str], int]:
+def split_vggsound(rows: list[ListRow], analysis_clips_a_label: int, seed: int) -> tuple[dict[str, str], int]:
     """`{clip id: split}`, and the number of train clips left out because their video is tested."""
-    tested = {row.video_id for row in rows if row.part == "test"}
-    splits = {row.clip_id: "test" for row in rows if row.part == "test"}
-    train = [row for row in rows if row.part == "train" and row.video_id not in tested]
-    videos: dict[str, list[Listed]] = {}
+    tested = {row.video_id for row in rows if row.source_split == "test"}
+    splits = {row.clip_id: "test" for row in rows if row.source_split == "test"}
+    train = [row for row in rows if row.source_split == "train" and row.video_id not in tested]
+    videos: dict[str, list[ListRow]] = {}
     for row in train:
         videos.setdefault(row.video_id, []).append(row)
     taken: Counter = Counter()
@@ -36,27 +36,29 @@ def vggsound(rows: list[Listed], analysis_clips_a_label: int, seed: int) -> tupl
             taken.update(needs)
         for row in videos[video_id]:
             splits[row.clip_id] = "analysis" if fits else "finetune"
-    return splits, sum(row.part == "train" for row in rows) - len(train)
+    return splits, sum(row.source_split == "train" for row in rows) - len(train)
 
 
-def audioset(rows: list[Listed], vggsound_videos: set[str]) -> tuple[dict[str, str], int]:
+def split_audioset(rows: list[ListRow], vggsound_videos: set[str]) -> tuple[dict[str, str], int]:
     """`{clip id: "unseen"}`, and the number of clips left out because VGGSound has their video."""
     splits = {row.clip_id: "unseen" for row in rows if row.video_id not in vggsound_videos}
     return splits, len(rows) - len(splits)
 
 
-def require_enough(labels: Iterable[str], clips: Iterable[tuple[str, str]], analysis: int, when: str) -> None:
+def check_split_sizes(
+    labels: Iterable[str], label_splits: Iterable[tuple[str, str]], analysis_clips_per_label: int, context: str
+) -> None:
     """CatalogError where one of `labels` has no finetune or no analysis clip: neither gap nor switch could know it.
 
     `clips` are pairs of label and split; `when` ends the sentence, e.g. "in the list".
     """
-    have = Counter(clips)
+    have = Counter(label_splits)
     for label in sorted(labels):
         finetune, analysed = have[label, "finetune"], have[label, "analysis"]
         if not finetune or not analysed:
             raise CatalogError(
-                f"label {label!r} has too few train clips {when}: {analysed} for analysis, where "
-                f"curate.analysis_clips_a_label is {analysis}, and {finetune} for finetuning; each needs one at least: "
+                f"label {label!r} has too few train clips {context}: {analysed} for analysis, where "
+                f"curate.analysis_clips_a_label is {analysis_clips_per_label}, and {finetune} for finetuning; each needs one at least: "
                 "add clips of it, lower curate.analysis_clips_a_label, or take the label out of the list"
             )
 

@@ -11,27 +11,27 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from synesthesia.data.catalogs.rows import CatalogError, Listed, cells, second
+from synesthesia.data.catalogs.rows import CatalogError, ListRow, parse_seconds, read_csv_rows
 
 NAME = "vggsound"
-_DIALECT = "VGGSound's list has the columns `youtube id,start second,label,train|test` and no header"
-_FILE = re.compile(r"(.+)_(\d{1,6})(?:\.\w+)?")
+_FORMAT_HINT = "VGGSound's list has the columns `youtube id,start second,label,train|test` and no header"
+_FILE_NAME_PATTERN = re.compile(r"(.+)_(\d{1,6})(?:\.\w+)?")
 
 
-def read(path: str | Path) -> list[Listed]:
+def read_list(path: str | Path) -> list[ListRow]:
     """Rows of a VGGSound list, one label each, as listed (repetitions too); CatalogError names file and line."""
     path = Path(path)
-    rows: list[Listed] = []
+    rows: list[ListRow] = []
     width = 0
-    for number, (line, row) in enumerate(cells(path, "data.vggsound_list")):
+    for number, (line, row) in enumerate(read_csv_rows(path, "data.vggsound_list")):
         if not number and _is_header(row):
             continue
         width = width or len(row)
         if len(row) != width or width not in (2, 4):
-            raise CatalogError(f"{path}, line {line}: {len(row)} columns; {_DIALECT}")
-        rows.append(_four(path, line, row) if width == 4 else _two(path, line, row))
+            raise CatalogError(f"{path}, line {line}: {len(row)} columns; {_FORMAT_HINT}")
+        rows.append(_parse_published_row(path, line, row) if width == 4 else _parse_test_row(path, line, row))
     if not rows:
-        raise CatalogError(f"{path} lists no clip: {_DIALECT}")
+        raise CatalogError(f"{path} lists no clip: {_FORMAT_HINT}")
     return rows
 
 
@@ -39,25 +39,32 @@ def _is_header(row: list[str]) -> bool:
     return len(row) == 4 and row[3].lower() not in ("train", "test") and row[1].lower().startswith("start")
 
 
-def _four(path: Path, line: int, row: list[str]) -> Listed:
+def _parse_published_row(path: Path, line: int, row: list[str]) -> ListRow:
     video_id, start, label, part = row
     if part not in ("train", "test"):
-        raise CatalogError(f"{path}, line {line}: the last column is {part!r}, not train or test; {_DIALECT}")
-    return Listed(_present(path, line, video_id, "id"), second(path, line, start), (_label(path, line, label),), part)
+        raise CatalogError(f"{path}, line {line}: the last column is {part!r}, not train or test; {_FORMAT_HINT}")
+    return ListRow(
+        _require_value(path, line, video_id, "id"),
+        parse_seconds(path, line, start),
+        (_parse_label(path, line, label),),
+        part,
+    )
 
 
-def _two(path: Path, line: int, row: list[str]) -> Listed:
-    name = _FILE.fullmatch(row[0])
+def _parse_test_row(path: Path, line: int, row: list[str]) -> ListRow:
+    name = _FILE_NAME_PATTERN.fullmatch(row[0])
     if not name:
-        raise CatalogError(f"{path}, line {line}: {row[0]!r} is not `<youtube id>_<start, 6 digits>.mp4`; {_DIALECT}")
-    return Listed(name[1], int(name[2]), (_label(path, line, row[1]),), "test")
+        raise CatalogError(
+            f"{path}, line {line}: {row[0]!r} is not `<youtube id>_<start, 6 digits>.mp4`; {_FORMAT_HINT}"
+        )
+    return ListRow(name[1], int(name[2]), (_parse_label(path, line, row[1]),), "test")
 
 
-def _label(path: Path, line: int, text: str) -> str:
-    return _present(path, line, text, "label")
+def _parse_label(path: Path, line: int, text: str) -> str:
+    return _require_value(path, line, text, "label")
 
 
-def _present(path: Path, line: int, text: str, what: str) -> str:
+def _require_value(path: Path, line: int, text: str, field: str) -> str:
     if not text:
-        raise CatalogError(f"{path}, line {line}: the {what} is empty; {_DIALECT}")
+        raise CatalogError(f"{path}, line {line}: the {field} is empty; {_FORMAT_HINT}")
     return text

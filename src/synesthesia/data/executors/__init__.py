@@ -11,16 +11,16 @@ import importlib
 from collections.abc import Callable
 from types import ModuleType
 
-ENGINES = ("processes", "ray")
+EXECUTORS = ("processes", "ray")
 
 
-class EngineError(RuntimeError):
+class ExecutorError(RuntimeError):
     """An engine cannot be used; the message says what to do."""
 
 
-def load(name: str) -> ModuleType:
+def load_executor(name: str) -> ModuleType:
     """The module of an engine; it imports what only that engine needs."""
     return importlib.import_module(f"synesthesia.data.executors.{name}")
 
 
-Tick = Callable[[int], object]
+ProgressCallback = Callable[[int], object]

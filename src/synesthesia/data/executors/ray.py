@@ -19,29 +19,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from synesthesia.data import decode_jobs, media
-from synesthesia.data.catalogs.manifest import Item
-from synesthesia.data.decode_jobs import Chunk
-from synesthesia.data.executors import EngineError
+from synesthesia.data.catalogs.manifest import ClipEntry
+from synesthesia.data.decode_jobs import DecodeJob
+from synesthesia.data.executors import ExecutorError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports home unless told not to
 try:
     import ray
 except ImportError:
-    raise EngineError("curate.engine is ray, but Ray is not installed: pip install 'synesthesia[ray]'") from None
+    raise ExecutorError("curate.engine is ray, but Ray is not installed: pip install 'synesthesia[ray]'") from None
 
 
 def run(
-    todo: Sequence[Chunk],
+    todo: Sequence[DecodeJob],
     folder: Path,
     settings: dict,
-    count: int | None,
-    tick: Callable[[int], object],
+    num_workers: int | None,
+    on_progress: Callable[[int], object],
     decode: Callable = media.decode,
 ) -> None:
     """Make every chunk of `todo` in `folder`, on at most `count` processors of the cluster."""
     here = Path.cwd()
     rows = [
-        {"number": number, "chunk": json.dumps([chunk.name, [_placed(item, here) for item in chunk.items]])}
+        {"number": number, "chunk": json.dumps([chunk.name, [_absolute(item, here) for item in chunk.items]])}
         for number, chunk in enumerate(todo)
     ]
     _connect()
@@ -49,32 +49,32 @@ def run(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False  # the stage has one
         made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _OneChunk(here / folder, settings, decode), num_cpus=1, concurrency=count
+            DecodeShard(here / folder, settings, decode), num_cpus=1, concurrency=num_workers
         )
         for row in made.iter_rows():
             chunk = todo[row["number"]]
             if row["failed"]:
-                raise _error(row)
-            if decode_jobs.finished(chunk, folder) is None:
-                raise EngineError(
+                raise _to_error(row)
+            if decode_jobs.load_result(chunk, folder) is None:
+                raise ExecutorError(
                     f"{row['host']} says it wrote {chunk.name}.arrow, but it is not in {folder}: every machine must "
                     "see this folder under the same path"
                 )
-            tick(len(chunk.items))
+            on_progress(len(chunk.items))
     except ray.exceptions.RayError as error:
-        raise EngineError(f"Ray gave up: {getattr(error, 'cause', None) or error}") from error
+        raise ExecutorError(f"Ray gave up: {getattr(error, 'cause', None) or error}") from error
     finally:
         ray.shutdown()
 
 
-def _error(row: dict) -> Exception:
+def _to_error(row: dict) -> Exception:
     if row["errno"]:
         return OSError(row["errno"], os.strerror(row["errno"]), f"{row['failed']} on {row['host']}")
-    return EngineError(f"{row['host']}: {row['failed']}")
+    return ExecutorError(f"{row['host']}: {row['failed']}")
 
 
-def _placed(item: Item, here: Path) -> Item:
-    return item._replace(path=os.path.join(here, item.path))
+def _absolute(item: ClipEntry, cwd: Path) -> ClipEntry:
+    return item._replace(path=os.path.join(cwd, item.path))
 
 
 def _connect() -> None:
@@ -82,21 +82,21 @@ def _connect() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         if address != "auto":
-            _knock(address)  # Ray ends the whole process where nobody answers
+            _check_reachable(address)  # Ray ends the whole process where nobody answers
         ray.init(address=address, log_to_driver=False, logging_level="warning")
     except (OSError, ValueError, RuntimeError) as error:
-        raise EngineError(
+        raise ExecutorError(
             f"no Ray cluster at {address!r} ({str(error).splitlines()[0]}): start one with `ray start --head`, or set "
             "RAY_ADDRESS to the host:port of one that runs"
         ) from None
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-class _OneChunk:
+class DecodeShard:
     """What a machine of the cluster does with a row: decode the chunk in a process beside, write its shard."""
 
     def __init__(self, folder: Path, settings: dict, decode: Callable):
@@ -106,18 +106,18 @@ class _OneChunk:
         name, items = json.loads(row["chunk"])
         told = {"number": row["number"], "host": socket.gethostname(), "failed": "", "errno": 0}
         try:
-            self._make(Chunk(name, [Item(*item) for item in items]))
-        except EngineError as error:
+            self._run_job(DecodeJob(name, [ClipEntry(*item) for item in items]))
+        except ExecutorError as error:
             told["failed"] = str(error)
         except OSError as error:
             told |= {"failed": str(error.filename or error), "errno": error.errno or 0}
         return told
 
-    def _make(self, chunk: Chunk) -> None:
-        if decode_jobs.fingerprint(chunk.items, self._settings) != chunk.name:
-            raise EngineError(
+    def _run_job(self, job: DecodeJob) -> None:
+        if decode_jobs.fingerprint(job.items, self._settings) != job.name:
+            raise ExecutorError(
                 "would decode other bytes than the machine that started: install the same versions there, and let it "
-                f"see the same files as {chunk.items[0].path}"
+                f"see the same files as {job.items[0].path}"
             )
-        with decode_jobs.pool(self._settings, 1, self._decode) as pool:
-            decode_jobs.make(chunk, pool.map(item.path for item in chunk.items), self._folder)
+        with decode_jobs.make_pool(self._settings, 1, self._decode) as pool:
+            decode_jobs.run_job(job, pool.map(item.path for item in job.items), self._folder)

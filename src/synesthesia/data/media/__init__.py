@@ -8,8 +8,8 @@ sound.py       mono, at one rate, of exact length
 decoding.py    all of it, in one call
 """
 
-from synesthesia.data.media.decode import Clip, decode
+from synesthesia.data.media.decode import DecodedClip, decode
 from synesthesia.data.media.errors import MediaError
-from synesthesia.data.media.images import fit
+from synesthesia.data.media.images import fit_size
 
-__all__ = ["Clip", "MediaError", "decode", "fit"]
+__all__ = ["DecodedClip", "MediaError", "decode", "fit_size"]

@@ -20,13 +20,13 @@ import numpy as np
 
 from synesthesia.data.media import container as reading
 from synesthesia.data.media import images
-from synesthesia.data.media.audio import sound
-from synesthesia.data.media.errors import LIBAV_ERRORS, MediaError, refusal, refuse_empty
-from synesthesia.data.media.frames import chosen_frames
+from synesthesia.data.media.audio import decode_audio
+from synesthesia.data.media.errors import LIBAV_ERRORS, MediaError, check_file, to_media_error
+from synesthesia.data.media.frames import select_frames
 
 
 @dataclass(frozen=True)
-class Clip:
+class DecodedClip:
     """What the study keeps of a file: int16 (samples,), JPEGs in order of time, and the pictures' (width, height)."""
 
     audio: np.ndarray
@@ -37,13 +37,13 @@ class Clip:
 def decode(
     path: str | os.PathLike,
     *,
-    rate: int,
-    seconds: float,
-    shortest_seconds: float,
+    sample_rate: int,
+    clip_seconds: float,
+    min_seconds: float,
     frames_per_second: float,
-    largest_pixels: int,
+    max_pixels: int,
     jpeg_quality: int,
-) -> Clip:
+) -> DecodedClip:
     """Decode a file of any container; raise MediaError for any file that does not hold a whole clip.
 
     Reasons: "absent", "unreadable", "empty file", "not a media file", "no audio stream", "no video stream", "too
@@ -51,20 +51,20 @@ def decode(
     channels or packets beyond what reading.py allows, or more memory than there is), "undecodable".
     """
     path = Path(path)
-    refuse_empty(path)
+    check_file(path)
     try:
-        with reading.opened(path) as container:
-            video, audio = reading.read(container, seconds)
-            samples = sound(audio, rate, seconds)
-            reading.refuse_short(video, video.end, shortest_seconds)
-            reading.refuse_short(audio, len(samples) / rate, shortest_seconds)
-            targets = [k / frames_per_second for k in range(round(seconds * frames_per_second))]
-            frames = chosen_frames(video, targets, seconds)
-            size = images.fit(*images.shown_size(video.stream, frames[0]), largest_pixels)
-            jpegs = images.jpegs(frames, size, jpeg_quality)
+        with reading.open_container(path) as container:
+            video, audio = reading.read_packets(container, clip_seconds)
+            samples = decode_audio(audio, sample_rate, clip_seconds)
+            reading.check_duration(video, video.end, min_seconds)
+            reading.check_duration(audio, len(samples) / sample_rate, min_seconds)
+            targets = [k / frames_per_second for k in range(round(clip_seconds * frames_per_second))]
+            frames = select_frames(video, targets, clip_seconds)
+            size = images.fit_size(*images.display_size(video.stream, frames[0]), max_pixels)
+            jpegs = images.encode_jpegs(frames, size, jpeg_quality)
     except MemoryError:
         raise MediaError("too large", "needs more memory than a file may have") from None
     except LIBAV_ERRORS as error:
-        raise refusal(path, error) from None
-    length = round(rate * seconds)
-    return Clip(np.pad(samples[:length], (0, max(0, length - len(samples)))), jpegs, size)
+        raise to_media_error(path, error) from None
+    length = round(sample_rate * clip_seconds)
+    return DecodedClip(np.pad(samples[:length], (0, max(0, length - len(samples)))), jpegs, size)

@@ -9,9 +9,9 @@ from pathlib import Path
 import av
 
 LIBAV_ERRORS = (av.FFmpegError, ValueError, EOFError)
-_OURS_TO_MEND = (errno.EACCES, errno.EMFILE, errno.ENFILE, errno.EIO)
-_RIFF_OR_MATROSKA = (b"RIFF", b"\x1aE\xdf\xa3")
-_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp")
+_ENVIRONMENT_ERRORS = (errno.EACCES, errno.EMFILE, errno.ENFILE, errno.EIO)
+_RIFF_MATROSKA_MAGIC = (b"RIFF", b"\x1aE\xdf\xa3")
+_MP4_BOX_TYPES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp")
 
 
 class MediaError(Exception):
@@ -25,7 +25,7 @@ class MediaError(Exception):
         return f"{self.reason}: {self.detail}"
 
 
-def refuse_empty(path: Path) -> None:
+def check_file(path: Path) -> None:
     """Raise MediaError for what need not be opened."""
     if not path.exists():
         raise MediaError("absent", "there is no such file")
@@ -35,9 +35,9 @@ def refuse_empty(path: Path) -> None:
         raise MediaError("empty file", "0 bytes")
 
 
-def refusal(path: Path, error: Exception) -> MediaError:
+def to_media_error(path: Path, error: Exception) -> MediaError:
     """The MediaError for what libav says while a file is opened or read."""
-    if isinstance(error, OSError) and error.errno in _OURS_TO_MEND:
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRORS:
         return MediaError("unreadable", os.strerror(error.errno))
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return MediaError("too large", "needs more memory than a file may have")
@@ -45,10 +45,10 @@ def refusal(path: Path, error: Exception) -> MediaError:
         head = file.read(12)
     if isinstance(error, av.error.ArgumentError):  # not on reading.CONTAINERS
         return MediaError("not a media file", "no container of sound and pictures")
-    begun = head[4:8] in _MP4_BOXES or head[:4] in _RIFF_OR_MATROSKA
-    return MediaError("truncated" if begun else "not a media file", f"libav: {said(error)}")
+    begun = head[4:8] in _MP4_BOX_TYPES or head[:4] in _RIFF_MATROSKA_MAGIC
+    return MediaError("truncated" if begun else "not a media file", f"libav: {error_message(error)}")
 
 
-def said(error: Exception) -> str:
-    """libav's own words for an error."""
+def error_message(error: Exception) -> str:
+    """Libav's own words for an error."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

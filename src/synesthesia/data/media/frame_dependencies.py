@@ -22,75 +22,82 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 _H264_SLICE, _H264_IDR = 1, 5
-_H264_PLAIN = {6, 9, 12}  # SEI, access unit delimiter, filler
+_H264_IGNORABLE = {6, 9, 12}  # SEI, access unit delimiter, filler
 _HEVC_IDR = {19, 20}
-_HEVC_SPARE = set(range(0, 16, 2))  # TRAIL_N ... RSV_VCL_N14
-_HEVC_PICTURES = set(range(32))
-_HEVC_PLAIN = {35, 38, 39, 40}  # access unit delimiter, filler, SEI before and after
+_HEVC_DISPOSABLE = set(range(0, 16, 2))  # TRAIL_N ... RSV_VCL_N14
+_HEVC_VCL = set(range(32))
+_HEVC_IGNORABLE = {35, 38, 39, 40}  # access unit delimiter, filler, SEI before and after
 
 
 @dataclass(frozen=True)
-class Role:
+class PacketInfo:
     """What a packet is to the others. `layer` is HEVC's temporal sub-layer, 0 elsewhere."""
 
-    restarts: bool = False
-    spare: bool = False
-    holds: bool = False
-    layer: int = 0
+    is_random_access: bool = False
+    is_disposable: bool = False
+    must_decode: bool = False
+    temporal_layer: int = 0
 
 
-UNKNOWN = Role(holds=True)
+UNKNOWN = PacketInfo(must_decode=True)
 
 
-def needed(roles: Sequence[Role], wanted: Sequence[bool]) -> list[bool]:
+def find_required_packets(packet_infos: Sequence[PacketInfo], is_target: Sequence[bool]) -> list[bool]:
     """For packets in decoding order: which to decode so that the wanted ones' frames are those of a whole decoding."""
-    keep = [False] * len(roles)
-    starts = sorted({0, *(n for n, role in enumerate(roles) if role.restarts)})
-    top = max((role.layer for role in roles), default=0)
-    for begin, end in pairwise([*starts, len(roles)]):
-        last = max((n for n in range(begin, end) if wanted[n] or roles[n].holds), default=begin - 1)
+    keep = [False] * len(packet_infos)
+    starts = sorted({0, *(n for n, role in enumerate(packet_infos) if role.is_random_access)})
+    top = max((role.temporal_layer for role in packet_infos), default=0)
+    for begin, end in pairwise([*starts, len(packet_infos)]):
+        last = max((n for n in range(begin, end) if is_target[n] or packet_infos[n].must_decode), default=begin - 1)
         for n in range(begin, last + 1):
-            keep[n] = wanted[n] or not (roles[n].spare and roles[n].layer == top)
+            keep[n] = is_target[n] or not (packet_infos[n].is_disposable and packet_infos[n].temporal_layer == top)
     return keep
 
 
-def roles(packets: Sequence, codec: str, extradata: bytes | None) -> list[Role]:
+def parse_packet_infos(packets: Sequence, codec: str, extradata: bytes | None) -> list[PacketInfo]:
     """The role of each packet (anything with the buffer protocol) of a codec by libavcodec's name."""
-    read = _reader(codec, extradata or b"")
-    return [_role(read, memoryview(packet)) for packet in packets]
+    read = _make_parser(codec, extradata or b"")
+    return [_parse_packet(read, memoryview(packet)) for packet in packets]
 
 
-def _role(read: Callable[[memoryview], Role], data: memoryview) -> Role:
+def _parse_packet(parse: Callable[[memoryview], PacketInfo], data: memoryview) -> PacketInfo:
     try:
-        return read(data)
+        return parse(data)
     except (IndexError, ValueError):  # cut or garbled
         return UNKNOWN
 
 
-def _reader(codec: str, extradata: bytes) -> Callable[[memoryview], Role]:
+def _make_parser(codec: str, extradata: bytes) -> Callable[[memoryview], PacketInfo]:
     if codec in ("h264", "hevc"):
-        of_units = _h264 if codec == "h264" else _hevc
+        of_units = _parse_h264 if codec == "h264" else _parse_hevc
         place = 4 if codec == "h264" else 21  # of the length's size in avcC and hvcC (ISO/IEC 14496-15)
         prefixed = len(extradata) > place and extradata[0] == 1
         width = (extradata[place] & 3) + 1 if prefixed else 0
-        return lambda data: of_units(_prefixed(data, width) if width else _start_coded(data))
-    by_name = {"vp8": _vp8, "libvpx": _vp8, "vp9": _vp9, "libvpx-vp9": _vp9, "av1": _av1, "libdav1d": _av1}
+        return lambda data: of_units(_iter_length_prefixed(data, width) if width else _iter_annex_b(data))
+    by_name = {
+        "vp8": _parse_vp8,
+        "libvpx": _parse_vp8,
+        "vp9": _parse_vp9,
+        "libvpx-vp9": _parse_vp9,
+        "av1": _parse_av1,
+        "libdav1d": _parse_av1,
+    }
     return by_name.get(codec, lambda data: UNKNOWN)
 
 
-def _prefixed(data: memoryview, width: int) -> Iterator[memoryview]:
+def _iter_length_prefixed(data: memoryview, length_size: int) -> Iterator[memoryview]:
     """The NAL units of a packet of MP4's or Matroska's kind: each behind its length."""
     place = 0
     while place < len(data):
-        size = int.from_bytes(data[place : place + width], "big")
-        place += width
+        size = int.from_bytes(data[place : place + length_size], "big")
+        place += length_size
         if not size or place + size > len(data):
             raise ValueError("a unit that ends behind its packet")
         yield data[place : place + size]
         place += size
 
 
-def _start_coded(data: memoryview) -> Iterator[memoryview]:
+def _iter_annex_b(data: memoryview) -> Iterator[memoryview]:
     """The NAL units of a packet of a transport stream's kind: each behind 00 00 01."""
     whole = bytes(data)
     place = whole.find(b"\0\0\1")
@@ -102,41 +109,43 @@ def _start_coded(data: memoryview) -> Iterator[memoryview]:
         place = behind
 
 
-def _h264(units: Iterator[memoryview]) -> Role:
+def _parse_h264(nal_units: Iterator[memoryview]) -> PacketInfo:
     kinds, referred = set(), False
-    for unit in units:
+    for unit in nal_units:
         kind = unit[0] & 31
         kinds.add(kind)
-        referred |= kind not in _H264_PLAIN and bool(unit[0] & 0x60)
+        referred |= kind not in _H264_IGNORABLE and bool(unit[0] & 0x60)
     pictures = kinds & {_H264_SLICE, _H264_IDR}
-    holds = not pictures or bool(kinds - pictures - _H264_PLAIN)
-    return Role(pictures == {_H264_IDR}, pictures == {_H264_SLICE} and not referred and not holds, holds)
+    holds = not pictures or bool(kinds - pictures - _H264_IGNORABLE)
+    return PacketInfo(pictures == {_H264_IDR}, pictures == {_H264_SLICE} and not referred and not holds, holds)
 
 
-def _hevc(units: Iterator[memoryview]) -> Role:
+def _parse_hevc(nal_units: Iterator[memoryview]) -> PacketInfo:
     kinds, layer = set(), 0
-    for unit in units:
+    for unit in nal_units:
         kinds.add(unit[0] >> 1 & 63)
         layer = max(layer, (unit[1] & 7) - 1)
         if unit[0] & 1 or unit[1] >> 3:
             return UNKNOWN  # a second layer: stereo or scalable
-    pictures = kinds & _HEVC_PICTURES
-    holds = not pictures or bool(kinds - pictures - _HEVC_PLAIN)
-    return Role(pictures <= _HEVC_IDR and bool(pictures), pictures <= _HEVC_SPARE and not holds, holds, layer)
+    pictures = kinds & _HEVC_VCL
+    holds = not pictures or bool(kinds - pictures - _HEVC_IGNORABLE)
+    return PacketInfo(
+        pictures <= _HEVC_IDR and bool(pictures), pictures <= _HEVC_DISPOSABLE and not holds, holds, layer
+    )
 
 
-def _vp8(data: memoryview) -> Role:
-    return Role(restarts=not data[0] & 1)  # RFC 6386, 9.1
+def _parse_vp8(data: memoryview) -> PacketInfo:
+    return PacketInfo(is_random_access=not data[0] & 1)  # RFC 6386, 9.1
 
 
-def _vp9(data: memoryview) -> Role:
+def _parse_vp9(data: memoryview) -> PacketInfo:
     first = data[0]  # marker 10, two bits of profile, show_existing_frame, frame_type (0: key), ...
     if first >> 6 != 2 or first >> 4 & 3 == 3:
         return UNKNOWN
-    return Role(restarts=not first & 0b1100)
+    return PacketInfo(is_random_access=not first & 0b1100)
 
 
-def _av1(data: memoryview) -> Role:
+def _parse_av1(data: memoryview) -> PacketInfo:
     """AV1 specification, 5.3 and 5.9: a temporal unit whose first frame is a key frame and shown."""
     place, sequence = 0, False
     while place < len(data):
@@ -155,7 +164,9 @@ def _av1(data: memoryview) -> Role:
                 return UNKNOWN
         if kind in (3, 6):  # a frame's header: show_existing_frame, frame_type, show_frame
             first = data[place]
-            return Role(restarts=sequence and first >> 4 == 0b0001, holds=sequence and first >> 4 != 0b0001)
+            return PacketInfo(
+                is_random_access=sequence and first >> 4 == 0b0001, must_decode=sequence and first >> 4 != 0b0001
+            )
         sequence |= kind == 1
         place += size if sized else len(data)
     return UNKNOWN

@@ -16,23 +16,25 @@ import numpy as np
 
 from synesthesia.data.media.container import Track
 from synesthesia.data.media.errors import LIBAV_ERRORS, MediaError
-from synesthesia.data.media.frame_dependencies import needed, roles
+from synesthesia.data.media.frame_dependencies import find_required_packets, parse_packet_infos
 
 EPSILON = 1e-3  # s; time bases of 1/1000 round frame times by up to half of this
 
 
-def chosen_frames(video: Track, targets: list[float], seconds: float) -> list[av.VideoFrame]:
+def select_frames(video: Track, target_times: list[float], seconds: float) -> list[av.VideoFrame]:
     """One frame a target (seconds from the file's start, rising); MediaError "undecodable" where there is none."""
-    wanted = wanted_stamps(video, targets, seconds)
+    wanted = select_timestamps(video, target_times, seconds)
     if wanted:
-        by_stamp = _decode_only(video, set(wanted))
+        by_stamp = _decode_selected(video, set(wanted))
         if by_stamp is not None:
             return [by_stamp[stamp] for stamp in wanted]
         video.stream.codec_context.flush_buffers()
-    return _choose(_timed(decoded(video.packets, video.stream), video.stream), targets, seconds, video.start)
+    return _select_by_time(
+        _add_times(decode_packets(video.packets, video.stream), video.stream), target_times, seconds, video.start
+    )
 
 
-def decoded(packets: Iterable[av.Packet], stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
+def decode_packets(packets: Iterable[av.Packet], stream: av.stream.Stream) -> Iterator[av.frame.Frame]:
     """Frames of some packets; a packet that cannot be decoded is passed over, as on the command line."""
     for packet in [*packets, None]:
         try:
@@ -41,7 +43,7 @@ def decoded(packets: Iterable[av.Packet], stream: av.stream.Stream) -> Iterator[
             continue
 
 
-def wanted_stamps(video: Track, targets: list[float], seconds: float) -> list[int] | None:
+def select_timestamps(video: Track, target_times: list[float], seconds: float) -> list[int] | None:
     """The time stamp chosen for each target, read off the packets; None where they do not tell."""
     if video.stream.container.format.name == "avi" or any(p.pts is None for p in video.packets):
         return None  # AVI has no presentation times: what libav makes up for B-frames is wrong
@@ -50,23 +52,25 @@ def wanted_stamps(video: Track, targets: list[float], seconds: float) -> list[in
     inside = int(np.searchsorted(times, seconds - EPSILON))
     if not inside or len(set(stamps)) < len(stamps):
         return None
-    first = np.searchsorted(times[:inside], np.array(targets) - EPSILON)
+    first = np.searchsorted(times[:inside], np.array(target_times) - EPSILON)
     return [stamps[min(int(index), inside - 1)] for index in first]
 
 
-def packets_for(video: Track, wanted: set[int]) -> list[av.Packet]:
+def select_packets(video: Track, timestamps: set[int]) -> list[av.Packet]:
     """The packets that the frames of the wanted stamps need."""
     context = video.stream.codec_context
     if any(packet.has_sidedata("new_extradata") for packet in video.packets):
         return video.packets  # the decoder is set up anew on the way
-    each = roles(video.packets, context.name, context.extradata)
-    return list(compress(video.packets, needed(each, [packet.pts in wanted for packet in video.packets])))
+    each = parse_packet_infos(video.packets, context.name, context.extradata)
+    return list(
+        compress(video.packets, find_required_packets(each, [packet.pts in timestamps for packet in video.packets]))
+    )
 
 
-def _decode_only(video: Track, wanted: set[int]) -> dict[int, av.VideoFrame] | None:
+def _decode_selected(video: Track, timestamps: set[int]) -> dict[int, av.VideoFrame] | None:
     """The frames of the wanted stamps, or None where one of them did not come out."""
-    missing, found = set(wanted), {}
-    for packet in [*packets_for(video, wanted), None]:
+    missing, found = set(timestamps), {}
+    for packet in [*select_packets(video, timestamps), None]:
         try:
             frames = video.stream.codec_context.decode(packet)
         except LIBAV_ERRORS:
@@ -80,7 +84,7 @@ def _decode_only(video: Track, wanted: set[int]) -> dict[int, av.VideoFrame] | N
     return None
 
 
-def _timed(frames: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator[tuple[float, av.VideoFrame]]:
+def _add_times(frames: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator[tuple[float, av.VideoFrame]]:
     """Each frame with its second, by libav's own rule for the better of its two stamps (best_effort_timestamp)."""
     last_pts, last_dts, wrong_pts, wrong_dts = -(2**63), -(2**63), 0, 0
     for number, frame in enumerate(frames):
@@ -94,8 +98,8 @@ def _timed(frames: Iterable[av.VideoFrame], stream: av.VideoStream) -> Iterator[
         yield time, frame
 
 
-def _choose(
-    frames: Iterable[tuple[float, av.VideoFrame]], targets: list[float], seconds: float, start: float
+def _select_by_time(
+    frames: Iterable[tuple[float, av.VideoFrame]], target_times: list[float], seconds: float, start: float
 ) -> list[av.VideoFrame]:
     """The rule itself, over all decoded frames in the order in which they come."""
     chosen: list[av.VideoFrame] = []
@@ -107,8 +111,8 @@ def _choose(
         if time >= seconds - EPSILON:
             break
         last = frame
-        while len(chosen) < len(targets) and time >= targets[len(chosen)] - EPSILON:
+        while len(chosen) < len(target_times) and time >= target_times[len(chosen)] - EPSILON:
             chosen.append(frame)
     if last is None:
         raise MediaError("undecodable", "not one frame")
-    return chosen + [last] * (len(targets) - len(chosen))
+    return chosen + [last] * (len(target_times) - len(chosen))

@@ -16,19 +16,27 @@ docs/scale.md and `benchmarks/store.py`.
 """
 
 from synesthesia.data.store.reader import Store
-from synesthesia.data.store.shard import BATCH, INDEX, ShardInfo, ShardWriter, StoreError, checksum, shard_name
-from synesthesia.data.store.writer import StoreWriter, gather, publish
+from synesthesia.data.store.shard import (
+    CLIPS_PER_BATCH,
+    SHARD_INDEX_FILE,
+    ShardInfo,
+    ShardWriter,
+    StoreError,
+    checksum,
+    shard_name,
+)
+from synesthesia.data.store.writer import StoreWriter, collect_shards, publish
 
 __all__ = [
-    "BATCH",
-    "INDEX",
+    "CLIPS_PER_BATCH",
+    "SHARD_INDEX_FILE",
     "ShardInfo",
     "ShardWriter",
     "Store",
     "StoreError",
     "StoreWriter",
     "checksum",
-    "gather",
+    "collect_shards",
     "publish",
     "shard_name",
 ]

@@ -1,6 +1,6 @@
 """Read a whole store and compare every shard with its SHA-256; exit code 1 names the damaged ones.
 
-examples:
+Examples:
   python -m synesthesia.data.store                      out/curate/store
   python -m synesthesia.data.store /mnt/study/store
 """
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
         size = sum(shard.bytes for shard in store.shards)
         wrong = []
         with tqdm(total=size, unit="B", unit_scale=True, desc="verify") as bar:
-            for shard, whole in store.verified():
+            for shard, whole in store.check_shards():
                 bar.update(shard.bytes)
                 wrong += [] if whole else [shard.name]
     except (StoreError, OSError) as error:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from synesthesia.data.store import shard
 from synesthesia.data.store.shard import ShardInfo, StoreError
 
-PLACES = "places.arrow"
+CLIP_INDEX_FILE = "places.arrow"
 SCHEMA = pa.schema(  # a row a clip, in order of shards and of rows in them
     [
         pa.field("clip_id", pa.string(), nullable=False),
@@ -32,49 +32,49 @@ SCHEMA = pa.schema(  # a row a clip, in order of shards and of rows in them
         pa.field("frame_bytes", pa.list_(pa.field("item", pa.int32(), nullable=False)), nullable=False),
     ]
 )
-_ROW = np.dtype([("audio", "=i8"), ("audio_bytes", "=i4"), ("audio_crc32", "=u4"), ("frames", "=i8"),
+_ROW_DTYPE = np.dtype([("audio", "=i8"), ("audio_bytes", "=i4"), ("audio_crc32", "=u4"), ("frames", "=i8"),
                  ("frames_crc32", "=u4"), ("first", "=i4"), ("count", "=i4")])  # fmt: skip
-_unpack = struct.Struct("=qiIqIii").unpack_from  # a `_ROW` as Python's own numbers
+_unpack_row = struct.Struct("=qiIqIii").unpack_from  # a `_ROW` as Python's own numbers
 
 
-class Places:
+class ClipIndex:
     """What `places.arrow` says, by a clip's place among all of the store's; the bytes must be what `write` wrote."""
 
-    def __init__(self, written: bytes):
-        table = pa.ipc.open_file(written).read_all()
+    def __init__(self, data: bytes):
+        table = pa.ipc.open_file(data).read_all()
         lists = table["frame_bytes"].combine_chunks()
-        rows = np.empty(len(table), _ROW)
+        rows = np.empty(len(table), _ROW_DTYPE)
         for name in ("audio", "audio_bytes", "audio_crc32", "frames", "frames_crc32"):
-            rows[name] = _numbers(table[name])
-        rows["first"] = _numbers(lists.offsets)[:-1]
-        rows["count"] = _numbers(lists.value_lengths())
+            rows[name] = _to_numpy(table[name])
+        rows["first"] = _to_numpy(lists.offsets)[:-1]
+        rows["count"] = _to_numpy(lists.value_lengths())
         self.clip_ids = table["clip_id"].combine_chunks()
         self._rows = rows.tobytes()  # one after the other: one look into memory a clip, and not one a column
-        self._frame_bytes = memoryview(_numbers(lists.values))
+        self._frame_bytes = memoryview(_to_numpy(lists.values))
 
-    def audio(self, clip: int) -> tuple[int, int, int]:
+    def locate_audio(self, index: int) -> tuple[int, int, int]:
         """Where a clip's sound begins and ends in its shard's file, and its CRC-32."""
-        start, size, crc, _, _, _, _ = _unpack(self._rows, clip * _ROW.itemsize)
+        start, size, crc, _, _, _, _ = _unpack_row(self._rows, index * _ROW_DTYPE.itemsize)
         return start, start + size, crc
 
-    def frames(self, clip: int) -> tuple[int, list[int], int]:
+    def locate_frames(self, index: int) -> tuple[int, list[int], int]:
         """Where a clip's first frame begins in its shard's file, the bytes of each, and the CRC-32 of all together."""
-        _, _, _, start, crc, first, count = _unpack(self._rows, clip * _ROW.itemsize)
+        _, _, _, start, crc, first, count = _unpack_row(self._rows, index * _ROW_DTYPE.itemsize)
         return start, self._frame_bytes[first : first + count].tolist(), crc
 
 
-def write(folder: Path, infos: Iterable[ShardInfo]) -> ShardInfo:
+def write_clip_index(folder: Path, infos: Iterable[ShardInfo]) -> ShardInfo:
     """Ask the shards of a folder, and write `places.arrow` beside them; return its entry for the index."""
-    path, clips = folder / PLACES, 0
+    path, clips = folder / CLIP_INDEX_FILE, 0
     with open(path, "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
         for info in infos:
-            table = _of_shard(folder / info.name)
+            table = _index_shard(folder / info.name)
             writer.write_table(table.combine_chunks())
             clips += len(table)
-    return ShardInfo(PLACES, clips, path.stat().st_size, shard.checksum(path))
+    return ShardInfo(CLIP_INDEX_FILE, clips, path.stat().st_size, shard.checksum(path))
 
 
-def _of_shard(path: Path) -> pa.Table:
+def _index_shard(path: Path) -> pa.Table:
     with open(path, "rb") as file:
         whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     whole.madvise(mmap.MADV_RANDOM)  # or the disk would read on, through all of the sound and pictures
@@ -84,18 +84,18 @@ def _of_shard(path: Path) -> pa.Table:
         table.validate(full=True)
     except pa.ArrowException as error:
         raise StoreError(f"{path} was damaged after it was written ({error}): write it again") from None
-    audio, audio_bytes = _spans(table["audio"], buffer)
-    frames, frame_bytes = _spans(pc.list_flatten(table["frames"]), buffer)
-    ends = np.concatenate([[0], np.cumsum(_numbers(pc.list_value_length(table["frames"])))])
+    audio, audio_bytes = _value_spans(table["audio"], buffer)
+    frames, frame_bytes = _value_spans(pc.list_flatten(table["frames"]), buffer)
+    ends = np.concatenate([[0], np.cumsum(_to_numpy(pc.list_value_length(table["frames"])))])
     first = np.append(frames, 0)[ends[:-1]]  # a clip without frames may be the last
     lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), frame_bytes, SCHEMA.field("frame_bytes").type)
     columns = [table["clip_id"], audio, audio_bytes, table["audio_crc32"], first, table["frames_crc32"], lists]
     return pa.table(columns, schema=SCHEMA)
 
 
-def _spans(column: pa.ChunkedArray, file: pa.Buffer) -> tuple[np.ndarray, np.ndarray]:
+def _value_spans(column: pa.ChunkedArray, file: pa.Buffer) -> tuple[np.ndarray, np.ndarray]:
     """Where a column's binary values begin in the file, int64 (values,), and how long they are, int32 (values,)."""
-    sizes = _numbers(pc.binary_length(column))
+    sizes = _to_numpy(pc.binary_length(column))
     ends = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])  # were all batches one piece
     counts = [len(chunk) for chunk in column.chunks]
     values = [chunk.buffers()[2] for chunk in column.chunks]
@@ -103,5 +103,5 @@ def _spans(column: pa.ChunkedArray, file: pa.Buffer) -> tuple[np.ndarray, np.nda
     return ends[:-1] + np.repeat(pieces - ends[np.cumsum([0, *counts])[:-1]], counts), sizes
 
 
-def _numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def _to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return (column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column).to_numpy()

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-BATCH = 16  # clips a record batch: 11 MB at the paper's size
-INDEX = "shards.json"
+CLIPS_PER_BATCH = 16  # clips a record batch: 11 MB at the paper's size
+SHARD_INDEX_FILE = "shards.json"
 SCHEMA = pa.schema(
     [
         pa.field("clip_id", pa.string(), nullable=False),
@@ -54,9 +54,9 @@ class ShardWriter:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.clips = 0
-        self._beside = beside(self.path)
+        self._tmp_path = make_tmp_path(self.path)
         self._rows: list[tuple] = []
-        self._file = open(self._beside, "wb")  # noqa: SIM115 - closed by close and abort
+        self._file = open(self._tmp_path, "wb")  # noqa: SIM115 - closed by close and abort
         self._writer = pa.ipc.new_file(self._file, SCHEMA)
 
     def add(self, clip_id: str, audio: np.ndarray, jpegs: Sequence[bytes]) -> int:
@@ -65,7 +65,7 @@ class ShardWriter:
             raise StoreError(f"clip {clip_id}: audio must be int16 (samples,), is {audio.dtype} {audio.shape}")
         sound = audio.astype("<i2", copy=False).tobytes()
         self._rows.append((clip_id, sound, zlib.crc32(sound), list(jpegs), crc32(jpegs)))
-        if len(self._rows) == BATCH:
+        if len(self._rows) == CLIPS_PER_BATCH:
             self._flush()
         self.clips += 1
         return self.clips - 1
@@ -83,18 +83,18 @@ class ShardWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        info = ShardInfo(self.path.name, self.clips, self._beside.stat().st_size, checksum(self._beside))
-        os.replace(self._beside, self.path)
+        info = ShardInfo(self.path.name, self.clips, self._tmp_path.stat().st_size, checksum(self._tmp_path))
+        os.replace(self._tmp_path, self.path)
         return info
 
     def abort(self) -> None:
         """Drop what was written."""
         with contextlib.suppress(OSError):  # a full disk, once more: what could not be written is dropped anyway
             self._file.close()
-        self._beside.unlink(missing_ok=True)
+        self._tmp_path.unlink(missing_ok=True)
 
 
-def beside(path: Path) -> Path:
+def make_tmp_path(path: Path) -> Path:
     """Where a file lies until it is whole; another process on this machine or another has another place."""
     return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
 

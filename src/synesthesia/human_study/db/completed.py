@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from synesthesia.human_study.db.schema import QUESTION, STEP, TRIAL
 
 
-def finished_trials(connection) -> list:
+def load_completed_trials(connection) -> list:
     """Rows of every finished trial: step's columns with the question's label, answer, and the participant's state."""
     return connection.execute(
         select(STEP, QUESTION.c.label, QUESTION.c.answer.label("truth"))
@@ -20,7 +20,7 @@ def finished_trials(connection) -> list:
     ).all()
 
 
-def failed_checks(connection) -> Counter:
+def count_failed_checks(connection) -> Counter:
     """How many attention checks each participant failed."""
     rows = connection.execute(
         select(STEP.c.participant, STEP.c.choice, STEP.c.detail).where(
@@ -30,7 +30,7 @@ def failed_checks(connection) -> Counter:
     return Counter(r.participant for r in rows if r.choice != json.loads(r.detail)["answer"])
 
 
-def unjudged(connection) -> int:
+def count_unanswered_trials(connection) -> int:
     """How many trials of the plan have no answer yet."""
     judged = (
         select(STEP.c.trial)

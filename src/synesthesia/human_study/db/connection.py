@@ -13,7 +13,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-BUSY_SECONDS = 15
+BUSY_TIMEOUT_SECONDS = 15
 
 
 class DatabaseError(ValueError):
@@ -25,18 +25,20 @@ class Database:
 
     def __init__(self, url: str):
         self.url = url
-        self.engine = _engine(url)
-        self.sqlite = self.engine.dialect.name == "sqlite"
-        self._turn = threading.Lock()  # threads of this process wait here rather than in SQLite's sleeping retries
+        self.engine = _create_engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._write_lock = (
+            threading.Lock()
+        )  # threads of this process wait here rather than in SQLite's sleeping retries
 
     @contextmanager
     def write(self) -> Iterator:
         """A transaction that is committed, or undone when the block raises."""
-        if not self.sqlite:
+        if not self.is_sqlite:
             with self.engine.begin() as connection:
                 yield connection
             return
-        with self._turn, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with self._write_lock, self.engine.connect().execution_options(writes=True) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -45,10 +47,10 @@ class Database:
         with self.engine.connect() as connection, connection.begin():
             yield connection
 
-    def forget(self) -> None:
+    def truncate_wal(self) -> None:
         """Take what was deleted out of SQLite's write-ahead log as well, unless somebody reads just now."""
-        if self.sqlite:
-            with self._turn, self.engine.connect() as connection:
+        if self.is_sqlite:
+            with self._write_lock, self.engine.connect() as connection:
                 connection.connection.dbapi_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
     def close(self) -> None:
@@ -56,7 +58,7 @@ class Database:
         self.engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _create_engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -67,9 +69,9 @@ def _engine(url: str) -> Engine:
             if not parsed.database or parsed.database == ":memory:":
                 raise DatabaseError("a study in memory would be lost: name a file, as in sqlite:///humans/study.sqlite")
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            options = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+            options = {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
             engine = create_engine(parsed, connect_args=options, pool_size=40, max_overflow=8)
-            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", _configure_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
         return create_engine(parsed, pool_size=20, max_overflow=20, pool_pre_ping=True)
@@ -80,10 +82,10 @@ def _engine(url: str) -> Engine:
         raise DatabaseError(f"{parsed.database}: {error.strerror or error}") from None
 
 
-def _prepare_sqlite(connection, _) -> None:
+def _configure_sqlite(connection, _) -> None:
     """WAL: readers never wait. FULL: an answer that was acknowledged outlives a power cut. Deleted is overwritten."""
     connection.isolation_level = None
-    wait = f"busy_timeout={BUSY_SECONDS * 1000}"
+    wait = f"busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}"
     for pragma in (wait, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
@@ -93,7 +95,7 @@ def _begin_sqlite(connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def explain(error: DBAPIError) -> str:
+def explain_error(error: DBAPIError) -> str:
     """What a person can do about an error of the database itself."""
     said = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
     if "disk is full" in said or "No space left" in said or getattr(error.orig, "errno", None) == errno.ENOSPC:
@@ -105,7 +107,7 @@ def explain(error: DBAPIError) -> str:
     return said
 
 
-def shown(url: str) -> str:
+def redact_password(url: str) -> str:
     """The URL without its password."""
     return make_url(url).render_as_string(hide_password=True)
 

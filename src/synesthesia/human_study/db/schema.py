@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-FORMAT = 1  # of these tables; a database of another one is refused
+SCHEMA_VERSION = 1  # of these tables; a database of another one is refused
 
 METADATA = MetaData()
 STUDY = Table(
@@ -59,7 +59,7 @@ TRIAL = Table(
     Column("question_id", ForeignKey("question.question_id"), nullable=False),
     Column("taken", Boolean, nullable=False, index=True),  # given to somebody who may still answer, or has
 )
-SEAT = Table(
+SLOT = Table(
     "seat",
     METADATA,
     Column("number", Integer, primary_key=True, autoincrement=False),

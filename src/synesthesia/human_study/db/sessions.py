@@ -16,35 +16,41 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from synesthesia.config import Study
+from synesthesia.config import HumanStudyConfig
 from synesthesia.human_study.db import completed, responses
 from synesthesia.human_study.db.connection import Database
-from synesthesia.human_study.db.responses import Answer, BadAnswer
+from synesthesia.human_study.db.responses import Answer, InvalidAnswerError
 from synesthesia.human_study.db.schema import PARTICIPANT, STEP, STUDY, TRIAL
-from synesthesia.human_study.db.stored_plan import Asked
+from synesthesia.human_study.db.stored_plan import StoredQuestion
 from synesthesia.human_study.design import assignment, steps
 
 # The statements of every answer, built once: building them costs more than running them.
-_ME, _NUMBER = bindparam("me"), bindparam("at")
-_MINE = (STEP.c.participant == _ME) & (STEP.c.number == _NUMBER)
-_OPEN = STEP.c.answered_at.is_(None) & STEP.c.released.is_(False)
-_FIRST_OPEN = select(func.min(STEP.c.number)).where(STEP.c.participant == _ME, _OPEN).scalar_subquery()
-_CURRENT = (
+_PARTICIPANT_PARAM, _STEP_NUMBER_PARAM = bindparam("me"), bindparam("at")
+_STEP_MATCHES = (STEP.c.participant == _PARTICIPANT_PARAM) & (STEP.c.number == _STEP_NUMBER_PARAM)
+_STEP_IS_OPEN = STEP.c.answered_at.is_(None) & STEP.c.released.is_(False)
+_FIRST_OPEN_STEP = (
+    select(func.min(STEP.c.number)).where(STEP.c.participant == _PARTICIPANT_PARAM, _STEP_IS_OPEN).scalar_subquery()
+)
+_SELECT_CURRENT = (
     select(PARTICIPANT.c.state.label("own_state"), STUDY.c.state.label("study_state"), STEP)
     .select_from(
         PARTICIPANT.join(STUDY, STUDY.c.id == 1).outerjoin(
-            STEP, (STEP.c.participant == PARTICIPANT.c.id) & (STEP.c.number == _FIRST_OPEN)
+            STEP, (STEP.c.participant == PARTICIPANT.c.id) & (STEP.c.number == _FIRST_OPEN_STEP)
         )
     )
-    .where(PARTICIPANT.c.id == _ME)
+    .where(PARTICIPANT.c.id == _PARTICIPANT_PARAM)
 )
-_STEP = select(STEP).where(_MINE)
-_SEEN = update(PARTICIPANT).where(PARTICIPANT.c.id == _ME).values(seen_at=bindparam("now"))
-_CHOICE = ("key", "choice", "seconds", "replays", "focus_lost", "load_failures", "answered_at")
-_FILL_CHOICE = update(STEP).where(_MINE, _OPEN).values({name: bindparam(f"new_{name}") for name in _CHOICE})
+_SELECT_STEP = select(STEP).where(_STEP_MATCHES)
+_UPDATE_LAST_ACTIVE = update(PARTICIPANT).where(PARTICIPANT.c.id == _PARTICIPANT_PARAM).values(seen_at=bindparam("now"))
+_CHOICE_COLUMNS = ("key", "choice", "seconds", "replays", "focus_lost", "load_failures", "answered_at")
+_UPDATE_CHOICE = (
+    update(STEP)
+    .where(_STEP_MATCHES, _STEP_IS_OPEN)
+    .values({name: bindparam(f"new_{name}") for name in _CHOICE_COLUMNS})
+)
 
 
-class Refused(Exception):
+class JoinRefused(Exception):
     """A participant cannot join or answer; `reason` is a word for the page, which has the sentence."""
 
     def __init__(self, reason: str):
@@ -53,7 +59,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Now:
+class SessionState:
     """Where a participant is: none, active, finished, late, screened or closed; the current step while active."""
 
     state: str
@@ -63,69 +69,69 @@ class Now:
 class Sessions:
     """Everything participants do, against one database and one set of parameters."""
 
-    def __init__(self, database: Database, study: Study, questions: Mapping[str, Asked]):
-        self.database, self.study, self.questions = database, study, questions
+    def __init__(self, database: Database, config: HumanStudyConfig, questions: Mapping[str, StoredQuestion]):
+        self.database, self.config, self.questions = database, config, questions
 
-    def join(self, session: bytes, external: bytes | None, consent: str) -> str:
+    def join(self, session_hash: bytes, external_id_hash: bytes | None, consent_sha256: str) -> str:
         """The participant's id; the same one when the same browser joins again. Raises Refused.
 
         `session` and `external` are hashes. Reasons: paused, closed, elsewhere (the external id has joined with
         another browser), full (nothing free now), complete (every trial is answered).
         """
-        self.close_late()
+        self.close_timed_out()
         try:
             with self.database.write() as connection:
-                mine = connection.scalar(select(PARTICIPANT.c.id).where(PARTICIPANT.c.session == session))
+                mine = connection.scalar(select(PARTICIPANT.c.id).where(PARTICIPANT.c.session == session_hash))
                 if mine:
                     return mine
                 state = connection.scalar(select(STUDY.c.state).with_for_update())  # one joins at a time
                 if state != "open":
-                    raise Refused(state)
-                if external is not None and connection.scalar(
-                    select(PARTICIPANT.c.id).where(PARTICIPANT.c.external == external)
+                    raise JoinRefused(state)
+                if external_id_hash is not None and connection.scalar(
+                    select(PARTICIPANT.c.id).where(PARTICIPANT.c.external == external_id_hash)
                 ):
-                    raise Refused("elsewhere")
-                trials = assignment.take_seat(connection) or assignment.take_left_over(
-                    connection, self.questions, self.study.trials
+                    raise JoinRefused("elsewhere")
+                trials = assignment.take_slot(connection) or assignment.take_released_trials(
+                    connection, self.questions, self.config.trials_per_participant
                 )
                 if not trials:
-                    raise Refused("full" if completed.unjudged(connection) else "complete")
+                    raise JoinRefused("full" if completed.count_unanswered_trials(connection) else "complete")
                 participant, now = "p" + secrets.token_hex(8), int(time.time())
                 connection.execute(
-                    insert(PARTICIPANT).values(id=participant, session=session, external=external, state="active",
-                                               consent=consent, began_at=now, seen_at=now)
+                    insert(PARTICIPANT).values(id=participant, session=session_hash, external=external_id_hash, state="active",
+                                               consent=consent_sha256, began_at=now, seen_at=now)
                 )  # fmt: skip
-                drawn = steps.of_session(self.study, self.questions, participant, trials)
+                drawn = steps.build_steps(self.config, self.questions, participant, trials)
                 connection.execute(insert(STEP), drawn)
                 return participant
         except IntegrityError:  # the same browser or external id came in at the same moment through another server
-            mine = self.of(session)
+            mine = self.find_participant(session_hash)
             if mine is None:
-                raise Refused("elsewhere") from None
+                raise JoinRefused("elsewhere") from None
             return mine
 
-    def of(self, session: bytes) -> str | None:
+    def find_participant(self, session_hash: bytes) -> str | None:
         """The participant of a browser's session, if it has joined."""
         with self.database.read() as connection:
-            return connection.scalar(select(PARTICIPANT.c.id).where(PARTICIPANT.c.session == session))
+            return connection.scalar(select(PARTICIPANT.c.id).where(PARTICIPANT.c.session == session_hash))
 
-    def current(self, participant: str) -> Now:
+    def load_state(self, participant: str) -> SessionState:
         """Where a participant is."""
         with self.database.read() as connection:
-            return self._current(connection, participant)
+            return self._load_state(connection, participant)
 
     @staticmethod
-    def _current(connection, participant: str) -> Now:
-        found = connection.execute(_CURRENT, {"me": participant}).one_or_none()
+    def _load_state(connection, participant: str) -> SessionState:
+        found = connection.execute(_SELECT_CURRENT, {"me": participant}).one_or_none()
         if found is None:
-            return Now("none", None)
+            return SessionState("none", None)
         if found.own_state != "active":
-            return Now(found.own_state, None)
+            return SessionState(found.own_state, None)
         if found.study_state == "closed":
-            return Now("closed", None)
-        return Now("active", found)
+            return SessionState("closed", None)
+        return SessionState("active", found)
 
-    def layout(self, participant: str) -> dict[int, tuple[int, int]]:
+    def block_layout(self, participant: str) -> dict[int, tuple[int, int]]:
         """Of each block: how many trials it has, and how many of the session come before it. Never changes."""
         with self.database.read() as connection:
             rows = connection.execute(
@@ -135,7 +141,7 @@ class Sessions:
             ).all()
         return {block: (number, first) for block, number, first in rows}
 
-    def answer(self, participant: str, answer: Answer) -> tuple[str, object, Now]:
+    def submit_answer(self, participant: str, answer: Answer) -> tuple[str, object, SessionState]:
         """Fill a step. Returns (what became of it, the step as it was, `current` afterwards) from one transaction.
 
         "saved"; "repeated" (this very answer was saved before: a retry); "stale" (the step was answered otherwise, or
@@ -144,61 +150,63 @@ class Sessions:
         """
         with self.database.write() as connection:
             mine = {"me": participant, "at": answer.number}
-            step = connection.execute(_STEP, mine).one_or_none()
-            now = self._current(connection, participant)
+            step = connection.execute(_SELECT_STEP, mine).one_or_none()
+            now = self._load_state(connection, participant)
             if step is None:
                 if now.state == "none":
                     return "stale", None, now
-                raise BadAnswer(f"there is no step {answer.number}")
-            if step.key == answer.key:
+                raise InvalidAnswerError(f"there is no step {answer.number}")
+            if step.key == answer.idempotency_key:
                 return "again" if step.answered_at is None and not step.released else "repeated", step, now
             if now.step is None or now.step.number != answer.number:
-                return self._quicker(connection, mine, answer), step, now
+                return self._resolve_race(connection, mine, answer), step, now
             seconds = int(time.time())
-            values = responses.filled(self.study, self.questions, step, answer)
+            values = responses.apply_answer(self.config, self.questions, step, answer)
             status = "again" if values is None else "saved"
             if values is None:
                 values = {"replays": (step.replays or 0) + 1}
             elif not values.get("released"):
                 values["answered_at"] = seconds
-            values["key"] = answer.key
-            connection.execute(_SEEN, {"me": participant, "now": seconds})
-            if set(values) == set(_CHOICE):
-                done = connection.execute(_FILL_CHOICE, mine | {f"new_{name}": value for name, value in values.items()})
+            values["key"] = answer.idempotency_key
+            connection.execute(_UPDATE_LAST_ACTIVE, {"me": participant, "now": seconds})
+            if set(values) == set(_CHOICE_COLUMNS):
+                done = connection.execute(
+                    _UPDATE_CHOICE, mine | {f"new_{name}": value for name, value in values.items()}
+                )
             else:
-                done = connection.execute(update(STEP).where(_MINE, _OPEN).values(values), mine)
+                done = connection.execute(update(STEP).where(_STEP_MATCHES, _STEP_IS_OPEN).values(values), mine)
             if done.rowcount != 1:
-                return self._quicker(connection, mine, answer), step, self._current(connection, participant)
+                return self._resolve_race(connection, mine, answer), step, self._load_state(connection, participant)
             if values.get("released"):
                 connection.execute(update(TRIAL).where(TRIAL.c.id == step.trial).values(taken=False))
-            elif step.kind == "headphones" and status == "saved" and self.study.headphones == "require":
+            elif step.kind == "headphones" and status == "saved" and self.config.headphone_check == "require":
                 if not json.loads(values["said"])["passed"]:
-                    self._close(connection, [participant], "screened")
+                    self._close_sessions(connection, [participant], "screened")
             elif step.kind == "comments":
                 connection.execute(update(PARTICIPANT).where(PARTICIPANT.c.id == participant).values(state="finished"))
-            return status, step, self._current(connection, participant)
+            return status, step, self._load_state(connection, participant)
 
     @staticmethod
-    def _quicker(connection, mine: dict, answer: Answer) -> str:
+    def _resolve_race(connection, step_key: dict, answer: Answer) -> str:
         """What became of a step that somebody filled a moment ago: another tab, or this very answer, sent over a
         connection that was lost. Read once more: PostgreSQL shows each statement what was committed before it.
         """
-        return "repeated" if connection.execute(_STEP, mine).one().key == answer.key else "stale"
+        return "repeated" if connection.execute(_SELECT_STEP, step_key).one().key == answer.idempotency_key else "stale"
 
-    def close_late(self) -> int:
+    def close_timed_out(self) -> int:
         """Close sessions without an answer for `late_after_hours`; their empty trials become free. How many."""
-        before = int(time.time() - 3600 * self.study.late_after_hours)
+        before = int(time.time() - 3600 * self.config.session_timeout_hours)
         with self.database.read() as connection:
             overdue = (PARTICIPANT.c.state == "active") & (PARTICIPANT.c.seen_at < before)
             if not connection.scalar(select(func.count()).select_from(PARTICIPANT).where(overdue)):
                 return 0
         with self.database.write() as connection:
             late = connection.scalars(select(PARTICIPANT.c.id).where(overdue).with_for_update(skip_locked=True)).all()
-            self._close(connection, late, "late")
+            self._close_sessions(connection, late, "late")
             return len(late)
 
     @staticmethod
-    def _close(connection, participants: list[str], state: str) -> None:
+    def _close_sessions(connection, participants: list[str], state: str) -> None:
         if not participants:
             return
         empty = STEP.c.participant.in_(participants) & STEP.c.answered_at.is_(None) & STEP.c.released.is_(False)
@@ -218,7 +226,7 @@ class Sessions:
             if gone:
                 connection.execute(update(STUDY).values(withdrawn=STUDY.c.withdrawn + 1))
         if gone:
-            self.database.forget()
+            self.database.truncate_wal()
         return bool(gone)
 
     def set_state(self, state: str) -> None:

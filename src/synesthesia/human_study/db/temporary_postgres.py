@@ -17,7 +17,7 @@ class PostgresError(RuntimeError):
     """The server does not start; the message is what it said."""
 
 
-def programs() -> Path | None:
+def find_server_binaries() -> Path | None:
     """The folder with initdb and postgres: on the PATH, or where Debian keeps the newest version's."""
     found = shutil.which("initdb")
     folders = [os.path.dirname(found)] if found else []
@@ -29,12 +29,12 @@ def programs() -> Path | None:
 def temporary_server() -> Iterator[str]:
     """Start one and give its URL (user and database `study`); stop it and remove everything afterwards."""
     folder = tempfile.mkdtemp(prefix="study-pg-")
-    bin_folder = programs()
+    bin_folder = find_server_binaries()
     if bin_folder is None:
         raise PostgresError("initdb and pg_ctl are not installed; on Debian: apt-get install postgresql")
     who = {}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        account = next((n for n in ("postgres", "nobody") if _exists(n)), None)
+        account = next((n for n in ("postgres", "nobody") if _user_exists(n)), None)
         if account is None:
             raise PostgresError("PostgreSQL does not run as root, and there is no user postgres or nobody")
         entry = pwd.getpwnam(account)
@@ -60,7 +60,7 @@ def temporary_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _exists(name: str) -> bool:
+def _user_exists(name: str) -> bool:
     try:
         pwd.getpwnam(name)
     except KeyError:

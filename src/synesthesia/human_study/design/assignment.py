@@ -12,32 +12,32 @@ from collections.abc import Mapping
 import numpy as np
 from sqlalchemy import select, update
 
-from synesthesia.human_study.db.schema import SEAT, TRIAL
-from synesthesia.human_study.db.stored_plan import Asked
+from synesthesia.human_study.db.schema import SLOT, TRIAL
+from synesthesia.human_study.db.stored_plan import StoredQuestion
 from synesthesia.schemas import CONDITIONS
 
 
-def take_seat(connection) -> list:
+def take_slot(connection) -> list:
     """The trials of the first free seat, taken; empty where all seats are."""
-    free = select(SEAT.c.number).where(~SEAT.c.taken).order_by(SEAT.c.number).limit(1)
+    free = select(SLOT.c.number).where(~SLOT.c.taken).order_by(SLOT.c.number).limit(1)
     number = connection.scalar(free)
     if number is None:
         return []
-    connection.execute(update(SEAT).where(SEAT.c.number == number).values(taken=True))
+    connection.execute(update(SLOT).where(SLOT.c.number == number).values(taken=True))
     of_seat = (TRIAL.c.seat == number) & ~TRIAL.c.taken
     trials = connection.execute(select(TRIAL).where(of_seat).order_by(TRIAL.c.place)).all()
     connection.execute(update(TRIAL).where(of_seat).values(taken=True))
     return trials
 
 
-def take_left_over(connection, questions: Mapping[str, Asked], most: int) -> list:
+def take_released_trials(connection, questions: Mapping[str, StoredQuestion], max_trials: int) -> list:
     """Free trials that others left, up to `most`, taken: no clip twice, labels as even as they allow."""
     free = connection.execute(select(TRIAL).where(~TRIAL.c.taken).order_by(TRIAL.c.id)).all()
-    block = most // 3
+    block = max_trials // 3
     random = np.random.default_rng(secrets.randbits(64))
     chosen, clips, labels, conditions = [], set(), Counter(), Counter()
     left = [free[i] for i in random.permutation(len(free))]
-    while left and len(chosen) < most:
+    while left and len(chosen) < max_trials:
         left = [t for t in left if questions[t.question_id].clip_id not in clips]
         left = [t for t in left if conditions[t.condition] < block]
         if not left:

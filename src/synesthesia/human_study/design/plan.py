@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import maximum_flow
 
 from synesthesia.schemas import CONDITIONS
 
-TRIES = 40
+MAX_ATTEMPTS = 40
 
 
 class PlanError(ValueError):
@@ -36,78 +36,84 @@ class PlanError(ValueError):
 class Trial:
     """One judgement to be made: its seat, the block (0 to 2) and place within the seat's session (0 to trials - 1)."""
 
-    seat: int
+    slot: int
     block: int
-    place: int
+    position: int
     condition: str
     label: str
-    clip: str
+    clip_id: str
 
 
-def make(clips: Mapping[str, Sequence[str]], *, judgements: int, trials: int, seed: int) -> list[Trial]:
+def make_plan(
+    clips_by_label: Mapping[str, Sequence[str]], *, responses_per_clip: int, trials_per_participant: int, seed: int
+) -> list[Trial]:
     """The plan for `clips` (label -> clip ids, equally many each), in order of seats and places; deterministic.
 
     Every clip is judged `judgements` times in each of the three conditions; a seat has at most `trials` (a multiple of
     three) and its blocks are equally long, as are the seats up to one trial a block. Raises PlanError where clips are
     unequal in number, or too few for a participant who may not meet one twice.
     """
-    labels = sorted(clips)
+    labels = sorted(clips_by_label)
     if not labels:
         raise PlanError("there is no label to plan with")
-    if trials < 3 or trials % 3 or judgements < 1:
-        raise PlanError(f"trials {trials} must be a multiple of 3 and judgements {judgements} at least 1")
-    per_label = len(clips[labels[0]])
+    if trials_per_participant < 3 or trials_per_participant % 3 or responses_per_clip < 1:
+        raise PlanError(
+            f"trials {trials_per_participant} must be a multiple of 3 and judgements {responses_per_clip} at least 1"
+        )
+    per_label = len(clips_by_label[labels[0]])
     for label in labels:
-        if len(set(clips[label])) != len(clips[label]):
+        if len(set(clips_by_label[label])) != len(clips_by_label[label]):
             raise PlanError(f"label {label!r} has a clip twice")
-        if len(clips[label]) != per_label or not per_label:
-            raise PlanError(f"label {label!r} has {len(clips[label])} clips, label {labels[0]!r} {per_label}")
-    sizes = _block_sizes(len(labels) * per_label * judgements, trials // 3)
-    most = ceil(trials / len(labels))
+        if len(clips_by_label[label]) != per_label or not per_label:
+            raise PlanError(f"label {label!r} has {len(clips_by_label[label])} clips, label {labels[0]!r} {per_label}")
+    sizes = _compute_block_sizes(len(labels) * per_label * responses_per_clip, trials_per_participant // 3)
+    most = ceil(trials_per_participant / len(labels))
     if per_label < most:
         raise PlanError(
-            f"study.trials: {trials} a participant over {len(labels)} labels meet each label up to {most} times, but a "
+            f"study.trials: {trials_per_participant} a participant over {len(labels)} labels meet each label up to {most} times, but a "
             f"label has only {per_label} clips and nobody may meet a clip twice: lower study.trials, or add labels"
         )
     random = np.random.default_rng([seed, 0x5EED])
-    for _ in range(TRIES):
-        dealt = _deal_labels(labels, sizes, random)
-        chosen = _deal_clips(clips, dealt, judgements, random)
+    for _ in range(MAX_ATTEMPTS):
+        dealt = _assign_labels(labels, sizes, random)
+        chosen = _assign_clips(clips_by_label, dealt, responses_per_clip, random)
         if chosen is not None:
-            return _in_order(dealt, chosen, random)
+            return _order_trials(dealt, chosen, random)
     raise PlanError(
-        f"{len(labels)} labels of {per_label} clips, {judgements} judgements, {trials} trials a participant: no plan "
-        f"was found in {TRIES} tries in which nobody meets a clip twice: lower study.trials, or take more clips a label"
+        f"{len(labels)} labels of {per_label} clips, {responses_per_clip} judgements, {trials_per_participant} trials a participant: no plan "
+        f"was found in {MAX_ATTEMPTS} tries in which nobody meets a clip twice: lower study.trials, or take more clips a label"
     )
 
 
-def _block_sizes(total: int, longest: int) -> list[int]:
+def _compute_block_sizes(n_trials: int, max_size: int) -> list[int]:
     """Length of each seat's blocks: as few seats as possible, equally long up to one."""
-    seats = ceil(total / longest)
-    return [total // seats + (seat < total % seats) for seat in range(seats)]
+    seats = ceil(n_trials / max_size)
+    return [n_trials // seats + (seat < n_trials % seats) for seat in range(seats)]
 
 
-def _deal_labels(labels: list[str], sizes: list[int], random) -> list[list[list[str]]]:
+def _assign_labels(labels: list[str], block_sizes: list[int], rng) -> list[list[list[str]]]:
     """For each seat three lists of labels, one a condition in the order of CONDITIONS."""
     dealt, order, at = [], None, 0
-    for size in sizes:
+    for size in block_sizes:
         if order is None or at % len(labels) == 0:
-            order = random.permutation(len(labels))
-        starts = [at + condition * sizes[0] for condition in range(3)]
+            order = rng.permutation(len(labels))
+        starts = [at + condition * block_sizes[0] for condition in range(3)]
         dealt.append([[labels[order[(s + i) % len(labels)]] for i in range(size)] for s in starts])
         at += size
     return dealt
 
 
-def _deal_clips(clips, dealt, judgements: int, random) -> dict[tuple[int, int, str], list[str]] | None:
+def _assign_clips(
+    clips_by_label, slot_labels, responses_per_clip: int, rng
+) -> dict[tuple[int, int, str], list[str]] | None:
     """Clips of each (seat, condition, label); None where the order drawn leads into a dead end."""
     chosen: dict[tuple[int, int, str], list[str]] = {}
-    for label, names in clips.items():
+    for label, names in clips_by_label.items():
         met: dict[int, set[int]] = {}
-        for condition in random.permutation(3):
-            wanted = {seat: blocks[condition].count(label) for seat, blocks in enumerate(dealt)}
+        for condition in rng.permutation(3):
+            wanted = {seat: blocks[condition].count(label) for seat, blocks in enumerate(slot_labels)}
             wanted = {seat: n for seat, n in wanted.items() if n}
-            pairs = _flow(wanted, met, len(names), judgements, random)
+            pairs = _solve_assignment(wanted, met, len(names), responses_per_clip, rng)
             if pairs is None:
                 return None
             for seat, clip in pairs:
@@ -116,37 +122,39 @@ def _deal_clips(clips, dealt, judgements: int, random) -> dict[tuple[int, int, s
     return chosen
 
 
-def _flow(wanted: dict[int, int], met: dict[int, set[int]], n_clips: int, judgements: int, random):
+def _solve_assignment(
+    demand: dict[int, int], used_clips: dict[int, set[int]], n_clips: int, responses_per_clip: int, rng
+):
     """(seat, clip) pairs: seat s `wanted[s]` different clips that it has not met, each clip `judgements` times."""
-    seats = random.permutation(list(wanted))
-    names = random.permutation(n_clips)
+    seats = rng.permutation(list(demand))
+    names = rng.permutation(n_clips)
     source, sink = len(seats) + n_clips, len(seats) + n_clips + 1
-    edges = [(source, i, wanted[seat]) for i, seat in enumerate(seats)]
-    edges += [(len(seats) + j, sink, judgements) for j in range(n_clips)]
+    edges = [(source, i, demand[seat]) for i, seat in enumerate(seats)]
+    edges += [(len(seats) + j, sink, responses_per_clip) for j in range(n_clips)]
     for i, seat in enumerate(seats):
-        free = [j for j in range(n_clips) if names[j] not in met.get(seat, ())]
-        start = int(random.integers(max(1, len(free))))
+        free = [j for j in range(n_clips) if names[j] not in used_clips.get(seat, ())]
+        start = int(rng.integers(max(1, len(free))))
         edges += [(i, len(seats) + j, 1) for j in free[start:] + free[:start]]
     rows, columns, capacity = (np.array(x, np.int32) for x in zip(*edges, strict=True))
     graph = csr_array((capacity, (rows, columns)), shape=(sink + 1, sink + 1), dtype=np.int32)
     found = maximum_flow(graph, source, sink)
-    if found.flow_value != sum(wanted.values()):
+    if found.flow_value != sum(demand.values()):
         return None
     flow = found.flow.tocoo()
     used = (flow.data > 0) & (flow.row < len(seats)) & (flow.col < source)
     return [(int(seats[i]), int(names[j - len(seats)])) for i, j in zip(flow.row[used], flow.col[used], strict=True)]
 
 
-def _in_order(dealt, chosen, random) -> list[Trial]:
+def _order_trials(slot_labels, assigned_clips, rng) -> list[Trial]:
     """Blocks in one of the six orders, each as often as the others; trials within a block shuffled."""
     orders, planned = [], []
-    for seat, blocks in enumerate(dealt):
+    for seat, blocks in enumerate(slot_labels):
         if not orders:
-            orders = [list(p) for p in random.permutation(list(permutations(range(3))))]
+            orders = [list(p) for p in rng.permutation(list(permutations(range(3))))]
         place = 0
         for block, condition in enumerate(orders.pop()):
-            left = {label: list(chosen[seat, condition, label]) for label in blocks[condition]}
-            for index in random.permutation(len(blocks[condition])):
+            left = {label: list(assigned_clips[seat, condition, label]) for label in blocks[condition]}
+            for index in rng.permutation(len(blocks[condition])):
                 label = blocks[condition][index]
                 planned.append(Trial(seat, block, place, CONDITIONS[condition], label, left[label].pop()))
                 place += 1

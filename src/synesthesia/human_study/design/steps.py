@@ -13,25 +13,31 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from synesthesia.config import Study
-from synesthesia.human_study.db.stored_plan import Asked
+from synesthesia.config import HumanStudyConfig
+from synesthesia.human_study.db.stored_plan import StoredQuestion
 
 
-def practised(questions: Mapping[str, Asked]) -> list[Asked]:
+def select_practice_questions(questions: Mapping[str, StoredQuestion]) -> list[StoredQuestion]:
     """The questions for practice, in their order."""
-    return sorted((q for q in questions.values() if q.practice is not None), key=lambda q: q.practice_place)
+    return sorted(
+        (q for q in questions.values() if q.practice_condition is not None), key=lambda q: q.practice_position
+    )
 
 
-def of_session(study: Study, questions: Mapping[str, Asked], participant: str, trials: list) -> list[dict]:
+def build_steps(
+    config: HumanStudyConfig, questions: Mapping[str, StoredQuestion], participant: str, trials: list
+) -> list[dict]:
     """Rows of `step`; `trials` are grouped by condition, in the blocks' order."""
     random = np.random.default_rng(secrets.randbits(64))
     steps: list[dict] = [{"kind": "expect"}, {"kind": "sound", "detail": {"tones": int(random.integers(3, 6))}}]
-    if study.headphones != "off":
+    if config.headphone_check != "off":
         steps.append({"kind": "headphones"})
-    for question in practised(questions):
-        steps.append({"kind": "practice", "question_id": question.question_id, "condition": question.practice})
+    for question in select_practice_questions(questions):
+        steps.append(
+            {"kind": "practice", "question_id": question.question_id, "condition": question.practice_condition}
+        )
     blocks = list(dict.fromkeys(t.condition for t in trials))
-    checked = random.permutation(np.resize(random.permutation(len(blocks)), study.attention_checks))
+    checked = random.permutation(np.resize(random.permutation(len(blocks)), config.attention_checks))
     place = 0
     for block, condition in enumerate(blocks):
         steps.append({"kind": "block", "block": block, "condition": condition})
@@ -40,7 +46,7 @@ def of_session(study: Study, questions: Mapping[str, Asked], participant: str, t
         for index, trial in enumerate(mine):
             for _ in range(checks[index]):
                 steps.append({"kind": "check", "block": block, "condition": condition, "place": place,
-                              "detail": _check(questions, random)})  # fmt: skip
+                              "detail": _draw_attention_check(questions, random)})  # fmt: skip
             steps.append({"kind": "trial", "block": block, "condition": condition, "place": place,
                           "trial": trial.id, "question_id": trial.question_id})  # fmt: skip
             place += 1
@@ -53,8 +59,8 @@ def of_session(study: Study, questions: Mapping[str, Asked], participant: str, t
     ]  # fmt: skip
 
 
-def _check(questions: Mapping[str, Asked], random) -> dict:
+def _draw_attention_check(questions: Mapping[str, StoredQuestion], rng) -> dict:
     """Ten labels and the letter to press."""
-    labels = sorted({q.label for q in questions.values() if q.practice is None})
-    some = random.permutation(labels)[:10]
-    return {"options": [str(label) for label in some], "answer": int(random.integers(len(some)))}
+    labels = sorted({q.label for q in questions.values() if q.practice_condition is None})
+    some = rng.permutation(labels)[:10]
+    return {"options": [str(label) for label in some], "answer": int(rng.integers(len(some)))}

@@ -14,66 +14,70 @@ import wave
 
 import numpy as np
 
-RATE = 44100  # Hz
-CENTRE, HALF_BAND = 600.0, 0.06  # Hz, share of the centre
-INTERVAL, PAUSE, RAMP = 1.0, 0.5, 0.01  # s; pause and ramp are ours
-TARGETS = (1, 0, 2, 2, 1, 0)  # which interval has the tone: each twice
-PASS = 6  # by chance once in 729
-NOISE_LEVEL = 0.08  # RMS of full scale: quieter than most clips, as noise of a second is unpleasant when loud
+SAMPLE_RATE = 44100  # Hz
+CENTER_FREQUENCY, RELATIVE_HALF_BANDWIDTH = 600.0, 0.06  # Hz, share of the centre
+INTERVAL_SECONDS, PAUSE_SECONDS, RAMP_SECONDS = 1.0, 0.5, 0.01  # s; pause and ramp are ours
+TARGET_INTERVALS = (1, 0, 2, 2, 1, 0)  # which interval has the tone: each twice
+PASS_SCORE = 6  # by chance once in 729
+NOISE_RMS = 0.08  # RMS of full scale: quieter than most clips, as noise of a second is unpleasant when loud
 
-CHECK_RATE = 16000  # Hz, as the clips
-TONE, TONE_LEVEL = 440.0, 0.1  # Hz, RMS
+CHECK_SAMPLE_RATE = 16000  # Hz, as the clips
+TONE_FREQUENCY, TONE_RMS = 440.0, 0.1  # Hz, RMS
 
 
-def huggins(random: np.random.Generator) -> np.ndarray:
+def make_huggins_noise(rng: np.random.Generator) -> np.ndarray:
     """One second of noise with the pitch in it: float64 (samples, 2), RMS about 1 in each ear."""
-    left = random.standard_normal(round(RATE * INTERVAL))
+    left = rng.standard_normal(round(SAMPLE_RATE * INTERVAL_SECONDS))
     spectrum = np.fft.rfft(left)
-    frequency = np.fft.rfftfreq(len(left), 1 / RATE)
-    band = np.abs(frequency - CENTRE) <= HALF_BAND * CENTRE
+    frequency = np.fft.rfftfreq(len(left), 1 / SAMPLE_RATE)
+    band = np.abs(frequency - CENTER_FREQUENCY) <= RELATIVE_HALF_BANDWIDTH * CENTER_FREQUENCY
     right = np.fft.irfft(np.where(band, -spectrum, spectrum), len(left))
     return np.stack([left, right], axis=1)
 
 
-def headphone_sound(target: int, seed: int) -> np.ndarray:
+def make_headphone_sound(target_interval: int, seed: int) -> np.ndarray:
     """Three intervals, the pitch in number `target` (0 to 2): int16 (samples, 2) at `RATE`."""
-    random = np.random.default_rng([seed, target])
+    random = np.random.default_rng([seed, target_interval])
     intervals = []
     for number in range(3):
-        plain = np.repeat(random.standard_normal((round(RATE * INTERVAL), 1)), 2, axis=1)
-        intervals.append(_ramped(huggins(random) if number == target else plain, RATE))
-        intervals.append(np.zeros((round(RATE * PAUSE), 2)))
-    sound = np.concatenate(intervals[:-1]) * NOISE_LEVEL
+        plain = np.repeat(random.standard_normal((round(SAMPLE_RATE * INTERVAL_SECONDS), 1)), 2, axis=1)
+        intervals.append(_apply_ramps(make_huggins_noise(random) if number == target_interval else plain, SAMPLE_RATE))
+        intervals.append(np.zeros((round(SAMPLE_RATE * PAUSE_SECONDS), 2)))
+    sound = np.concatenate(intervals[:-1]) * NOISE_RMS
     return np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16)
 
 
-def counting_sound(tones: int, seconds: float = 6.0) -> np.ndarray:
+def make_counting_sound(n_tones: int, seconds: float = 6.0) -> np.ndarray:
     """So many short tones, to be counted in the sound check: int16 (samples,) at `CHECK_RATE`."""
-    sound = np.zeros(round(seconds * CHECK_RATE))
-    time = np.arange(round(0.4 * CHECK_RATE)) / CHECK_RATE
-    tone = _ramped(np.sin(2 * np.pi * TONE * time)[:, None], CHECK_RATE)[:, 0] * TONE_LEVEL * np.sqrt(2)
-    for number in range(tones):
-        start = round((0.5 + number) * CHECK_RATE)
+    sound = np.zeros(round(seconds * CHECK_SAMPLE_RATE))
+    time = np.arange(round(0.4 * CHECK_SAMPLE_RATE)) / CHECK_SAMPLE_RATE
+    tone = (
+        _apply_ramps(np.sin(2 * np.pi * TONE_FREQUENCY * time)[:, None], CHECK_SAMPLE_RATE)[:, 0]
+        * TONE_RMS
+        * np.sqrt(2)
+    )
+    for number in range(n_tones):
+        start = round((0.5 + number) * CHECK_SAMPLE_RATE)
         sound[start : start + len(tone)] = tone
     return np.round(sound * 32767).astype(np.int16)
 
 
-def _ramped(sound: np.ndarray, rate: int) -> np.ndarray:
+def _apply_ramps(audio_codec: np.ndarray, sample_rate: int) -> np.ndarray:
     """Raised-cosine on- and offset."""
-    n = round(RAMP * rate)
+    n = round(RAMP_SECONDS * sample_rate)
     rise = (0.5 - 0.5 * np.cos(np.pi * np.arange(n) / n))[:, None]
-    sound = sound.copy()
-    sound[:n] *= rise
-    sound[-n:] *= rise[::-1]
-    return sound
+    audio_codec = audio_codec.copy()
+    audio_codec[:n] *= rise
+    audio_codec[-n:] *= rise[::-1]
+    return audio_codec
 
 
-def wav(samples: np.ndarray, rate: int) -> bytes:
+def encode_wav(samples: np.ndarray, sample_rate: int) -> bytes:
     """A WAV file of int16 samples, (n,) or (n, channels)."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
         file.setsampwidth(2)
-        file.setframerate(rate)
+        file.setframerate(sample_rate)
         file.writeframes(samples.astype("<i2").tobytes())
     return buffer.getvalue()

@@ -11,23 +11,25 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from synesthesia.human_study import data_quality, export
-from synesthesia.human_study.web.app_state import ADMIN_SECONDS, Site
-from synesthesia.human_study.web.progress import overview
-from synesthesia.human_study.web.security import same_origin
+from synesthesia.human_study.web.app_state import ADMIN_MAX_AGE, AppState
+from synesthesia.human_study.web.progress import load_progress
+from synesthesia.human_study.web.security import is_same_origin
 
-COOKIE = "study_admin"
-STATES = {"open": "open", "pause": "paused", "close": "closed"}
+ADMIN_COOKIE = "study_admin"
+STATE_BY_ACTION = {"open": "open", "pause": "paused", "close": "closed"}
 
 
-def add(app: FastAPI, site: Site) -> None:
+def add_admin_routes(app: FastAPI, app_state: AppState) -> None:
     """Add the researcher's routes."""
 
     def signed_in(request: Request) -> str | None:
-        sealed = site.signer.unseal(request.cookies.get(COOKIE), "admin", ADMIN_SECONDS)
+        sealed = app_state.signer.unsign(request.cookies.get(ADMIN_COOKIE), "admin", ADMIN_MAX_AGE)
         if sealed is None:
             return None
         session, _, password = sealed.partition("|")
-        return session if hmac.compare_digest(password, _mark(site)) else None  # a new password ends old sessions
+        return (
+            session if hmac.compare_digest(password, _password_digest(app_state)) else None
+        )  # a new password ends old sessions
 
     async def form(request: Request) -> dict[str, str]:
         body = (await request.body()).decode("utf-8", "replace")
@@ -39,41 +41,43 @@ def add(app: FastAPI, site: Site) -> None:
         if session is None:
             return RedirectResponse("/admin", 303)
         fields = await form(request)
-        origin = same_origin(request.headers.get("origin"), request.headers.get("host"))
-        if not origin or not site.signer.genuine(fields.get("token"), f"admin {session}"):
-            return _message(
-                site, "Not done", "This form has expired or came from another page. Go back and try again.", 403
+        origin = is_same_origin(request.headers.get("origin"), request.headers.get("host"))
+        if not origin or not app_state.signer.verify_csrf(fields.get("token"), f"admin {session}"):
+            return _render_message(
+                app_state, "Not done", "This form has expired or came from another page. Go back and try again.", 403
             )
         return fields
 
     def set_cookie(response: Response, session: str) -> Response:
-        sealed = site.signer.seal(f"{session}|{_mark(site)}", "admin")
-        response.set_cookie(COOKIE, sealed, max_age=ADMIN_SECONDS, httponly=True, samesite="strict", path="/admin",
-                            secure=site.settings.https)  # fmt: skip
+        sealed = app_state.signer.sign(f"{session}|{_password_digest(app_state)}", "admin")
+        response.set_cookie(ADMIN_COOKIE, sealed, max_age=ADMIN_MAX_AGE, httponly=True, samesite="strict", path="/admin",
+                            secure=app_state.settings.https)  # fmt: skip
         return response
 
     @app.get("/admin")
     def page(request: Request) -> Response:
         session = signed_in(request)
         if session is None:
-            return HTMLResponse(site.page("login", wrong=False))
-        site.sessions.close_late()
+            return HTMLResponse(app_state.render_page("login", wrong=False))
+        app_state.sessions.close_timed_out()
         return HTMLResponse(
-            site.page("admin", progress=overview(site), token=site.signer.token(f"admin {session}"),
-                      rules=data_quality.in_words(site.study.careless, site.study.slow_median_seconds),
-                      ready=site.consent.ready)
+            app_state.render_page("admin", progress=load_progress(app_state), token=app_state.signer.csrf_token(f"admin {session}"),
+                      rules=data_quality.describe_criteria(app_state.config.inattention, app_state.config.slow_median_seconds),
+                      ready=app_state.consent.has_contact)
         )  # fmt: skip
 
     @app.post("/admin/login")
     async def login(request: Request) -> Response:
         client = request.client.host if request.client else "?"
-        if not site.limits["logins"].allows(client) or not site.limits["all logins"].allows("all"):
-            return _message(site, "Too many tries", "Wait a minute, then try again.", 429)
-        if not same_origin(request.headers.get("origin"), request.headers.get("host")):
-            return _message(site, "Not done", "This form came from another page.", 403)
+        if not app_state.rate_limiters["logins"].try_acquire(client) or not app_state.rate_limiters[
+            "all logins"
+        ].try_acquire("all"):
+            return _render_message(app_state, "Too many tries", "Wait a minute, then try again.", 429)
+        if not is_same_origin(request.headers.get("origin"), request.headers.get("host")):
+            return _render_message(app_state, "Not done", "This form came from another page.", 403)
         given = (await form(request)).get("password", "")
-        if not hmac.compare_digest(given.encode(), site.password.encode()):
-            return HTMLResponse(site.page("login", wrong=True), 401)
+        if not hmac.compare_digest(given.encode(), app_state.password.encode()):
+            return HTMLResponse(app_state.render_page("login", wrong=True), 401)
         return set_cookie(RedirectResponse("/admin", 303), secrets.token_hex(16))
 
     @app.post("/admin/logout")
@@ -82,7 +86,7 @@ def add(app: FastAPI, site: Site) -> None:
         if isinstance(fields, Response):
             return fields
         response = RedirectResponse("/admin", 303)
-        response.delete_cookie(COOKIE, path="/admin")
+        response.delete_cookie(ADMIN_COOKIE, path="/admin")
         return response
 
     @app.post("/admin/state")
@@ -90,9 +94,9 @@ def add(app: FastAPI, site: Site) -> None:
         fields = await checked(request)
         if isinstance(fields, Response):
             return fields
-        if fields.get("do") not in STATES:
-            return _message(site, "Not done", "A study can be opened, paused or closed.", 422)
-        await run_in_threadpool(site.sessions.set_state, STATES[fields["do"]])
+        if fields.get("do") not in STATE_BY_ACTION:
+            return _render_message(app_state, "Not done", "A study can be opened, paused or closed.", 422)
+        await run_in_threadpool(app_state.sessions.set_state, STATE_BY_ACTION[fields["do"]])
         return RedirectResponse("/admin", 303)
 
     @app.post("/admin/delete")
@@ -101,24 +105,24 @@ def add(app: FastAPI, site: Site) -> None:
         if isinstance(fields, Response):
             return fields
         participant = fields.get("participant", "").strip()
-        if not await run_in_threadpool(site.sessions.withdraw, participant):
-            return _message(site, "Nothing deleted", f"There is no participant {participant!r}.", 404)
+        if not await run_in_threadpool(app_state.sessions.withdraw, participant):
+            return _render_message(app_state, "Nothing deleted", f"There is no participant {participant!r}.", 404)
         return RedirectResponse("/admin", 303)
 
     @app.get("/admin/judgements.csv")
     def download(request: Request) -> Response:
         if signed_in(request) is None:
             return RedirectResponse("/admin", 303)
-        content, _ = export.text(site.database, site.study)
-        name = "simulated-judgements.csv" if site.row.simulated else "judgements.csv"
+        content, _ = export.to_csv(app_state.database, app_state.config)
+        name = "simulated-judgements.csv" if app_state.study_row.simulated else "judgements.csv"
         return Response(content, media_type="text/csv; charset=utf-8",
                         headers={"Content-Disposition": f'attachment; filename="{name}"'})  # fmt: skip
 
 
-def _mark(site: Site) -> str:
+def _password_digest(app_state: AppState) -> str:
     """Tells passwords apart without telling them."""
-    return site.signer.keyed("password", site.password).hex()[:16]
+    return app_state.signer.hmac_digest("password", app_state.password).hex()[:16]
 
 
-def _message(site: Site, title: str, text: str, status: int) -> HTMLResponse:
-    return HTMLResponse(site.page("message", title=title, text=text, back="/admin"), status)
+def _render_message(app_state: AppState, title: str, text: str, status: int) -> HTMLResponse:
+    return HTMLResponse(app_state.render_page("message", title=title, text=text, back="/admin"), status)

@@ -9,77 +9,77 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from synesthesia.config import Study
+from synesthesia.config import HumanStudyConfig
 from synesthesia.human_study import consent
 from synesthesia.human_study.db import connection as database
 from synesthesia.human_study.db import stored_plan
 from synesthesia.human_study.db.sessions import Sessions
 from synesthesia.human_study.design import steps
-from synesthesia.human_study.stimuli.encode import Names
-from synesthesia.human_study.web.security import Limiter, Signer
+from synesthesia.human_study.stimuli.encode import StimulusNames
+from synesthesia.human_study.web.security import RateLimiter, Signer
 
-SESSION_SECONDS = 14 * 24 * 3600
-ADMIN_SECONDS = 12 * 3600
-PAGES = Environment(
+SESSION_MAX_AGE = 14 * 24 * 3600
+ADMIN_MAX_AGE = 12 * 3600
+TEMPLATES = Environment(
     loader=PackageLoader("synesthesia.human_study.web", "pages"), autoescape=True, undefined=StrictUndefined
 )
-STATIC = Path(str(files("synesthesia.human_study.web") / "static"))
+STATIC_DIR = Path(str(files("synesthesia.human_study.web") / "static"))
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """How a server was started; goes to worker processes as JSON."""
 
-    params: str
-    database: str
+    params_path: str
+    database_url: str
     folder: str  # stimuli lie in its folder `stimuli`
     https: bool = False  # reached through TLS: cookies are then sent over TLS alone
 
 
 @dataclass
-class Site:
+class AppState:
     """A study being served."""
 
-    settings: Settings
-    study: Study
+    settings: ServerSettings
+    config: HumanStudyConfig
     secret: bytes
     password: str
-    limits: dict[str, Limiter] = field(init=False)
+    rate_limiters: dict[str, RateLimiter] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.database = database.Database(self.settings.database)
-        self.row = stored_plan.open_study(self.database)
-        self.questions = stored_plan.questions(self.database)
-        self.practised = steps.practised(self.questions)
-        self.sessions = Sessions(self.database, self.study, self.questions)
+        self.database = database.Database(self.settings.database_url)
+        self.study_row = stored_plan.load_study(self.database)
+        self.questions = stored_plan.load_questions(self.database)
+        self.practice_questions = steps.select_practice_questions(self.questions)
+        self.sessions = Sessions(self.database, self.config, self.questions)
         self._known: dict[bytes, str] = {}
-        self.layout = lru_cache(4096)(self.sessions.layout)
-        self.signer, self.names = Signer(self.secret), Names(self.secret)
-        self.consent = consent.load(self.study)
-        self.stimuli = Path(self.settings.folder) / "stimuli"
-        self.limits = {
-            "requests": Limiter(self.study.requests_a_minute, 60),
-            "joins": Limiter(self.study.joins_an_hour, 3600),
-            "pages": Limiter(self.study.requests_a_minute, 60),
-            "logins": Limiter(5, 60),
-            "all logins": Limiter(30, 60),
+        self.block_layout = lru_cache(4096)(self.sessions.block_layout)
+        self.signer, self.stimulus_names = Signer(self.secret), StimulusNames(self.secret)
+        self.consent = consent.load_consent(self.config)
+        self.stimuli_dir = Path(self.settings.folder) / "stimuli"
+        self.rate_limiters = {
+            "requests": RateLimiter(self.config.requests_per_minute, 60),
+            "joins": RateLimiter(self.config.joins_per_hour, 3600),
+            "pages": RateLimiter(self.config.requests_per_minute, 60),
+            "logins": RateLimiter(5, 60),
+            "all logins": RateLimiter(30, 60),
         }
 
-    def who(self, session: bytes) -> str | None:
+    def find_participant(self, session_hash: bytes) -> str | None:
         """The participant of a browser's session; remembered, since it never becomes another one."""
-        known = self._known.get(session)
-        if known is None and (known := self.sessions.of(session)) is not None:
+        known = self._known.get(session_hash)
+        if known is None and (known := self.sessions.find_participant(session_hash)) is not None:
             if len(self._known) > 20_000:
                 self._known.clear()
-            self._known[session] = known
+            self._known[session_hash] = known
         return known
 
     @cached_property
-    def minutes(self) -> int:
+    def estimated_minutes(self) -> int:
         """What the consent page says a session takes."""
-        return consent.minutes(self.study)
+        return consent.estimate_minutes(self.config)
 
-    def page(self, name: str, **values) -> str:
+    def render_page(self, name: str, **values) -> str:
         """A page as HTML."""
-        common = {"simulated": self.row.simulated, "study": self.study}
-        return PAGES.get_template(f"{name}.html.jinja").render(common | values)
+        common = {"simulated": self.study_row.simulated, "study": self.config}
+        return TEMPLATES.get_template(f"{name}.html.jinja").render(common | values)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from synesthesia.human_study.web.security import HEADERS
+from synesthesia.human_study.web.security import SECURITY_HEADERS
 
-LONGEST_BODY = 16 * 1024
+MAX_BODY_BYTES = 16 * 1024
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware: adds the headers, forbids caching unless a response says otherwise, refuses long bodies."""
 
     def __init__(self, app: ASGIApp, https: bool = False):
         self.app = app
-        headers = HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if https else {})
+        headers = SECURITY_HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if https else {})
         self.headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,8 +33,8 @@ class Guard:
             await send(message)
 
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > LONGEST_BODY:
-            await _refuse(guarded, receive)
+        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+            await _send_body_too_large(guarded, receive)
             return
         seen = 0
 
@@ -42,13 +42,13 @@ class Guard:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > LONGEST_BODY:  # a body that did not announce its length
+            if seen > MAX_BODY_BYTES:  # a body that did not announce its length
                 return {"type": "http.disconnect"}
             return message
 
         await self.app(scope, limited, guarded)
 
 
-async def _refuse(send: Send, receive: Receive) -> None:
+async def _send_body_too_large(send: Send, receive: Receive) -> None:
     await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": b"too long"})

@@ -14,8 +14,8 @@ from pathlib import Path
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 SECRET_BYTES = 32
-SHORTEST_PASSWORD = 12
-COMMON = ("password", "synesthesia", "changeme", "change-me", "administrator", "admin", "letmein", "qwerty", "123456",
+MIN_PASSWORD_LENGTH = 12
+COMMON_PASSWORD_WORDS = ("password", "synesthesia", "changeme", "change-me", "administrator", "admin", "letmein", "qwerty", "123456",
           "welcome", "secret", "iloveyou", "default", "study")  # fmt: skip
 
 # 'self' alone: no script, style or media from elsewhere, nothing inline, no frame around the page, no form sent away.
@@ -24,7 +24,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
     "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -67,10 +67,10 @@ def load_secret(path: Path) -> bytes:
 def check_password(password: str) -> str:
     """The researcher's password, if it is one to protect with; raise SecurityError for short and well-known ones."""
     bare = password.casefold()
-    for word in COMMON:
+    for word in COMMON_PASSWORD_WORDS:
         bare = bare.replace(word, "")
-    if len(password) < SHORTEST_PASSWORD:
-        raise SecurityError(f"SYNESTHESIA_ADMIN_PASSWORD has {len(password)} characters, {SHORTEST_PASSWORD} "
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise SecurityError(f"SYNESTHESIA_ADMIN_PASSWORD has {len(password)} characters, {MIN_PASSWORD_LENGTH} "
                             "are needed; leave it unset to have one made and printed")  # fmt: skip
     if len(set(bare.strip("0123456789!?.-_ "))) < 4:
         raise SecurityError("SYNESTHESIA_ADMIN_PASSWORD is one that everybody tries first: choose another, or leave it "
@@ -78,7 +78,7 @@ def check_password(password: str) -> str:
     return password
 
 
-def made_password() -> str:
+def generate_password() -> str:
     """A password nobody guesses: 128 random bits."""
     return secrets.token_urlsafe(16)
 
@@ -88,64 +88,66 @@ class Signer:
 
     def __init__(self, secret: bytes):
         self._secret = secret
-        self._cookies = URLSafeTimedSerializer(secret, salt="cookie", signer_kwargs={"digest_method": hashlib.sha256})
+        self._serializer = URLSafeTimedSerializer(
+            secret, salt="cookie", signer_kwargs={"digest_method": hashlib.sha256}
+        )
 
-    def seal(self, value: str, purpose: str) -> str:
+    def sign(self, value: str, purpose: str) -> str:
         """A cookie's value."""
-        return self._cookies.dumps([purpose, value])
+        return self._serializer.dumps([purpose, value])
 
-    def unseal(self, cookie: str | None, purpose: str, seconds: int) -> str | None:
+    def unsign(self, cookie: str | None, purpose: str, max_age: int) -> str | None:
         """The value of a cookie that this study made for this purpose within the last `seconds`, else None."""
         if not cookie or len(cookie) > 500:
             return None
         try:
-            made_for, value = self._cookies.loads(cookie, max_age=seconds)
+            made_for, value = self._serializer.loads(cookie, max_age=max_age)
         except (BadSignature, ValueError, TypeError):
             return None
         return value if made_for == purpose and isinstance(value, str) else None
 
-    def token(self, session: str) -> str:
+    def csrf_token(self, session: str) -> str:
         """The token that pages of a session send back with every change."""
-        return self.keyed("csrf", session).hex()
+        return self.hmac_digest("csrf", session).hex()
 
-    def genuine(self, token: str | None, session: str) -> bool:
+    def verify_csrf(self, token: str | None, session: str) -> bool:
         """Whether a token is this session's."""
-        return hmac.compare_digest((token or "").encode(), self.token(session).encode())
+        return hmac.compare_digest((token or "").encode(), self.csrf_token(session).encode())
 
-    def keyed(self, purpose: str, value: str) -> bytes:
+    def hmac_digest(self, purpose: str, value: str) -> bytes:
         """HMAC-SHA256, 32 bytes: the same for the same value, and without the secret nobody can tell of what."""
         return hmac.new(self._secret, f"{purpose}\0{value}".encode(), hashlib.sha256).digest()
 
 
-class Limiter:
+class RateLimiter:
     """A token bucket a key: `rate` requests in `seconds`, a full bucket at first. In memory only.
 
     Keys may be network addresses; they are hashed under a key that dies with the process, and forgotten when their
     bucket is full again or `most` others have come.
     """
 
-    def __init__(self, rate: int, seconds: float, most: int = 20_000):
-        self.rate, self.seconds, self.most = rate, seconds, most
+    def __init__(self, max_requests: int, window_seconds: float, max_keys: int = 20_000):
+        self.max_requests, self.window_seconds, self.max_keys = max_requests, window_seconds, max_keys
         self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
-        self._key, self._lock = secrets.token_bytes(16), threading.Lock()
+        self._hash_key, self._lock = secrets.token_bytes(16), threading.Lock()
 
-    def allows(self, key: str, now: float | None = None) -> bool:
+    def try_acquire(self, key: str, now: float | None = None) -> bool:
         """Take one from the key's bucket; False where it is empty."""
         now = time.monotonic() if now is None else now
-        name = hashlib.blake2b(key.encode(), key=self._key, digest_size=16).digest()
+        name = hashlib.blake2b(key.encode(), key=self._hash_key, digest_size=16).digest()
         with self._lock:
-            level, at = self._buckets.pop(name, (float(self.rate), now))
-            level = min(float(self.rate), level + (now - at) * self.rate / self.seconds)
+            level, at = self._buckets.pop(name, (float(self.max_requests), now))
+            level = min(float(self.max_requests), level + (now - at) * self.max_requests / self.window_seconds)
             allowed = level >= 1
             self._buckets[name] = (level - 1 if allowed else level, now)
             while self._buckets:
                 oldest, (_, last) = next(iter(self._buckets.items()))
-                if last > now - self.seconds and len(self._buckets) <= self.most:
+                if last > now - self.window_seconds and len(self._buckets) <= self.max_keys:
                     break
                 del self._buckets[oldest]
             return allowed
 
 
-def same_origin(origin: str | None, host: str | None) -> bool:
+def is_same_origin(origin: str | None, host: str | None) -> bool:
     """Whether a request's Origin header, where the browser sends one, is this server."""
     return origin is None or origin.split("://", 1)[-1] == host

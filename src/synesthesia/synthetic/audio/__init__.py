@@ -4,9 +4,9 @@ import numpy as np
 
 from synesthesia.synthetic.audio import impacts, living, machines, music
 from synesthesia.synthetic.audio.synth import osc
-from synesthesia.synthetic.labels import KINDS
+from synesthesia.synthetic.labels import SOUND_CLASSES
 
-MAKERS = {
+SYNTHESIZERS = {
     "ambulance siren": machines.ambulance_siren,
     "playing piano": music.playing_piano,
     "dog barking": living.dog_barking,
@@ -59,9 +59,9 @@ MAKERS = {
 }
 
 
-def beats_of(kind: str, rng: np.random.Generator, seconds: float = 10.0) -> np.ndarray:
+def draw_beats(class_name: str, rng: np.random.Generator, seconds: float = 10.0) -> np.ndarray:
     """When a clip's events happen (seconds, ascending, at least two), as its sound and its picture both show."""
-    low, high, vary = KINDS[kind].beat
+    low, high, vary = SOUND_CLASSES[class_name].event_interval
     gap = low * (high / low) ** rng.uniform()
     count = int(seconds / gap * 1.5) + 3
     gaps = gap * (1 + vary * rng.uniform(-1, 1, count))
@@ -69,12 +69,12 @@ def beats_of(kind: str, rng: np.random.Generator, seconds: float = 10.0) -> np.n
     return times[: max(2, int(np.searchsorted(times, seconds)))]
 
 
-def sound(
-    kind: str, rng: np.random.Generator, seconds: float, rate: int, beats: np.ndarray | None = None
+def synthesize(
+    class_name: str, rng: np.random.Generator, seconds: float, rate: int, beats: np.ndarray | None = None
 ) -> np.ndarray:
     """`seconds` of the kind at `rate` Hz: float32 mono (n,) within [-1, 1], loudness and timbre drawn from `rng`."""
     n = round(seconds * rate)
-    x = MAKERS[kind](rng, n, rate, beats_of(kind, rng, seconds) if beats is None else beats)
+    x = SYNTHESIZERS[class_name](rng, n, rate, draw_beats(class_name, rng, seconds) if beats is None else beats)
     gain = 0.9 * 10 ** (-rng.uniform(0, 12) / 20)
     hum = rng.uniform(0, 0.003) * osc(50.0, n, rate, (1, 0.4, 0.3))
     return np.clip(x / (np.abs(x).max() + 1e-9) * gain + hum, -1, 1).astype(np.float32)

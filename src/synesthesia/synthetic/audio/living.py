@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from synesthesia.synthetic.audio.synth import burst, decay, each, formants, glide, hiss, lay, modes, osc, swell
+from synesthesia.synthetic.audio.synth import burst, decay, envelope, formants, glide, mix, modes, noise, osc, repeat
 
 
 def _voice(rng, seconds, rate, pitch, peaks, breath=0.05, attack=0.02, release=0.08, tilt=0.6):
@@ -11,8 +11,8 @@ def _voice(rng, seconds, rate, pitch, peaks, breath=0.05, attack=0.02, release=0
     f = glide(n, rate, [(share * seconds, hz) for share, hz in pitch])
     x = osc(f, n, rate, formants(float(f.mean()), peaks, rate, tilt))
     if breath:
-        x = x + breath * hiss(rng, n, rate, 300, 6000, 0.5)
-    return x * swell(n, rate, attack, release)
+        x = x + breath * noise(rng, n, rate, 300, 6000, 0.5)
+    return x * envelope(n, rate, attack, release)
 
 
 def dog_barking(rng, n, rate, beats):
@@ -24,7 +24,7 @@ def dog_barking(rng, n, rate, beats):
         return _voice(rng, long, rate, [(0, base), (0.25, top), (1, base * 0.7)], mouth, 0.25, 0.008, 0.1, 0.3)
 
     doubled = [b + 0.24 for b in beats if rng.random() < 0.3]
-    return each(rng, n, rate, np.concatenate([beats, doubled]), bark)
+    return repeat(rng, n, rate, np.concatenate([beats, doubled]), bark)
 
 
 def chicken_crowing(rng, n, rate, beats):
@@ -38,9 +38,9 @@ def chicken_crowing(rng, n, rate, beats):
             pitch = [(0, base * a), (0.4, base * b), (1, base * c)]
             parts.append((when, _voice(rng, long, rate, pitch, mouth, 0.12, 0.02, 0.1, 0.2), 0.7 + 0.3 * (long > 0.5)))
             when += long + 0.05
-        return lay(int(1.9 * rate), rate, parts)
+        return mix(int(1.9 * rate), rate, parts)
 
-    return each(rng, n, rate, beats, crow, 2)
+    return repeat(rng, n, rate, beats, crow, 2)
 
 
 def owl_hooting(rng, n, rate, beats):
@@ -52,18 +52,18 @@ def owl_hooting(rng, n, rate, beats):
         for when, long in rhythm:
             m = int(long * rate)
             f = glide(m, rate, [(0, base * 0.93), (long / 3, base), (long, base * 0.9)])
-            x.append((when, osc(f, m, rate, (1, 0.12, 0.04)) * swell(m, rate, 0.06, 0.1), 1))
-        return lay(int(1.7 * rate), rate, x)
+            x.append((when, osc(f, m, rate, (1, 0.12, 0.04)) * envelope(m, rate, 0.06, 0.1), 1))
+        return mix(int(1.7 * rate), rate, x)
 
-    return each(rng, n, rate, beats, hoots, 2) + 0.01 * hiss(rng, n, rate, 50, 2000, 1)
+    return repeat(rng, n, rate, beats, hoots, 2) + 0.01 * noise(rng, n, rate, 50, 2000, 1)
 
 
 def cricket_chirping(rng, n, rate, beats):
     base, pulses, gap = rng.uniform(3900, 5600), int(rng.integers(2, 5)), rng.uniform(0.03, 0.05)
-    pulse = osc(base, int(0.024 * rate), rate) * swell(int(0.024 * rate), rate, 0.006, 0.012)
-    near = lay(int(0.3 * rate), rate, [(k * gap, pulse, 0.7 + 0.3 * k / pulses) for k in range(pulses)])
+    pulse = osc(base, int(0.024 * rate), rate) * envelope(int(0.024 * rate), rate, 0.006, 0.012)
+    near = mix(int(0.3 * rate), rate, [(k * gap, pulse, 0.7 + 0.3 * k / pulses) for k in range(pulses)])
     far = osc(base * 1.07, n, rate) * (0.5 + 0.5 * osc(rng.uniform(14, 22), n, rate)) * 0.07
-    return each(rng, n, rate, beats, lambda: near, 1, 0.1) + far
+    return repeat(rng, n, rate, beats, lambda: near, 1, 0.1) + far
 
 
 def mosquito_buzzing(rng, n, rate, beats):
@@ -82,17 +82,17 @@ def bird_wings_flapping(rng, n, rate, beats):
 
     def flap():
         m = int(rng.uniform(0.07, 0.12) * rate)
-        return hiss(rng, m, rate, low, high, 1.0) * swell(m, rate, 0.03, 0.05)
+        return noise(rng, m, rate, low, high, 1.0) * envelope(m, rate, 0.03, 0.05)
 
     keep = [b for b in beats if (b * rng.uniform(0.9, 1.1)) % 5 < rng.uniform(3.4, 5)]
-    return each(rng, n, rate, keep, flap, 4, 0.4) + 0.02 * hiss(rng, n, rate, 100, 3000, 1)
+    return repeat(rng, n, rate, keep, flap, 4, 0.4) + 0.02 * noise(rng, n, rate, 100, 3000, 1)
 
 
 def duck(rng, n, rate, beats):
     base = rng.uniform(170, 260)
     mouth = [(rng.uniform(900, 1300), 200, 1), (rng.uniform(1900, 2500), 350, 0.8)]
     long = rng.uniform(0.12, 0.22)
-    return each(
+    return repeat(
         rng,
         n,
         rate,
@@ -112,10 +112,10 @@ def frog(rng, n, rate, beats):
         return (
             osc(glide(m, rate, [(0, tone * 0.85), (m / rate, tone)]), m, rate, (1, 0.7, 0.2))
             * grain**3
-            * swell(m, rate, 0.05, 0.05)
+            * envelope(m, rate, 0.05, 0.05)
         )
 
-    return each(rng, n, rate, beats, croak) + 0.03 * hiss(rng, n, rate, 300, 2500, 0.5)
+    return repeat(rng, n, rate, beats, croak) + 0.03 * noise(rng, n, rate, 300, 2500, 0.5)
 
 
 def cattle_cowbell(rng, n, rate, beats):
@@ -125,7 +125,7 @@ def cattle_cowbell(rng, n, rate, beats):
     )
     moo = _voice(rng, 1.4, rate, [(0, 120), (0.3, 165), (1, 105)], [(400, 120, 1), (900, 200, 0.4)], 0.04, 0.2, 0.4)
     moos = [(rng.uniform(0.5, 8), moo, 0.7)] if rng.random() < 0.5 else []
-    return each(rng, n, rate, beats, lambda: bell, 1, 0.5) + lay(n, rate, moos)
+    return repeat(rng, n, rate, beats, lambda: bell, 1, 0.5) + mix(n, rate, moos)
 
 
 def people_coughing(rng, n, rate, beats):
@@ -133,16 +133,16 @@ def people_coughing(rng, n, rate, beats):
 
     def cough():
         m = int(rng.uniform(0.22, 0.34) * rate)
-        air = hiss(rng, m, rate, 250, 3600 * size, 0.6) * (
+        air = noise(rng, m, rate, 250, 3600 * size, 0.6) * (
             decay(m, rate, 0.035, 0.004) + 0.25 * decay(m, rate, 0.14, 0.05)
         )
         throat = osc(150 * size, m, rate, formants(150 * size, [(650 * size, 200, 1), (1500 * size, 300, 0.5)], rate))
-        return air * 0.5 + 0.45 * throat * swell(m, rate, 0.04, 0.12)
+        return air * 0.5 + 0.45 * throat * envelope(m, rate, 0.04, 0.12)
 
     when = []
     for b in beats:
         when += [b + 0.36 * k for k in range(int(rng.integers(2, 5)))]
-    return each(rng, n, rate, when, cough, 4, 0.35)
+    return repeat(rng, n, rate, when, cough, 4, 0.35)
 
 
 def people_sneezing(rng, n, rate, beats):
@@ -150,16 +150,16 @@ def people_sneezing(rng, n, rate, beats):
 
     def sneeze():
         inhale = int(0.45 * rate)
-        breath = hiss(rng, inhale, rate, 500, 3000, 0.4) * glide(inhale, rate, [(0, 0), (0.4, 0.16), (0.45, 0)])
+        breath = noise(rng, inhale, rate, 500, 3000, 0.4) * glide(inhale, rate, [(0, 0), (0.4, 0.16), (0.45, 0)])
         ah = _voice(rng, 0.3, rate, [(0, pitch), (1, pitch * 1.5)], [(800, 200, 1), (1300, 250, 0.7)], 0.1, 0.08, 0.05)
         m = int(0.4 * rate)
-        choo = hiss(rng, m, rate, 2200, 7800) * decay(m, rate, 0.11, 0.01)
+        choo = noise(rng, m, rate, 2200, 7800) * decay(m, rate, 0.11, 0.01)
         oo = _voice(
             rng, 0.35, rate, [(0, pitch * 1.6), (1, pitch * 0.8)], [(420, 130, 1), (1500, 300, 0.3)], 0.1, 0.02, 0.2
         )
-        return lay(int(1.4 * rate), rate, [(0, breath, 1), (0.4, ah, 0.5), (0.72, choo, 0.6), (0.76, oo, 0.5)])
+        return mix(int(1.4 * rate), rate, [(0, breath, 1), (0.4, ah, 0.5), (0.72, choo, 0.6), (0.76, oo, 0.5)])
 
-    return each(rng, n, rate, np.maximum(beats - 0.72, 0), sneeze, 2)
+    return repeat(rng, n, rate, np.maximum(beats - 0.72, 0), sneeze, 2)
 
 
 def people_whistling(rng, n, rate, beats):
@@ -173,7 +173,7 @@ def people_whistling(rng, n, rate, beats):
         loud += [(max(b - 0.02, loud[-1][0] + 0.001), 0.25), (b + 0.05, 1), (b + 0.15, 0.8)]
     f = glide(n, rate, points) * (1 + 0.012 * osc(rng.uniform(4.5, 6.5), n, rate))
     rest = 1.0 * (np.sin(2 * np.pi * np.arange(n) / rate / rng.uniform(3, 5) + rng.uniform(0, 6)) > -0.75)
-    x = osc(f, n, rate, (1, 0.05)) + 0.05 * hiss(rng, n, rate, 900, 4000)
+    x = osc(f, n, rate, (1, 0.05)) + 0.05 * noise(rng, n, rate, 900, 4000)
     return x * glide(n, rate, loud) * np.convolve(rest[::64], np.ones(9) / 9, "same").repeat(64)[:n]
 
 
@@ -188,12 +188,12 @@ def baby_crying(rng, n, rate, beats):
             rng, long, rate, [(0, base), (0.2, top), (0.7, top * 0.95), (1, base * 0.8)], mouth, 0.12, 0.08, 0.15, 0.1
         )
 
-    return each(rng, n, rate, beats, wail)
+    return repeat(rng, n, rate, beats, wail)
 
 
 def heartbeat(rng, n, rate, beats):
     tone, gap = rng.uniform(45, 75), rng.uniform(0.22, 0.32)
     lub = modes(rate, 0.25, (tone, tone * 2.1), (0.05, 0.03), (1, 0.4), 0.01)
     dub = modes(rate, 0.2, (tone * 1.35, tone * 2.6), (0.035, 0.02), (0.8, 0.4), 0.01)
-    x = lay(n, rate, [(b, lub, 1) for b in beats] + [(b + gap, dub, 0.7) for b in beats])
+    x = mix(n, rate, [(b, lub, 1) for b in beats] + [(b + gap, dub, 0.7) for b in beats])
     return x + 0.012 * burst(rng, n / rate, rate, 30, 500, 1e6, 1.0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from synesthesia.synthetic.audio.synth import burst, each, glide, hiss, lay, modes, odd, osc, saw, swell
+from synesthesia.synthetic.audio.synth import burst, envelope, glide, mix, modes, noise, odd, osc, repeat, saw
 
 
 def _pass_by(rng, n, rate):
@@ -20,7 +20,7 @@ def ambulance_siren(rng, n, rate, beats):
     turn = ((np.arange(n) / rate - beats[0]) / gap) % 2
     f = low * np.where(turn < 1, 1.0, ratio)
     pitch, loud = _pass_by(rng, n, rate)
-    return osc(f * pitch, n, rate, odd(9, 0.9)) * loud + 0.05 * hiss(rng, n, rate, 30, 900, 1)
+    return osc(f * pitch, n, rate, odd(9, 0.9)) * loud + 0.05 * noise(rng, n, rate, 30, 900, 1)
 
 
 def police_siren(rng, n, rate, beats):
@@ -32,14 +32,14 @@ def police_siren(rng, n, rate, beats):
     turn = np.where(t < switch, (t / slow) % 1, (t / yelp) % 1)
     f = low * (high / low) ** (0.5 - 0.5 * np.cos(2 * np.pi * turn))
     pitch, loud = _pass_by(rng, n, rate)
-    return osc(f * pitch, n, rate, saw(10, 0.9)) * loud + 0.05 * hiss(rng, n, rate, 30, 900, 1)
+    return osc(f * pitch, n, rate, saw(10, 0.9)) * loud + 0.05 * noise(rng, n, rate, 30, 900, 1)
 
 
 def helicopter(rng, n, rate, beats):
     chop = 1 / max(0.03, float(np.mean(np.diff(beats)))) if len(beats) > 1 else 12.0
     pulse = (0.5 + 0.5 * osc(chop, n, rate)) ** 4
     slow = 0.75 + 0.25 * osc(rng.uniform(0.08, 0.3), n, rate, phase=rng.uniform())
-    air = hiss(rng, n, rate, 30, 700, 1.2) * (0.15 + pulse)
+    air = noise(rng, n, rate, 30, 700, 1.2) * (0.15 + pulse)
     whine = osc(rng.uniform(600, 1100), n, rate, (1, 0.3, 0.2)) * rng.uniform(0.03, 0.12)
     return (air * 0.5 + osc(chop * 4, n, rate, saw(6)) * pulse * 0.3 + whine) * slow
 
@@ -53,9 +53,9 @@ def train_horning(rng, n, rate, beats):
         long = gap * (0.35 if k % 4 == 2 else 0.75) * rng.uniform(0.9, 1.1)
         m = int(long * rate)
         horns = sum(osc(f * rng.uniform(0.995, 1.005), m, rate, saw(9, 0.7), rng.uniform()) for f in chord)
-        parts.append((b, horns / len(chord) * swell(m, rate, 0.06, 0.2), 1))
-    wheels = hiss(rng, n, rate, 30, 500, 1.5) * rng.uniform(0.05, 0.15)
-    return lay(n, rate, parts) + wheels
+        parts.append((b, horns / len(chord) * envelope(m, rate, 0.06, 0.2), 1))
+    wheels = noise(rng, n, rate, 30, 500, 1.5) * rng.uniform(0.05, 0.15)
+    return mix(n, rate, parts) + wheels
 
 
 def steam_whistle(rng, n, rate, beats):
@@ -65,13 +65,13 @@ def steam_whistle(rng, n, rate, beats):
         m = int(rng.uniform(0.8, 1.7) * rate)
         rise = glide(m, rate, [(0, 0.75), (0.15, 1), (m / rate - 0.15, 1), (m / rate, 0.8)])
         tone = sum(osc(base * r * rise, m, rate, (1, 0.15, 0.2)) for r in (1, 1.26, 1.5)) / 3
-        parts.append((b, (tone + 0.3 * hiss(rng, m, rate, 1200, 7500)) * swell(m, rate, 0.12, 0.2), 1))
-    return lay(n, rate, parts) + 0.06 * hiss(rng, n, rate, 800, 6000)
+        parts.append((b, (tone + 0.3 * noise(rng, m, rate, 1200, 7500)) * envelope(m, rate, 0.12, 0.2), 1))
+    return mix(n, rate, parts) + 0.06 * noise(rng, n, rate, 800, 6000)
 
 
 def race_car(rng, n, rate, beats):
     t = np.arange(n) / rate
-    x = 0.03 * hiss(rng, n, rate, 40, 1500, 1)
+    x = 0.03 * noise(rng, n, rate, 40, 1500, 1)
     for b in beats[:5]:
         away = (t - b) / rng.uniform(0.25, 0.5)
         x = x + osc(rng.uniform(180, 320) * (1 - 0.22 * np.tanh(away)), n, rate, saw(16, 0.5)) / (1 + away**2)
@@ -85,14 +85,14 @@ def chainsaw(rng, n, rate, beats):
         on = not on
         points += [(b, points[-1][1]), (b + 0.25, full * rng.uniform(0.85, 1.1) if on else idle)]
     f = glide(n, rate, points) * (1 + 0.03 * osc(7.3, n, rate))
-    return osc(f, n, rate, saw(40, 0.3)) * (f / full) * 0.8 + 0.15 * hiss(rng, n, rate, 500, 7000) * (f / full) ** 2
+    return osc(f, n, rate, saw(40, 0.3)) * (f / full) * 0.8 + 0.15 * noise(rng, n, rate, 500, 7000) * (f / full) ** 2
 
 
 def vacuum_cleaner(rng, n, rate, beats):
     motor = rng.uniform(190, 330)
     near = np.interp(np.arange(n) / rate, np.concatenate([[0.0], beats]), rng.uniform(0.7, 1.1, len(beats) + 1))
     tone = osc(motor * (0.97 + 0.03 * near), n, rate, (1, 0.5, 0.7, 0.2, 0.4, 0.1, 0.3))
-    return hiss(rng, n, rate, 150, 7500, 0.5) * 0.25 * near + tone * rng.uniform(0.2, 0.4)
+    return noise(rng, n, rate, 150, 7500, 0.5) * 0.25 * near + tone * rng.uniform(0.2, 0.4)
 
 
 def bicycle(rng, n, rate, beats):
@@ -102,8 +102,8 @@ def bicycle(rng, n, rate, beats):
     when = np.cumsum(gaps * speed)
     ring = modes(rate, 0.6, (2300, 2950, 4100), (0.25, 0.2, 0.1), (1, 0.7, 0.3))
     bell = [(w + d, ring, 0.3) for w in rng.uniform(0, 9, rng.integers(0, 3)) for d in (0, 0.12, 0.24)]
-    road = hiss(rng, n, rate, 60, 1500, 1) * rng.uniform(0.05, 0.12)
-    return each(rng, n, rate, when, lambda: tick, 1, 0.3) + lay(n, rate, bell) + road
+    road = noise(rng, n, rate, 60, 1500, 1) * rng.uniform(0.05, 0.12)
+    return repeat(rng, n, rate, when, lambda: tick, 1, 0.3) + mix(n, rate, bell) + road
 
 
 def smoke_detector(rng, n, rate, beats):
@@ -112,15 +112,15 @@ def smoke_detector(rng, n, rate, beats):
     gap = float(beats[1] - beats[0]) if len(beats) > 1 else 1.2
     long = min(long, 0.6 * gap / count)
     m = int(long * rate)
-    beep = osc(f, m, rate, (1, 0.3, 0.1)) * swell(m, rate, 0.005, 0.01)
-    return lay(n, rate, [(b + k * long * 1.5, beep, 1) for b in beats for k in range(count)])
+    beep = osc(f, m, rate, (1, 0.3, 0.1)) * envelope(m, rate, 0.005, 0.01)
+    return mix(n, rate, [(b + k * long * 1.5, beep, 1) for b in beats for k in range(count)])
 
 
 def alarm_clock(rng, n, rate, beats):
     f, long = rng.uniform(1500, 2300), rng.uniform(0.05, 0.08)
     m = int(long * rate)
-    beep = osc(f, m, rate, odd(7, 0.8)) * swell(m, rate, 0.003, 0.006)
-    return lay(n, rate, [(b + k * long * 1.7, beep, 1) for b in beats for k in range(4)])
+    beep = osc(f, m, rate, odd(7, 0.8)) * envelope(m, rate, 0.003, 0.006)
+    return mix(n, rate, [(b + k * long * 1.7, beep, 1) for b in beats for k in range(4)])
 
 
 def telephone(rng, n, rate, beats):
@@ -132,7 +132,7 @@ def telephone(rng, n, rate, beats):
         for b in beats
         for k in range(int(1.3 * strokes))
     ]
-    return lay(n, rate, parts)
+    return mix(n, rate, parts)
 
 
 def slot_machine(rng, n, rate, beats):
@@ -143,10 +143,10 @@ def slot_machine(rng, n, rate, beats):
         if rng.random() < 0.6:
             up = rng.permutation(6) if rng.random() < 0.4 else np.arange(6)
             m = int(0.09 * rate)
-            tones = [osc(f, m, rate, odd(5)) * swell(m, rate, 0.004, 0.03) for f in scale]
+            tones = [osc(f, m, rate, odd(5)) * envelope(m, rate, 0.004, 0.03) for f in scale]
             parts += [(b + 0.1 * k, tones[up[k % 6]], 0.5) for k in range(int(rng.integers(4, 10)))]
         else:
             parts += [(b + d, coin, rng.uniform(0.3, 0.9)) for d in np.sort(rng.uniform(0, 1, 14))]
     click = burst(rng, 0.02, rate, 1500, 5000, 0.004)
     parts += [(w, click, 0.4) for w in np.arange(0, n / rate, rng.uniform(0.08, 0.14)) if (w // 1.5) % 2 == 0]
-    return lay(n, rate, parts) + 0.03 * hiss(rng, n, rate, 200, 2500, 1)
+    return mix(n, rate, parts) + 0.03 * noise(rng, n, rate, 200, 2500, 1)

@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from synesthesia.synthetic.audio.synth import burst, decay, each, formants, glide, hiss, lay, modes, osc, pluck, swell
+from synesthesia.synthetic.audio.synth import (
+    burst,
+    decay,
+    envelope,
+    formants,
+    glide,
+    mix,
+    modes,
+    noise,
+    osc,
+    pluck,
+    repeat,
+)
 
 MAJOR = np.array([0, 2, 4, 5, 7, 9, 11])
 MINOR = np.array([0, 2, 3, 5, 7, 8, 10])
@@ -33,7 +45,7 @@ def playing_piano(rng, n, rate, beats):
             knock = burst(rng, 0.05, rate, 200, 2500, 0.01) * 0.15
             x = pluck(f, 1.2, rate, fall * (200 / f) ** 0.4, bright) + 0.5 * pluck(f * 1.0015, 1.2, rate, fall, 0.2)
             x[: len(knock)] += knock
-            made[k] = x * swell(m, rate, 0.001, 0.15)
+            made[k] = x * envelope(m, rate, 0.001, 0.15)
         return made[k]
 
     path = _walk(rng, len(beats), len(notes), 2)
@@ -41,7 +53,7 @@ def playing_piano(rng, n, rate, beats):
     for j, (b, k) in enumerate(zip(beats, path, strict=True)):
         if j % 4 == 0:
             parts += [(b, note(max(0, k - d)), 0.7) for d in (7, 5)]
-    return lay(n, rate, parts)
+    return mix(n, rate, parts)
 
 
 def playing_drum_kit(rng, n, rate, beats):
@@ -64,7 +76,7 @@ def playing_drum_kit(rng, n, rate, beats):
             parts.append((b, crash, 0.6))
         if step == 7 and rng.random() < 0.4:
             parts += [(b + d, snare, 0.5) for d in (0.06, 0.12)]
-    return lay(n, rate, parts)
+    return mix(n, rate, parts)
 
 
 def acoustic_guitar(rng, n, rate, beats):
@@ -85,7 +97,7 @@ def acoustic_guitar(rng, n, rate, beats):
             order = range(6) if k % 2 == 0 else range(5, -1, -1)
             parts += [(b + 0.016 * j, strings[chord][s], rng.uniform(0.6, 1)) for j, s in enumerate(order)]
     scrape = burst(rng, 0.06, rate, 1500, 6000, 0.02)
-    return lay(n, rate, parts + [(b, scrape, 0.3) for b in beats])
+    return mix(n, rate, parts + [(b, scrape, 0.3) for b in beats])
 
 
 def playing_violin(rng, n, rate, beats):
@@ -97,7 +109,7 @@ def playing_violin(rng, n, rate, beats):
     f = glide(n, rate, points) * (1 + 0.008 * osc(rng.uniform(5, 6.5), n, rate))
     bow = np.interp(np.arange(n) / rate, np.concatenate([[0], beats]), rng.uniform(0.5, 1, len(beats) + 1))
     body = formants(float(np.mean(f)), [(500, 200, 1), (1100, 300, 0.8), (2700, 700, 0.8)], rate, 0.3)
-    return osc(f, n, rate, body) * bow + 0.03 * hiss(rng, n, rate, 1500, 7000)
+    return osc(f, n, rate, body) * bow + 0.03 * noise(rng, n, rate, 1500, 7000)
 
 
 def harp(rng, n, rate, beats):
@@ -105,7 +117,7 @@ def harp(rng, n, rate, beats):
     up = np.arange(len(beats)) % (2 * len(notes) - 2)
     path = np.abs(up - (len(notes) - 1)) if rng.random() < 0.5 else _walk(rng, len(beats), len(notes), 4)
     made = [pluck(f, 1.3, rate, 0.55 * (300 / f) ** 0.5, 0.15) for f in notes]
-    return lay(n, rate, [(b, made[k], rng.uniform(0.6, 1)) for b, k in zip(beats, path, strict=True)])
+    return mix(n, rate, [(b, made[k], rng.uniform(0.6, 1)) for b, k in zip(beats, path, strict=True)])
 
 
 def church_bell(rng, n, rate, beats):
@@ -116,7 +128,7 @@ def church_bell(rng, n, rate, beats):
         return modes(rate, 3.0, f * ratios, falls, (0.6, 0.8, 0.7, 0.4, 1, 0.4, 0.4, 0.3))
 
     base = rng.uniform(220, 480)
-    return each(rng, n, rate, beats, bell, 2, 0.2)
+    return repeat(rng, n, rate, beats, bell, 2, 0.2)
 
 
 def gong(rng, n, rate, beats):
@@ -126,7 +138,7 @@ def gong(rng, n, rate, beats):
     def stroke():
         f = base * np.sort(np.concatenate([[1, 1.52, 2.0], rng.uniform(2.2, 14, 16)]))
         low = modes(rate, 5, f[:8], rng.uniform(1.2, 2.2, 8), rng.uniform(0.4, 1, 8), 0.02)
-        wash = hiss(rng, m, rate, 300, 3500, 1) * decay(m, rate, 1.0, 0.35) * 0.5
+        wash = noise(rng, m, rate, 300, 3500, 1) * decay(m, rate, 1.0, 0.35) * 0.5
         return low * 0.5 + wash
 
-    return each(rng, n, rate, beats, stroke, 2, 0.3)
+    return repeat(rng, n, rate, beats, stroke, 2, 0.3)

@@ -44,12 +44,12 @@ def formants(f0: float, peaks, rate: int, tilt: float = 0.6) -> list[float]:
 
 
 def glide(n: int, rate: int, points) -> np.ndarray:
-    """n values that pass in straight lines through `points`: (seconds, value) each."""
+    """N values that pass in straight lines through `points`: (seconds, value) each."""
     t, v = zip(*points, strict=True)
     return np.interp(np.arange(n) / rate, t, v)
 
 
-def hiss(rng, n: int, rate: int, low: float = 20.0, high: float = 8000.0, tilt: float = 0.0) -> np.ndarray:
+def noise(rng, n: int, rate: int, low: float = 20.0, high: float = 8000.0, tilt: float = 0.0) -> np.ndarray:
     """Noise between `low` and `high` with power falling as f ** -tilt (1: pink, 2: brown); n samples, deviation 1."""
     size = next_fast_len(n, real=True)
     f = np.arange(size // 2 + 1) * (rate / size)
@@ -67,7 +67,7 @@ def decay(n: int, rate: int, seconds: float, attack: float = 0.002) -> np.ndarra
     return np.exp(-t / seconds) * np.minimum(1, t / max(attack, 1e-4))
 
 
-def swell(n: int, rate: int, attack: float, release: float) -> np.ndarray:
+def envelope(n: int, rate: int, attack: float, release: float) -> np.ndarray:
     """An envelope that rises within `attack`, holds, and falls within the last `release` seconds; 0..1."""
     t = np.arange(n, dtype=np.float32) / rate
     return np.clip(np.minimum(t / max(attack, 1e-3), (n / rate - t) / max(release, 1e-3)), 0, 1)
@@ -76,7 +76,7 @@ def swell(n: int, rate: int, attack: float, release: float) -> np.ndarray:
 def burst(rng, seconds: float, rate: int, low: float, high: float, fall: float, tilt: float = 0.0) -> np.ndarray:
     """A short noise that falls to 1/e every `fall` seconds: a click, a tap, a puff."""
     n = int(seconds * rate)
-    return hiss(rng, n, rate, low, high, tilt) * decay(n, rate, fall) * 0.4
+    return noise(rng, n, rate, low, high, tilt) * decay(n, rate, fall) * 0.4
 
 
 def modes(rate: int, seconds: float, freqs, falls, amps, attack: float = 0.001) -> np.ndarray:
@@ -97,7 +97,7 @@ def pluck(freq: float, seconds: float, rate: int, fall: float, bright: float = 0
     return x + osc(freq, n, rate, saw(5, 1.5)) * decay(n, rate, fall, 0.002) * (1 - bright / 2)
 
 
-def lay(n: int, rate: int, events) -> np.ndarray:
+def mix(n: int, rate: int, events) -> np.ndarray:
     """A time line of n samples with every event (seconds, samples, gain) added to it; what does not fit is cut."""
     out = np.zeros(n, np.float32)
     for when, x, gain in events:
@@ -108,7 +108,7 @@ def lay(n: int, rate: int, events) -> np.ndarray:
     return out
 
 
-def each(rng, n: int, rate: int, beats, make, variants: int = 4, spread: float = 0.3) -> np.ndarray:
+def repeat(rng, n: int, rate: int, beats, make, variants: int = 4, spread: float = 0.3) -> np.ndarray:
     """Lay one of a few variants of `make()` on each beat, with gains that differ by `spread`."""
     kinds = [make() for _ in range(min(variants, max(1, len(beats))))]
-    return lay(n, rate, [(b, kinds[rng.integers(len(kinds))], 1 + spread * rng.uniform(-1, 1)) for b in beats])
+    return mix(n, rate, [(b, kinds[rng.integers(len(kinds))], 1 + spread * rng.uniform(-1, 1)) for b in beats])

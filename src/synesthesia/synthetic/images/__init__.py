@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from synesthesia.synthetic.images import animals, music, people, things, tools, vehicles
-from synesthesia.synthetic.images.pen import Pen, setting
-from synesthesia.synthetic.labels import KINDS
+from synesthesia.synthetic.images.pen import Pen, draw_background
+from synesthesia.synthetic.labels import SOUND_CLASSES
 
 # kind -> (who draws it, settings it happens in)
-MAKERS = {
+SCENE_FACTORIES = {
     "ambulance siren": (vehicles.ambulance, ("street",)),
     "playing piano": (music.piano, ("room", "stage")),
     "dog barking": (animals.dog_barking, ("grass", "room", "street")),
@@ -62,46 +62,53 @@ MAKERS = {
     "Writing": (tools.writing, ("table",)),
     "Shuffling cards": (things.shuffling_cards, ("table",)),
 }
-SMALL = {"mosquito buzzing", "cricket chirping", "owl hooting", "smoke detector beeping"}  # far from the camera
+SMALL_SUBJECTS = {
+    "mosquito buzzing",
+    "cricket chirping",
+    "owl hooting",
+    "smoke detector beeping",
+}  # far from the camera
 
 
 class Scene:
     """A moving picture of one kind, drawn from `rng` when made; the same moment always gives the same frame."""
 
-    def __init__(self, rng: np.random.Generator, kind: str, size: tuple[int, int], beats: np.ndarray):
+    def __init__(self, rng: np.random.Generator, class_name: str, size: tuple[int, int], beats: np.ndarray):
         """`size`: (width, height) in pixels; `beats`: seconds of the kind's events, as its sound has them."""
-        maker, settings = MAKERS[kind]
+        maker, settings = SCENE_FACTORIES[class_name]
         self.size = size
-        self.back = setting(rng, settings[int(rng.integers(len(settings)))], size)
-        zoom = rng.uniform(0.68, 1.02) * (rng.uniform(0.5, 0.85) if kind in SMALL else 1.0)
-        self.turn = zoom * min(size) / 2 / 1.15 * cmath.exp(1j * rng.uniform(-0.1, 0.1))
+        self.background = draw_background(rng, settings[int(rng.integers(len(settings)))], size)
+        zoom = rng.uniform(0.68, 1.02) * (rng.uniform(0.5, 0.85) if class_name in SMALL_SUBJECTS else 1.0)
+        self.transform = zoom * min(size) / 2 / 1.15 * cmath.exp(1j * rng.uniform(-0.1, 0.1))
         shift = rng.uniform(-0.16, 0.16, 2)
-        self.at = complex(size[0] * (0.5 + shift[0]), size[1] * (0.52 + 0.8 * shift[1]))
+        self.origin = complex(size[0] * (0.5 + shift[0]), size[1] * (0.52 + 0.8 * shift[1]))
         self.flip = bool(rng.random() < 0.5)
         self.shake = (rng.uniform(0, 0.02), rng.uniform(0.5, 2.0), rng.uniform(0, 6))
         self.draw = maker(rng, beats)
 
-    def image(self, t: float, aside: float = 0.0) -> Image.Image:
+    def render_image(self, t: float, x_offset: float = 0.0) -> Image.Image:
         """The moment t (seconds) as a Pillow image; `aside` moves the subject right by that many frame widths."""
-        picture = self.back.copy()
+        picture = self.background.copy()
         size, speed, phase = self.shake
         move = complex(math.sin(t * speed + phase), math.sin(t * speed * 1.3 + 2 * phase)) * size * min(self.size)
-        self.draw(Pen(ImageDraw.Draw(picture), self.turn, self.at + move + aside * self.size[0], self.flip), t)
+        self.draw(
+            Pen(ImageDraw.Draw(picture), self.transform, self.origin + move + x_offset * self.size[0], self.flip), t
+        )
         return picture
 
-    def frame(self, t: float) -> np.ndarray:
+    def render(self, t: float) -> np.ndarray:
         """The moment t (seconds) as uint8 (height, width, 3)."""
-        return np.asarray(self.image(t))
+        return np.asarray(self.render_image(t))
 
 
-def scene(
-    rng: np.random.Generator, kind: str, size: tuple[int, int] = (160, 120), beats: np.ndarray | None = None
+def make_scene(
+    rng: np.random.Generator, class_name: str, size: tuple[int, int] = (160, 120), beats: np.ndarray | None = None
 ) -> Scene:
     """A scene of the kind in (width, height) pixels; without `beats` its events are drawn from `rng`."""
     if beats is None:
-        from synesthesia.synthetic.audio import beats_of
+        from synesthesia.synthetic.audio import draw_beats
 
-        beats = beats_of(kind, rng)
-    if kind not in KINDS:
-        raise KeyError(f"{kind!r} is no kind of the embedded world")
-    return Scene(rng, kind, size, beats)
+        beats = draw_beats(class_name, rng)
+    if class_name not in SOUND_CLASSES:
+        raise KeyError(f"{class_name!r} is no kind of the embedded world")
+    return Scene(rng, class_name, size, beats)

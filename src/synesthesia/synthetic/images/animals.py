@@ -3,7 +3,7 @@
 import math
 
 from synesthesia.synthetic.images.figures import bird, cow
-from synesthesia.synthetic.images.pen import count, paint, pulse, shade, since
+from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_since, shade
 
 
 def dog_barking(rng, beats):
@@ -42,7 +42,7 @@ def chicken_crowing(rng, beats):
     tail = paint(rng, (0.3, 0.6), (0.3, 0.8), (0.1, 0.45))
 
     def draw(pen, t):
-        crow = 1.0 if since(beats, t) < 1.3 else 0.0
+        crow = 1.0 if seconds_since(beats, t) < 1.3 else 0.0
         for x in (-0.1, 0.12):
             pen.line(((x, 0.4), (x, 0.88), (x + 0.16, 0.92)), 0.055, (225, 160, 40))
         for k in range(4):
@@ -78,7 +78,7 @@ def owl_hooting(rng, beats):
     moon = (rng.uniform(-1.2, -0.8), rng.uniform(-1.0, -0.6)) if rng.random() < 0.5 else None
 
     def draw(pen, t):
-        hoot = 1.0 if since(beats, t) < 1.4 else 0.0
+        hoot = 1.0 if seconds_since(beats, t) < 1.4 else 0.0
         if moon:
             pen.disc(*moon, 0.28, None, (225, 222, 195))
         pen.line(((-2, 0.85), (-0.4, 0.7), (2, 0.78)), 0.16, branch)
@@ -221,7 +221,7 @@ def cattle(rng, beats):
     patch = paint(rng, (0.02, 0.1), (0.1, 0.6), (0.1, 0.35))
 
     def draw(pen, t):
-        swing = 0.12 * math.sin(t * 5) * (1 if count(beats, t) % 3 else 0.3)
+        swing = 0.12 * math.sin(t * 5) * (1 if count_beats(beats, t) % 3 else 0.3)
         cow(pen, coat, patch, 0.1 * math.sin(t * 1.2))
         pen.line(((0.45, -0.1), (0.62, 0.28)), 0.06, (90, 50, 30))
         pen.sub(0.58, 0.25, 1, swing).shape(((-0.09, 0), (0.09, 0), (0.15, 0.25), (-0.15, 0.25)), (205, 165, 60))

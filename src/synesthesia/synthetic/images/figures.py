@@ -5,7 +5,7 @@ import math
 from synesthesia.synthetic.images.pen import Pen, paint, shade
 
 
-def looks(rng) -> dict:
+def random_look(rng) -> dict:
     """A person's colours and build, drawn once for a scene."""
     return {
         "skin": paint(rng, (0.03, 0.09), (0.25, 0.65), (0.35, 0.97)),
@@ -17,7 +17,9 @@ def looks(rng) -> dict:
     }
 
 
-def bust(pen: Pen, look: dict, mouth: float = 0.0, shut: bool = False, tilt: float = 0.0, lift: float = 0.0) -> Pen:
+def bust(
+    pen: Pen, look: dict, mouth: float = 0.0, eyes_closed: bool = False, tilt: float = 0.0, lift: float = 0.0
+) -> Pen:
     """Head and shoulders. `mouth` 0..1 opens it, `shut` closes the eyes, `tilt` turns the head; gives its pen."""
     wide = look["wide"]
     pen.shape(((-0.95, 1.4), (-0.8, 0.72), (-0.25, 0.5), (0.25, 0.5), (0.8, 0.72), (0.95, 1.4)), look["top"])
@@ -28,7 +30,7 @@ def bust(pen: Pen, look: dict, mouth: float = 0.0, shut: bool = False, tilt: flo
     head.disc(0, -0.1, 0.5 * wide, 0.6, look["hair"])
     head.disc(0, 0.06, 0.44 * wide, 0.56, look["skin"])
     for x in (-0.17, 0.17):
-        if shut:
+        if eyes_closed:
             head.line(((x - 0.08, -0.02), (x + 0.08, 0.0)), 0.04, (40, 30, 30))
         else:
             head.disc(x, -0.02, 0.08, 0.06, (245, 245, 245))
@@ -76,22 +78,22 @@ def body(
     pen.disc(lean * 1.2 + 0.03, -0.75, 0.15, 0.18, look["skin"])
 
 
-def bird(pen: Pen, colour, beak, wing: float, belly=None) -> None:
+def bird(pen: Pen, color, beak, wing: float, belly=None) -> None:
     """A bird seen from the side, flying to the right; `wing` -1 (down) .. 1 (up)."""
-    pen.shape(((-0.95, -0.12), (-0.4, -0.08), (-0.4, 0.12), (-0.95, 0.2)), shade(colour, 0.8))
-    pen.disc(0, 0.03, 0.52, 0.22, colour)
-    pen.disc(0.05, 0.12, 0.4, 0.13, belly or shade(colour, 1.3))
-    pen.disc(0.52, -0.14, 0.19, None, colour)
+    pen.shape(((-0.95, -0.12), (-0.4, -0.08), (-0.4, 0.12), (-0.95, 0.2)), shade(color, 0.8))
+    pen.disc(0, 0.03, 0.52, 0.22, color)
+    pen.disc(0.05, 0.12, 0.4, 0.13, belly or shade(color, 1.3))
+    pen.disc(0.52, -0.14, 0.19, None, color)
     pen.shape(((0.66, -0.2), (0.92, -0.1), (0.66, -0.06)), beak)
     pen.disc(0.57, -0.18, 0.04, None, (10, 10, 10))
     tip = -1.0 * wing
-    pen.shape(((0.28, -0.05), (-0.28, -0.02), (-0.55, tip * 0.85), (-0.1, tip)), shade(colour, 0.65))
-    pen.shape(((0.28, -0.05), (0.02, -0.02), (-0.1, tip), (0.12, tip * 0.8)), shade(colour, 0.85))
+    pen.shape(((0.28, -0.05), (-0.28, -0.02), (-0.55, tip * 0.85), (-0.1, tip)), shade(color, 0.65))
+    pen.shape(((0.28, -0.05), (0.02, -0.02), (-0.1, tip), (0.12, tip * 0.8)), shade(color, 0.85))
 
 
-def wheel(pen: Pen, x: float, y: float, r: float, turn: float, tyre=(25, 25, 25), spokes: int = 4) -> None:
+def wheel(pen: Pen, x: float, y: float, r: float, turn: float, tire=(25, 25, 25), spokes: int = 4) -> None:
     """A wheel at angle `turn`."""
-    pen.disc(x, y, r, None, tyre)
+    pen.disc(x, y, r, None, tire)
     pen.disc(x, y, r * 0.55, None, (190, 190, 195))
     for k in range(spokes):
         a = turn + 2 * math.pi * k / spokes

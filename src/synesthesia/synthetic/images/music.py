@@ -2,15 +2,15 @@
 
 import math
 
-from synesthesia.synthetic.images.figures import bust, looks
-from synesthesia.synthetic.images.pen import count, paint, pulse, shade, since
+from synesthesia.synthetic.images.figures import bust, random_look
+from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_since, shade
 
 
 def piano(rng, beats):
-    look, body = looks(rng), paint(rng, (0.0, 0.1), (0.0, 0.7), (0.06, 0.4))
+    look, body = random_look(rng), paint(rng, (0.0, 0.1), (0.0, 0.7), (0.06, 0.4))
 
     def draw(pen, t):
-        k, down = count(beats, t), pulse(beats, t, 0.12)
+        k, down = count_beats(beats, t), pulse(beats, t, 0.12)
         pen.box(-2.2, -0.75, 2.2, -0.15, body)
         pen.box(-2.2, -0.18, 2.2, -0.12, (150, 30, 40))
         pen.box(-2.2, -0.12, 2.2, 0.62, (240, 238, 228))
@@ -35,11 +35,11 @@ def piano(rng, beats):
 
 def drum_kit(rng, beats):
     shell = paint(rng, strong=(0.4, 1), light=(0.3, 0.9))
-    look = looks(rng)
+    look = random_look(rng)
     gold = (215, 180, 75)
 
     def draw(pen, t):
-        k, hit = count(beats, t), pulse(beats, t, 0.08)
+        k, hit = count_beats(beats, t), pulse(beats, t, 0.08)
         player = pen.sub(0, -0.5, 0.5)
         bust(player, look, 0, False, 0.15 * math.sin(k * 1.3))
         for s in (-1, 1):
@@ -65,10 +65,10 @@ def drum_kit(rng, beats):
 
 def guitar(rng, beats):
     wood = paint(rng, (0.04, 0.12), (0.45, 0.9), (0.45, 0.95))
-    look, slope = looks(rng), rng.uniform(-0.45, -0.05)
+    look, slope = random_look(rng), rng.uniform(-0.45, -0.05)
 
     def draw(pen, t):
-        k, gone = count(beats, t), since(beats, t)
+        k, gone = count_beats(beats, t), seconds_since(beats, t)
         pen.shape(((-0.9, 1.5), (-0.65, -0.6), (0.5, -0.6), (0.8, 1.5)), look["top"])
         body = pen.sub(0, 0.2, 1, slope)
         body.line(((0.3, 0), (1.7, 0)), 0.17, (75, 45, 30))
@@ -94,10 +94,10 @@ def guitar(rng, beats):
 
 def violin(rng, beats):
     wood = paint(rng, (0.02, 0.07), (0.6, 0.9), (0.4, 0.7))
-    look = looks(rng)
+    look = random_look(rng)
 
     def draw(pen, t):
-        k, gone = count(beats, t), since(beats, t)
+        k, gone = count_beats(beats, t), seconds_since(beats, t)
         bust(pen.sub(-0.35, 0.05, 0.85), look, 0, True, -0.15)
         v = pen.sub(0.0, 0.42, 0.8, -0.25)
         v.line(((0.5, 0), (1.5, 0)), 0.1, (40, 25, 20))
@@ -116,10 +116,10 @@ def violin(rng, beats):
 
 
 def harp(rng, beats):
-    gold, look = paint(rng, (0.09, 0.14), (0.5, 0.9), (0.6, 0.9)), looks(rng)
+    gold, look = paint(rng, (0.09, 0.14), (0.5, 0.9), (0.6, 0.9)), random_look(rng)
 
     def draw(pen, t):
-        k = count(beats, t)
+        k = count_beats(beats, t)
         for s in range(11):
             x = -0.42 + 0.11 * s
             shiver = 0.03 * math.sin(t * 45 + s) if (s + k) % 11 < 2 else 0.0
@@ -180,10 +180,10 @@ def church_bell(rng, beats):
 
 def gong(rng, beats):
     metal = paint(rng, (0.07, 0.13), (0.5, 0.9), (0.5, 0.85))
-    wood, look = paint(rng, (0.0, 0.08), (0.4, 0.9), (0.2, 0.5)), looks(rng)
+    wood, look = paint(rng, (0.0, 0.08), (0.4, 0.9), (0.2, 0.5)), random_look(rng)
 
     def draw(pen, t):
-        gone = since(beats, t)
+        gone = seconds_since(beats, t)
         pen.line(((-1.0, 1.1), (-1.0, -1.0), (1.0, -1.0), (1.0, 1.1)), 0.13, wood)
         swing = 0.12 * math.sin(gone * 5) * math.exp(-gone * 0.7)
         disc = pen.sub(swing, 0.05, 1 - 0.03 * abs(swing))

@@ -11,77 +11,77 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 CIRCLE = [complex(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 19)[:-1]]
 
 
-def paint(rng, hue: tuple[float, float] = (0, 1), strong=(0.4, 0.9), light=(0.4, 0.95)) -> Colour:
+def paint(rng, hue: tuple[float, float] = (0, 1), strong=(0.4, 0.9), light=(0.4, 0.95)) -> Color:
     """A random colour; `hue`, `strong` (saturation) and `light` (value) are ranges within 0..1 (hues wrap)."""
     red, green, blue = colorsys.hsv_to_rgb(rng.uniform(*hue) % 1, rng.uniform(*strong), rng.uniform(*light))
     return int(255 * red), int(255 * green), int(255 * blue)
 
 
-def shade(colour: Colour, factor: float) -> Colour:
+def shade(color: Color, factor: float) -> Color:
     """The colour darker (factor < 1) or lighter (> 1)."""
-    return tuple(max(0, min(255, int(c * factor))) for c in colour)
+    return tuple(max(0, min(255, int(c * factor))) for c in color)
 
 
 class Pen:
     """Draws on a picture through a similarity transform: scene point z (complex) -> pixel `turn * z + at`."""
 
-    def __init__(self, draw: ImageDraw.ImageDraw, turn: complex, at: complex, flip: bool = False):
-        self.draw, self.turn, self.at, self.flip = draw, turn, at, flip
+    def __init__(self, draw: ImageDraw.ImageDraw, transform: complex, origin: complex, flip: bool = False):
+        self.draw, self.transform, self.origin, self.flip = draw, transform, origin, flip
 
     def sub(self, x: float, y: float, scale: float = 1.0, angle: float = 0.0, flip: bool = False) -> "Pen":
         """A pen for a part of the picture: its origin at (x, y), scaled, turned clockwise by `angle` (radians)."""
         sign = -1 if self.flip else 1
-        pen = Pen(self.draw, self.turn * scale * cmath.exp(1j * sign * angle), self._dot(x, y), self.flip != flip)
+        pen = Pen(self.draw, self.transform * scale * cmath.exp(1j * sign * angle), self._dot(x, y), self.flip != flip)
         return pen
 
     def _dot(self, x: float, y: float) -> complex:
-        return self.turn * complex(-x if self.flip else x, y) + self.at
+        return self.transform * complex(-x if self.flip else x, y) + self.origin
 
     def _dots(self, points) -> list[tuple[float, float]]:
         out = []
         for x, y in points:
-            z = self.turn * complex(-x if self.flip else x, y) + self.at
+            z = self.transform * complex(-x if self.flip else x, y) + self.origin
             out.append((z.real, z.imag))
         return out
 
-    def shape(self, points, fill: Colour) -> None:
+    def shape(self, points, fill: Color) -> None:
         """A filled polygon through (x, y) points."""
         self.draw.polygon(self._dots(points), fill=fill)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, fill: Colour) -> None:
+    def box(self, x0: float, y0: float, x1: float, y1: float, fill: Color) -> None:
         """A filled rectangle."""
         self.draw.polygon(self._dots(((x0, y0), (x1, y0), (x1, y1), (x0, y1))), fill=fill)
 
-    def disc(self, x: float, y: float, rx: float, ry: float | None, fill: Colour) -> None:
+    def disc(self, x: float, y: float, rx: float, ry: float | None, fill: Color) -> None:
         """A filled ellipse with half axes rx and ry (None: a circle)."""
         if ry is None or ry == rx:
-            z, r = self._dot(x, y), abs(self.turn) * rx
+            z, r = self._dot(x, y), abs(self.transform) * rx
             self.draw.ellipse((z.real - r, z.imag - r, z.real + r, z.imag + r), fill=fill)
         else:
             self.draw.polygon(self._dots([(x + rx * c.real, y + ry * c.imag) for c in CIRCLE]), fill=fill)
 
-    def line(self, points, width: float, fill: Colour) -> None:
+    def line(self, points, width: float, fill: Color) -> None:
         """An open line through points, `width` in scene units (at least a pixel)."""
-        wide = max(1, round(abs(self.turn) * width))
+        wide = max(1, round(abs(self.transform) * width))
         self.draw.line(self._dots(points), fill=fill, width=wide, joint="curve" if wide > 3 else None)
 
-    def ring(self, x: float, y: float, r: float, width: float, fill: Colour, start=0.0, end=2 * math.pi) -> None:
+    def ring(self, x: float, y: float, r: float, width: float, fill: Color, start=0.0, end=2 * math.pi) -> None:
         """A circle's line, or the arc of it from `start` to `end` (radians, clockwise from the right)."""
         turns = [start + (end - start) * k / 16 for k in range(17)]
         self.line([(x + r * math.cos(a), y + r * math.sin(a)) for a in turns], width, fill)
 
 
-def since(beats, t: float) -> float:
+def seconds_since(beats, t: float) -> float:
     """Seconds since the last beat at or before t (99 before the first)."""
     k = int(np.searchsorted(beats, t, side="right"))
     return t - float(beats[k - 1]) if k else 99.0
 
 
-def until(beats, t: float) -> float:
+def seconds_until(beats, t: float) -> float:
     """Seconds until the next beat after t (99 after the last)."""
     k = int(np.searchsorted(beats, t, side="right"))
     return float(beats[k]) - t if k < len(beats) else 99.0
@@ -89,21 +89,21 @@ def until(beats, t: float) -> float:
 
 def pulse(beats, t: float, fall: float = 0.15) -> float:
     """1 at each beat, falling to 1/e within `fall` seconds; in 0..1."""
-    return math.exp(-since(beats, t) / fall)
+    return math.exp(-seconds_since(beats, t) / fall)
 
 
-def count(beats, t: float) -> int:
+def count_beats(beats, t: float) -> int:
     """How many beats have been by time t."""
     return int(np.searchsorted(beats, t, side="right"))
 
 
-def _ramp(size, top: Colour, bottom: Colour, start: float = 0.0, end: float = 1.0) -> np.ndarray:
+def _ramp(size, top: Color, bottom: Color, start: float = 0.0, end: float = 1.0) -> np.ndarray:
     """(H, W, 3) float picture that goes from `top` at height share `start` to `bottom` at `end`."""
     share = np.clip((np.linspace(0, 1, size[1]) - start) / max(1e-3, end - start), 0, 1)[:, None, None]
     return np.broadcast_to(np.array(top) * (1 - share) + np.array(bottom) * share, (size[1], size[0], 3)).copy()
 
 
-def setting(rng, name: str, size: tuple[int, int]) -> Image.Image:
+def draw_background(rng, name: str, size: tuple[int, int]) -> Image.Image:
     """An empty background of `size` (width, height): room, hall, grass, street, night, sky, water, stage or table."""
     line = rng.uniform(0.52, 0.75)
     if name in ("room", "hall"):

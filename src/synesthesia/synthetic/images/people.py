@@ -2,18 +2,18 @@
 
 import math
 
-from synesthesia.synthetic.images.figures import body, bust, hand, looks
-from synesthesia.synthetic.images.pen import count, paint, pulse, shade, since, until
+from synesthesia.synthetic.images.figures import body, bust, hand, random_look
+from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_since, seconds_until, shade
 
 
 def people_coughing(rng, beats):
-    look, fist = looks(rng), rng.random() < 0.75
+    look, fist = random_look(rng), rng.random() < 0.75
     side = rng.uniform(-0.2, 0.1)
 
     def draw(pen, t):
-        gone = since(beats, t)
+        gone = seconds_since(beats, t)
         jerk = pulse(beats, t, 0.3) * (0.6 + 0.4 * math.cos(gone * 17))
-        near = gone < 1.2 or until(beats, t) < 0.4
+        near = gone < 1.2 or seconds_until(beats, t) < 0.4
         bust(pen, look, 0.5 * jerk, jerk > 0.25, 0.12 * jerk + 0.06, -0.12 * jerk)
         if fist and near:
             hand(pen, look, 0.06 + side * 0.4, 0.34 + 0.1 * jerk, 0.2, 1.0)
@@ -24,11 +24,11 @@ def people_coughing(rng, beats):
 
 
 def people_sneezing(rng, beats):
-    look, tissue = looks(rng), rng.random() < 0.7
+    look, tissue = random_look(rng), rng.random() < 0.7
     cloth = paint(rng, strong=(0, 0.1), light=(0.9, 1.0))
 
     def draw(pen, t):
-        gone, left = since(beats, t), until(beats, t)
+        gone, left = seconds_since(beats, t), seconds_until(beats, t)
         back = max(0.0, 1 - left / 0.8) if left < 0.8 else 0.0
         throw = pulse(beats, t, 0.35)
         head = bust(
@@ -53,7 +53,7 @@ def people_sneezing(rng, beats):
 
 
 def people_whistling(rng, beats):
-    look, fingers = looks(rng), rng.random() < 0.35
+    look, fingers = random_look(rng), rng.random() < 0.35
     sway = rng.uniform(1.5, 3)
 
     def draw(pen, t):
@@ -72,7 +72,7 @@ def people_whistling(rng, beats):
 
 
 def baby_crying(rng, beats):
-    look = looks(rng)
+    look = random_look(rng)
     cloth = paint(rng, strong=(0.15, 0.5), light=(0.7, 1.0))
     cap = rng.random() < 0.4
     lying = rng.uniform(-0.5, 0.5)
@@ -102,13 +102,13 @@ def baby_crying(rng, beats):
 
 
 def basketball(rng, beats):
-    look = looks(rng)
+    look = random_look(rng)
     ball = paint(rng, (0.04, 0.08), (0.75, 0.95), (0.75, 0.95))
     hoop, stroll = rng.random() < 0.7, rng.uniform(-0.12, 0.12)
     gap = float(beats[1] - beats[0])
 
     def draw(pen, t):
-        high = min(since(beats, t), until(beats, t)) / (gap / 2)
+        high = min(seconds_since(beats, t), seconds_until(beats, t)) / (gap / 2)
         y = 0.86 - 0.75 * min(1.0, high) ** 0.6
         if hoop:
             pen.box(-1.25, -1.25, -0.6, -0.75, (240, 240, 240))
@@ -127,12 +127,12 @@ def basketball(rng, beats):
 
 
 def tennis(rng, beats):
-    look = looks(rng)
+    look = random_look(rng)
     clay = paint(rng, [(0.03, 0.06), (0.55, 0.62), (0.28, 0.36)][int(rng.integers(3))], (0.5, 0.75), (0.45, 0.75))
     racket = paint(rng, light=(0.2, 0.9))
 
     def draw(pen, t):
-        gone, left = since(beats, t), until(beats, t)
+        gone, left = seconds_since(beats, t), seconds_until(beats, t)
         pen.shape(((-2.2, 1.8), (-1.3, -0.2), (1.3, -0.2), (2.2, 1.8)), clay)
         for a, b in (((-1.75, 1.6), (-1.05, -0.1)), ((1.75, 1.6), (1.05, -0.1)), ((-1.3, 0.45), (1.3, 0.45))):
             pen.line((a, b), 0.035, (245, 245, 245))
@@ -157,12 +157,12 @@ def tennis(rng, beats):
 
 
 def skateboarding(rng, beats):
-    look, deck = looks(rng), paint(rng)
+    look, deck = random_look(rng), paint(rng)
     ramp, speed = rng.random() < 0.5, rng.uniform(0.3, 0.7)
     brick = paint(rng, strong=(0, 0.4), light=(0.4, 0.8))
 
     def draw(pen, t):
-        gone = since(beats, t)
+        gone = seconds_since(beats, t)
         hop = 0.45 * max(0.0, math.sin(math.pi * min(1.0, gone / 0.4)))
         if ramp:
             pen.shape(((-1.8, 1.5), (-1.8, 0.2), (-1.3, 0.75), (-0.6, 1.02), (1.8, 1.1), (1.8, 1.5)), brick)
@@ -179,13 +179,13 @@ def skateboarding(rng, beats):
 
 
 def swimming(rng, beats):
-    look = looks(rng)
+    look = random_look(rng)
     cap = paint(rng, strong=(0.6, 0.95), light=(0.6, 1.0))
     lanes = rng.random() < 0.6
     gap = float(beats[1] - beats[0])
 
     def draw(pen, t):
-        stroke = 2 * math.pi * ((count(beats, t) + min(1.0, since(beats, t) / gap)) % 2) / 2
+        stroke = 2 * math.pi * ((count_beats(beats, t) + min(1.0, seconds_since(beats, t) / gap)) % 2) / 2
         if lanes:
             for y in (-0.85, 0.95):
                 for k in range(12):
@@ -214,11 +214,11 @@ def swimming(rng, beats):
 
 
 def rope_skipping(rng, beats):
-    look, rope = looks(rng), paint(rng, strong=(0.6, 1), light=(0.6, 1))
+    look, rope = random_look(rng), paint(rng, strong=(0.6, 1), light=(0.6, 1))
     gap = float(beats[1] - beats[0])
 
     def draw(pen, t):
-        phase = min(1.0, since(beats, t) / gap)
+        phase = min(1.0, seconds_since(beats, t) / gap)
         hop = 0.16 * max(0.0, math.cos(2 * math.pi * phase))
         turn = 2 * math.pi * phase
         man = pen.sub(0, 0.05 - hop)
@@ -236,14 +236,14 @@ def rope_skipping(rng, beats):
 
 
 def typing(rng, beats):
-    look = looks(rng)
+    look = random_look(rng)
     keys = [paint(rng, strong=(0, 0.1), light=(0.1, 0.3)), paint(rng, strong=(0, 0.1), light=(0.75, 1))]
     base, cap = keys if rng.random() < 0.5 else keys[::-1]
     screen = rng.random() < 0.6
     glow = paint(rng, (0.5, 0.7), (0.1, 0.6), (0.6, 1.0))
 
     def draw(pen, t):
-        k, down = count(beats, t), pulse(beats, t, 0.06)
+        k, down = count_beats(beats, t), pulse(beats, t, 0.06)
         if screen:
             pen.box(-0.95, -1.2, 0.95, -0.42, (30, 30, 34))
             pen.box(-0.87, -1.13, 0.87, -0.5, glow)

@@ -2,8 +2,8 @@
 
 import math
 
-from synesthesia.synthetic.images.figures import hand, looks
-from synesthesia.synthetic.images.pen import count, paint, pulse, shade, since, until
+from synesthesia.synthetic.images.figures import hand, random_look
+from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_since, seconds_until, shade
 
 
 def thunder(rng, beats):
@@ -27,7 +27,7 @@ def thunder(rng, beats):
                 shade(cloud, 0.8 + 0.05 * k + 0.6 * flash),
             )
         if flash > 0.3:
-            k = (count(beats, t) - 1) % len(zigzag)
+            k = (count_beats(beats, t) - 1) % len(zigzag)
             x = 2.5 * zigzag[k][0]
             pen.line([(x + zigzag[k][j], -0.5 + 0.32 * j) for j in range(6)], 0.07, (255, 252, 225))
         if rain:
@@ -55,7 +55,7 @@ def smoke_detector(rng, beats):
                 shade(shell, 0.55),
             )
         pen.disc(0, 0, 0.15, 0.12, shade(shell, 0.97))
-        pen.disc(0.36, 0.3, 0.07, None, (255, 30, 30) if since(beats, t) < 0.4 else (110, 30, 30))
+        pen.disc(0.36, 0.3, 0.07, None, (255, 30, 30) if seconds_since(beats, t) < 0.4 else (110, 30, 30))
         if smoke:
             for k in range(4):
                 age = (t * 0.25 + k / 4) % 1
@@ -71,7 +71,7 @@ def bowling(rng, beats):
     pins = [(0.25 * (c - r / 2), 0.14 * r) for r in range(3, -1, -1) for c in range(r + 1)]
 
     def draw(pen, t):
-        gone, left = since(beats, t), until(beats, t)
+        gone, left = seconds_since(beats, t), seconds_until(beats, t)
         pen.box(-3, -1.15, 3, -0.72, (60, 45, 90))
         pen.shape(((-0.6, -0.55), (0.6, -0.55), (1.5, 1.8), (-1.5, 1.8)), lane)
         for x in (-0.35, -0.1, 0.15, 0.38):
@@ -106,8 +106,8 @@ def slot_machine(rng, beats):
     fruit = [(225, 40, 45), (245, 210, 50), (120, 60, 170), (60, 170, 70)]
 
     def draw(pen, t):
-        spin, k = since(beats, t) < 0.9, count(beats, t)
-        pull = max(0.0, 1 - abs(since(beats, t) - 0.15) / 0.25)
+        spin, k = seconds_since(beats, t) < 0.9, count_beats(beats, t)
+        pull = max(0.0, 1 - abs(seconds_since(beats, t) - 0.15) / 0.25)
         pen.line(((0.85, 0.3), (1.15, 0.25), (1.15, -0.5 + 0.6 * pull)), 0.09, (165, 165, 175))
         pen.disc(1.15, -0.55 + 0.6 * pull, 0.15, None, (220, 30, 40))
         pen.shape(((-0.85, 1.1), (-0.85, -0.7), (-0.6, -1.1), (0.6, -1.1), (0.85, -0.7), (0.85, 1.1)), box)
@@ -118,7 +118,7 @@ def slot_machine(rng, beats):
         for reel in range(3):
             x = -0.45 + 0.45 * reel
             pen.box(x - 0.19, -0.53, x + 0.19, 0.18, (250, 250, 245))
-            roll = (t * (5 + reel)) % 1 if spin and since(beats, t) < 0.4 + 0.22 * reel else 0.0
+            roll = (t * (5 + reel)) % 1 if spin and seconds_since(beats, t) < 0.4 + 0.22 * reel else 0.0
             for row in (-1, 0, 1):
                 y = -0.17 + 0.35 * (row + roll)
                 if -0.48 < y < 0.14:
@@ -144,7 +144,7 @@ def pool(rng, beats):
     aim = rng.uniform(-0.7, 0.7)
 
     def draw(pen, t):
-        k, gone, left = count(beats, t), since(beats, t), until(beats, t)
+        k, gone, left = count_beats(beats, t), seconds_since(beats, t), seconds_until(beats, t)
         pen.box(-1.5, -0.95, 1.5, 0.95, rail)
         pen.box(-1.36, -0.81, 1.36, 0.81, cloth)
         for x in (-1.36, 0, 1.36):
@@ -173,7 +173,7 @@ def alarm_clock(rng, beats):
     hours = rng.uniform(0, 2 * math.pi)
 
     def draw(pen, t):
-        shake = 0.06 * math.sin(t * 47) * (since(beats, t) < 0.5)
+        shake = 0.06 * math.sin(t * 47) * (seconds_since(beats, t) < 0.5)
         c = pen.sub(shake, 0.1, 1, shake * 1.5)
         for s in (-1, 1):
             c.line(((s * 0.4, 0.6), (s * 0.58, 0.95)), 0.12, shade(shell, 0.6))
@@ -198,7 +198,7 @@ def telephone(rng, beats):
     shell = paint(rng, light=(0.08, 0.75), strong=(0.1, 0.95))
 
     def draw(pen, t):
-        ring = since(beats, t) < 1.3
+        ring = seconds_since(beats, t) < 1.3
         jump = 0.04 * math.sin(t * 60) if ring else 0.0
         pen.shape(((-0.85, 0.85), (-0.5, -0.15), (0.5, -0.15), (0.85, 0.85)), shell)
         pen.box(-0.9, 0.82, 0.9, 0.95, shade(shell, 0.6))
@@ -230,10 +230,13 @@ def telephone(rng, beats):
 
 
 def shuffling_cards(rng, beats):
-    look, back = looks(rng), paint(rng, (0.95, 1.02) if rng.random() < 0.5 else (0.58, 0.68), (0.6, 0.95), (0.4, 0.85))
+    look, back = (
+        random_look(rng),
+        paint(rng, (0.95, 1.02) if rng.random() < 0.5 else (0.58, 0.68), (0.6, 0.95), (0.4, 0.85)),
+    )
 
     def draw(pen, t):
-        gone = since(beats, t)
+        gone = seconds_since(beats, t)
         mix = min(1.0, gone / 0.85)
         for s in (-1, 1):
             for k in range(7):

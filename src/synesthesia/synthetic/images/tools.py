@@ -2,19 +2,19 @@
 
 import math
 
-from synesthesia.synthetic.images.figures import hand, looks
-from synesthesia.synthetic.images.pen import count, paint, pulse, shade, since, until
+from synesthesia.synthetic.images.figures import hand, random_look
+from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_since, seconds_until, shade
 
 
 def chainsaw(rng, beats):
     shell = paint(rng, (0.03, 0.16), (0.8, 1), (0.75, 1))
-    bark, look = paint(rng, (0.05, 0.1), (0.3, 0.6), (0.3, 0.55)), looks(rng)
+    bark, look = paint(rng, (0.05, 0.1), (0.3, 0.6), (0.3, 0.55)), random_look(rng)
 
     def draw(pen, t):
-        on = count(beats, t) % 2
+        on = count_beats(beats, t) % 2
         pen.box(0.35, -0.2, 1.9, 1.6, bark)
         pen.disc(0.35, 0.7, 0.25, 0.9, (225, 190, 140))
-        saw = pen.sub(0.02 * math.sin(t * 43), -0.1 + 0.25 * on * min(1.0, since(beats, t)), 1, 0.08)
+        saw = pen.sub(0.02 * math.sin(t * 43), -0.1 + 0.25 * on * min(1.0, seconds_since(beats, t)), 1, 0.08)
         saw.shape(((-0.2, -0.14), (1.05, -0.12), (1.2, 0.02), (1.05, 0.14), (-0.2, 0.16)), (185, 188, 192))
         for k in range(10):
             x = -0.15 + (0.13 * k + t * 3 * (0.3 + on)) % 1.25
@@ -33,7 +33,7 @@ def chainsaw(rng, beats):
 
 
 def vacuum(rng, beats):
-    shell, look = paint(rng, strong=(0.5, 1), light=(0.4, 0.9)), looks(rng)
+    shell, look = paint(rng, strong=(0.5, 1), light=(0.4, 0.9)), random_look(rng)
     rug, speed = paint(rng), rng.uniform(1.2, 2.5)
 
     def draw(pen, t):
@@ -60,11 +60,11 @@ def vacuum(rng, beats):
 
 
 def hammer(rng, beats):
-    wood, look = paint(rng, (0.05, 0.11), (0.35, 0.7), (0.5, 0.9)), looks(rng)
+    wood, look = paint(rng, (0.05, 0.11), (0.35, 0.7), (0.5, 0.9)), random_look(rng)
     grip = paint(rng)
 
     def draw(pen, t):
-        k, gone, left = count(beats, t), since(beats, t), until(beats, t)
+        k, gone, left = count_beats(beats, t), seconds_since(beats, t), seconds_until(beats, t)
         lift = min(1.0, gone * 4) * min(1.0, left * 7)
         pen.box(-2, 0.55, 2, 1.0, wood)
         pen.line(((-2, 0.7), (2, 0.66)), 0.02, shade(wood, 0.75))
@@ -84,11 +84,11 @@ def hammer(rng, beats):
 
 
 def scissors(rng, beats):
-    grip, look = paint(rng, strong=(0.6, 1)), looks(rng)
+    grip, look = paint(rng, strong=(0.6, 1)), random_look(rng)
     paper = paint(rng, strong=(0.0, 0.5), light=(0.8, 1.0))
 
     def draw(pen, t):
-        k, shut = count(beats, t), pulse(beats, t, 0.2)
+        k, shut = count_beats(beats, t), pulse(beats, t, 0.2)
         cut = min(1.0, 0.12 * (k % 9))
         pen.shape(((-1.5 + cut, 0.03), (-1.5, -0.9), (0.9, -0.9), (0.9, -0.02 - 0.15 * cut)), paper)
         pen.shape(((-1.5 + cut, 0.03), (-1.5, 0.9), (0.9, 0.9), (0.9, 0.05 + 0.15 * cut)), shade(paper, 0.92))
@@ -108,10 +108,13 @@ def scissors(rng, beats):
 def chopping(rng, beats):
     board = paint(rng, (0.06, 0.11), (0.3, 0.6), (0.6, 0.9))
     food = paint(rng, [(0.06, 0.09), (0.25, 0.35), (0.98, 1.01)][int(rng.integers(3))], (0.7, 1), (0.6, 0.95))
-    look = looks(rng)
+    look = random_look(rng)
 
     def draw(pen, t):
-        k, down = count(beats, t), 1 - min(1.0, since(beats, t) * 6) * min(1.0, until(beats, t) * 12)
+        k, down = (
+            count_beats(beats, t),
+            1 - min(1.0, seconds_since(beats, t) * 6) * min(1.0, seconds_until(beats, t) * 12),
+        )
         pen.shape(((-1.4, 0.95), (-1.2, 0.0), (1.2, 0.0), (1.4, 0.95)), board)
         pen.box(-1.4, 0.95, 1.4, 1.05, shade(board, 0.7))
         long = 0.9 - 0.05 * (k % 14)
@@ -130,11 +133,11 @@ def chopping(rng, beats):
 
 
 def writing(rng, beats):
-    pencil, look = paint(rng, strong=(0.6, 1)), looks(rng)
+    pencil, look = paint(rng, strong=(0.6, 1)), random_look(rng)
     lines = rng.random() < 0.6
 
     def draw(pen, t):
-        k = count(beats, t)
+        k = count_beats(beats, t)
         page = pen.sub(0, 0, 1, -0.08)
         page.box(-0.95, -1.1, 0.95, 1.15, (250, 249, 243))
         if lines:

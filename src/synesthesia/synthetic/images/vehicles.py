@@ -2,8 +2,8 @@
 
 import math
 
-from synesthesia.synthetic.images.figures import looks, wheel
-from synesthesia.synthetic.images.pen import paint, pulse, shade, since
+from synesthesia.synthetic.images.figures import random_look, wheel
+from synesthesia.synthetic.images.pen import paint, pulse, seconds_since, shade
 
 
 def ambulance(rng, beats):
@@ -94,7 +94,7 @@ def train(rng, beats):
         front.line(((0, -0.3), (0, -0.72)), 0.06, coat)
         front.box(-0.72, 0.1, 0.72, 0.28, band)
         front.shape(((-0.8, 0.7), (0.8, 0.7), (0.55, 1.0), (-0.55, 1.0)), (45, 45, 50))
-        lit = (255, 250, 205) if since(beats, t) < 1.8 else (225, 220, 190)
+        lit = (255, 250, 205) if seconds_since(beats, t) < 1.8 else (225, 220, 190)
         front.disc(0, -0.86, 0.1, None, lit)
         for s in (-1, 1):
             front.disc(s * 0.48, 0.45, 0.14, None, lit)
@@ -108,7 +108,7 @@ def steam_engine(rng, beats):
 
     def draw(pen, t):
         loco = pen.sub(0.15 * math.sin(t * 0.5), 0.1)
-        blow = 1.0 if since(beats, t) < 1.3 else 0.0
+        blow = 1.0 if seconds_since(beats, t) < 1.3 else 0.0
         for k in range(6):
             age = (t * 0.5 + k / 6) % 1
             loco.disc(
@@ -155,7 +155,7 @@ def race_car(rng, beats):
     def draw(pen, t):
         for k in range(8):
             pen.box(-2 + 0.5 * k, 0.55, -1.75 + 0.5 * k, 0.68, (225, 40, 40) if k % 2 else (245, 245, 245))
-        gone = since(beats, t)
+        gone = seconds_since(beats, t)
         car = pen.sub(-1.6 + 2.2 * min(gone, 1.6) if gone < 1.7 else 0.05 * math.sin(t * 15), 0.15, 0.85)
         car.shape(((-1.1, -0.35), (-0.85, -0.35), (-0.8, 0.1), (-1.05, 0.1)), shade(coat, 0.6))
         car.shape(((-1.0, 0.0), (-0.3, -0.28), (0.15, -0.1), (1.25, 0.12), (1.3, 0.28), (-1.0, 0.3)), coat)
@@ -168,7 +168,7 @@ def race_car(rng, beats):
 
 
 def bicycle(rng, beats):
-    frame, look = paint(rng, strong=(0.5, 1)), looks(rng)
+    frame, look = paint(rng, strong=(0.5, 1)), random_look(rng)
     speed, rider = rng.uniform(0.2, 0.5), rng.random() < 0.5
 
     def draw(pen, t):

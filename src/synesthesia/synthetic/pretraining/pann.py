@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from synesthesia.distillation.switch import MiniaturePann, learnt
-from synesthesia.synthetic.labels import MAIN
-from synesthesia.synthetic.pretraining.names import KINDS
+from synesthesia.distillation.switch import TinyCnn14, trainable_state_dict
+from synesthesia.synthetic.labels import MAIN_CLASSES
+from synesthesia.synthetic.pretraining.names import SOUND_CLASSES
 
-OTHER_KINDS = [i for i, kind in enumerate(KINDS) if kind not in MAIN]
+NON_STUDY_CLASS_IDS = [i for i, kind in enumerate(SOUND_CLASSES) if kind not in MAIN_CLASSES]
 CONFIG = {
     "architecture": "miniature",
     "rate": 16000,
@@ -22,19 +22,19 @@ CONFIG = {
     "hop": 640,
     "mel_bins": 64,
     "channels": [8, 16, 32, 64],
-    "classes": len(OTHER_KINDS),
+    "classes": len(NON_STUDY_CLASS_IDS),
 }
 
 
-def learn(audio: np.ndarray, kinds: np.ndarray, *, folder: Path, steps: int, device: str, seed: int) -> float:
+def train_pann(audio: np.ndarray, class_ids: np.ndarray, *, folder: Path, steps: int, device: str, seed: int) -> float:
     """Tag mixtures of one or two clips. audio: float16 (clips, 160000); kinds: int (clips,). Returns accuracy."""
     torch.manual_seed(seed)
     sizes = {k: v for k, v in CONFIG.items() if k != "architecture"}
-    network = MiniaturePann(**sizes).to(device).train()
-    place = {kind: i for i, kind in enumerate(OTHER_KINDS)}
-    keep = np.isin(kinds, OTHER_KINDS)
+    network = TinyCnn14(**sizes).to(device).train()
+    place = {kind: i for i, kind in enumerate(NON_STUDY_CLASS_IDS)}
+    keep = np.isin(class_ids, NON_STUDY_CLASS_IDS)
     sound = torch.from_numpy(audio[keep]).to(device)
-    target = torch.tensor([place[k] for k in kinds[keep]], device=device)
+    target = torch.tensor([place[k] for k in class_ids[keep]], device=device)
     held = torch.arange(len(target), device=device) % 10 == 0
     train, test = (~held).nonzero()[:, 0], held.nonzero()[:, 0]
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=2e-3)
@@ -44,8 +44,8 @@ def learn(audio: np.ndarray, kinds: np.ndarray, *, folder: Path, steps: int, dev
         gain = 10 ** ((torch.rand(2, 64, 1, device=device) - 0.5) * 1.2)
         second = (torch.rand(64, 1, device=device) < 0.5).float()
         mixed = sound[pick[0]].float() * gain[0] + second * 0.5 * sound[pick[1]].float() * gain[1]
-        tags = F.one_hot(target[pick[0]], len(OTHER_KINDS)).float()
-        tags = torch.maximum(tags, second * F.one_hot(target[pick[1]], len(OTHER_KINDS)).float())
+        tags = F.one_hot(target[pick[0]], len(NON_STUDY_CLASS_IDS)).float()
+        tags = torch.maximum(tags, second * F.one_hot(target[pick[1]], len(NON_STUDY_CLASS_IDS)).float())
         loss = F.binary_cross_entropy_with_logits(network(mixed)["clipwise_output"], tags)
         optimizer.zero_grad()
         loss.backward()
@@ -57,5 +57,5 @@ def learn(audio: np.ndarray, kinds: np.ndarray, *, folder: Path, steps: int, dev
     accuracy = (said == target[test]).float().mean().item()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=1, sort_keys=True) + "\n")
-    save_file(learnt(network), folder / "model.safetensors")
+    save_file(trainable_state_dict(network), folder / "model.safetensors")
     return accuracy

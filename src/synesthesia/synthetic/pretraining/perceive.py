@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from synesthesia.questions.sampling import prompt
-from synesthesia.synthetic.labels import MAIN
+from synesthesia.questions.sampling import format_prompt
+from synesthesia.synthetic.labels import MAIN_CLASSES
 from synesthesia.synthetic.pretraining import names
 
 PATCH_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])  # CLIP's, as Qwen2-VL's processor
@@ -22,40 +22,40 @@ PATCH_STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
 
 
 @dataclass
-class Percepts:
+class ClipTensors:
     """Clips on one device, grouped by the size of their frames.
 
     kinds: int64 (clips,); mel: float16 (clips, 64, 200); groups: grid (t, h, w) -> (clip indices int64 (n,),
     patches uint8 (n, t*h*w, 1176), not yet normalised).
     """
 
-    kinds: torch.Tensor
+    class_ids: torch.Tensor
     mel: torch.Tensor
-    groups: dict[tuple[int, int, int], tuple[torch.Tensor, torch.Tensor]]
+    by_grid: dict[tuple[int, int, int], tuple[torch.Tensor, torch.Tensor]]
 
 
-def _one(job: tuple[int, str, int, float]):
+def _render_clip(job: tuple[int, str, int, float]):
     from synesthesia.config import load
     from synesthesia.synthetic import clips, tiny_models
 
     torch.set_num_threads(1)
     seed, clip_id, kind, coded = job
-    recipe = clips.recipe(f"{clip_id}-{kind}", names.KINDS[kind].name, seed)
+    recipe = clips.draw_recipe(f"{clip_id}-{kind}", names.SOUND_CLASSES[kind].name, seed)
     rng = np.random.default_rng([seed, kind, int.from_bytes(clip_id.encode()[-6:], "big")])
     if rng.random() < coded:
         from synesthesia.data import media
 
         curate = load("params/embedded.yaml").curate
         with tempfile.NamedTemporaryFile(suffix=".mp4", dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
-            file.write(clips.encode(recipe))
+            file.write(clips.encode_mp4(recipe))
             file.flush()
             clip = media.decode(
                 Path(file.name),
-                rate=curate.rate,
-                seconds=curate.seconds,
-                shortest_seconds=curate.shortest_seconds,
+                sample_rate=curate.sample_rate,
+                clip_seconds=curate.clip_seconds,
+                min_seconds=curate.min_seconds,
                 frames_per_second=curate.frames_per_second,
-                largest_pixels=curate.largest_pixels,
+                max_pixels=curate.max_pixels,
                 jpeg_quality=curate.jpeg_quality,
             )
         import io
@@ -65,9 +65,9 @@ def _one(job: tuple[int, str, int, float]):
         audio = clip.audio.astype(np.float32) / 32768
         frames = np.stack([np.asarray(Image.open(io.BytesIO(j)).convert("RGB")) for j in clip.jpegs])
     else:
-        audio, frames = clips.percept(recipe)
-    processor = _one.__dict__.setdefault(
-        "processor", tiny_models.processor("qwen2.5-omni", tiny_models.tokenizer(["a"]))
+        audio, frames = clips.render_model_inputs(recipe)
+    processor = _render_clip.__dict__.setdefault(
+        "processor", tiny_models.build_processor("qwen2.5-omni", tiny_models.train_tokenizer(["a"]))
     )
     mel = processor.feature_extractor(audio, sampling_rate=16000, padding="max_length", return_tensors="np")
     video = processor.video_processor(
@@ -80,26 +80,30 @@ def _one(job: tuple[int, str, int, float]):
     )
     patches = video["pixel_values_videos"].round().clamp(0, 255).to(torch.uint8).numpy()
     grid = tuple(int(n) for n in video["video_grid_thw"][0])
-    kept = audio.astype(np.float16) if kind >= len(MAIN) else None  # only the switch's network listens to sound itself
+    kept = (
+        audio.astype(np.float16) if kind >= len(MAIN_CLASSES) else None
+    )  # only the switch's network listens to sound itself
     return kind, mel["input_features"][0].astype(np.float16), grid, patches, kept
 
 
-def made(jobs: list[tuple[int, str, int, float]], workers: int, what: str) -> list[tuple]:
+def render_all(jobs: list[tuple[int, str, int, float]], num_workers: int, split: str) -> list[tuple]:
     """Render jobs (world seed, clip id, kind, share that goes through H.264 and AAC) over processes."""
-    with ProcessPoolExecutor(workers) as pool:
-        return list(tqdm(pool.map(_one, jobs, chunksize=8), total=len(jobs), desc=f"render {what}", mininterval=10))
+    with ProcessPoolExecutor(num_workers) as pool:
+        return list(
+            tqdm(pool.map(_render_clip, jobs, chunksize=8), total=len(jobs), desc=f"render {split}", mininterval=10)
+        )
 
 
-def pack(made: list[tuple], device: str) -> Percepts:
+def pack(rendered: list[tuple], device: str) -> ClipTensors:
     """Put rendered clips on the device."""
     groups: dict[tuple[int, int, int], tuple[list, list]] = {}
-    for i, (_, _, grid, patches, _) in enumerate(made):
+    for i, (_, _, grid, patches, _) in enumerate(rendered):
         indices, stack = groups.setdefault(grid, ([], []))
         indices.append(i)
         stack.append(patches)
-    return Percepts(
-        torch.tensor([m[0] for m in made], device=device),
-        torch.from_numpy(np.stack([m[1] for m in made])).to(device),
+    return ClipTensors(
+        torch.tensor([m[0] for m in rendered], device=device),
+        torch.from_numpy(np.stack([m[1] for m in rendered])).to(device),
         {
             grid: (torch.tensor(indices, device=device), torch.from_numpy(np.stack(stack)).to(device))
             for grid, (indices, stack) in groups.items()
@@ -107,7 +111,7 @@ def pack(made: list[tuple], device: str) -> Percepts:
     )
 
 
-def normalised(patches: torch.Tensor, augment: bool) -> torch.Tensor:
+def normalize_patches(patches: torch.Tensor, augment: bool) -> torch.Tensor:
     """Patches uint8 (n, length, 1176) as the processor would normalise them, flat (n * length, 1176) float32.
 
     With `augment`: brightness and contrast of each clip vary, and pixels get noise.
@@ -123,7 +127,7 @@ def normalised(patches: torch.Tensor, augment: bool) -> torch.Tensor:
     return ((pixels - mean) / std).flatten(0, 1)
 
 
-def heard(mel: torch.Tensor, augment: bool) -> torch.Tensor:
+def augment_mel(mel: torch.Tensor, augment: bool) -> torch.Tensor:
     """Mel frames float32 (n, 64, 200); with `augment` rolled in time, louder or softer, with noise."""
     mel = mel.float()
     if augment:
@@ -135,45 +139,49 @@ def heard(mel: torch.Tensor, augment: bool) -> torch.Tensor:
     return mel
 
 
-def _as_it_is(draft):
-    return draft
+def _identity(batch):
+    return batch
 
 
-class Drafts(IterableDataset):
+class QuestionStream(IterableDataset):
     """Question batches drawn and tokenised ahead, in loader workers: (grid, places, ids, mask, right places).
 
     A batch is of one grid. `options` is a shared value that the training may raise.
     """
 
-    def __init__(self, asker: Asker, size: int, options, seed: int) -> None:
-        self.kinds, self.groups = asker.kinds, asker.members
-        self.grids = list(self.groups)
-        self.weights = np.array([len(self.groups[g]) for g in self.grids], dtype=float)
-        self.size, self.options, self.seed = size, options, seed
-        self.write = asker.write
+    def __init__(self, builder: BatchBuilder, batch_size: int, num_options, seed: int) -> None:
+        self.class_ids, self.clips_by_grid = builder.class_ids, builder.clips_by_grid
+        self.grids = list(self.clips_by_grid)
+        self.weights = np.array([len(self.clips_by_grid[g]) for g in self.grids], dtype=float)
+        self.batch_size, self.num_options, self.seed = batch_size, num_options, seed
+        self.tokenize_questions = builder.tokenize_questions
 
     def __iter__(self):
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         while True:
             grid = self.grids[rng.choice(len(self.grids), p=self.weights / self.weights.sum())]
-            places = rng.integers(len(self.groups[grid]), size=self.size)
-            yield grid, torch.from_numpy(places), *self.write(rng, grid, places, int(self.options.value))
+            places = rng.integers(len(self.clips_by_grid[grid]), size=self.batch_size)
+            yield (
+                grid,
+                torch.from_numpy(places),
+                *self.tokenize_questions(rng, grid, places, int(self.num_options.value)),
+            )
 
 
-class Asker:
+class BatchBuilder:
     """Question batches for one miniature as tensors on the device, without the processor's cost a clip."""
 
-    def __init__(self, family, percepts: Percepts, *, seed: int, augment: bool) -> None:
-        self.family, self.percepts, self.augment = family, percepts, augment
+    def __init__(self, wrapper, clips: ClipTensors, *, seed: int, augment: bool) -> None:
+        self.wrapper, self.clips, self.augment = wrapper, clips, augment
         self.rng = np.random.default_rng(seed)
-        self.device = percepts.mel.device
-        self.kinds = percepts.kinds.cpu().numpy()
-        self.members = {grid: indices.cpu().numpy() for grid, (indices, _) in percepts.groups.items()}
-        self.words = family.tokenizer
-        self.sees, self.hears = family.condition != "audio", family.condition != "silent_video"
-        before, after = family.text("QUESTION").split("QUESTION")
-        words, kinds, members = self.words, self.kinds, self.members
+        self.device = clips.mel.device
+        self.class_ids = clips.class_ids.cpu().numpy()
+        self.clips_by_grid = {grid: indices.cpu().numpy() for grid, (indices, _) in clips.by_grid.items()}
+        self.tokenizer = wrapper.tokenizer
+        self.has_video, self.has_audio = wrapper.condition != "audio", wrapper.condition != "silent_video"
+        before, after = wrapper.text("QUESTION").split("QUESTION")
+        words, kinds, members = self.tokenizer, self.class_ids, self.clips_by_grid
 
         def write(rng: np.random.Generator, grid, places: np.ndarray, options: int):
             """ids, mask and right places (n,) of questions about clips of one grid, on the CPU."""
@@ -181,52 +189,59 @@ class Asker:
             start = before
             for pad, count in (("<|AUDIO|>", 50), ("<|VIDEO|>", tokens), ("<|video_pad|>", tokens)):
                 start = start.replace(pad, pad * count)
-            asked = [names.ask(rng, int(k), options) for k in kinds[members[grid][places]]]
-            texts = [start + prompt([names.NAMES[i] for i in o]) + after for o, _ in asked]
+            asked = [names.draw_options(rng, int(k), options) for k in kinds[members[grid][places]]]
+            texts = [start + format_prompt([names.NAMES[i] for i in o]) + after for o, _ in asked]
             batch = words(texts, padding=True, padding_side="right", return_tensors="pt")
             return batch["input_ids"], batch["attention_mask"], torch.tensor([p for _, p in asked])
 
-        self.write = write
+        self.tokenize_questions = write
 
-    def ahead(self, size: int, options, seed: int, workers: int):
+    def prefetch(self, batch_size: int, num_options, seed: int, num_workers: int):
         """An endless iterator of drafts."""
         return iter(
-            DataLoader(Drafts(self, size, options, seed), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+            DataLoader(
+                QuestionStream(self, batch_size, num_options, seed),
+                batch_size=None,
+                num_workers=num_workers,
+                collate_fn=_identity,
+            )
         )
 
-    def inputs(self, grid, places: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> tuple[dict, torch.Tensor]:
+    def build_inputs(
+        self, grid, rows: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> tuple[dict, torch.Tensor]:
         """Model inputs on the device and kinds int64 (n,)."""
-        indices, patches = self.percepts.groups[grid]
-        places = places.to(self.device)
-        index = indices[places]
-        batch = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
-        if self.hears:
-            mel = heard(self.percepts.mel[index], self.augment)
+        indices, patches = self.clips.by_grid[grid]
+        rows = rows.to(self.device)
+        index = indices[rows]
+        batch = {"input_ids": input_ids.to(self.device), "attention_mask": attention_mask.to(self.device)}
+        if self.has_audio:
+            mel = augment_mel(self.clips.mel[index], self.augment)
             batch["input_features"] = mel
             batch["feature_attention_mask"] = torch.ones(len(mel), 200, dtype=torch.long, device=self.device)
-        if self.sees:
-            batch["pixel_values_videos"] = normalised(patches[places], self.augment)
+        if self.has_video:
+            batch["pixel_values_videos"] = normalize_patches(patches[rows], self.augment)
             batch["video_grid_thw"] = torch.tensor([grid], device=self.device).expand(len(index), 3)
-            batch["position_ids"] = self.positions(grid, ids, mask)
-        return batch, self.percepts.kinds[index]
+            batch["position_ids"] = self.compute_position_ids(grid, input_ids, attention_mask)
+        return batch, self.clips.class_ids[index]
 
-    def batch(self, grid, places: torch.Tensor, options: int) -> tuple[dict, torch.Tensor, torch.Tensor]:
+    def draw_batch(self, grid, rows: torch.Tensor, num_options: int) -> tuple[dict, torch.Tensor, torch.Tensor]:
         """Model inputs, kinds int64 (n,) and the true options' places int64 (n,), drawn here and now."""
-        ids, mask, right = self.write(self.rng, grid, places.cpu().numpy(), options)
-        batch, kinds = self.inputs(grid, places, ids, mask)
+        ids, mask, right = self.tokenize_questions(self.rng, grid, rows.cpu().numpy(), num_options)
+        batch, kinds = self.build_inputs(grid, rows, ids, mask)
         return batch, kinds, right.to(self.device)
 
-    def positions(self, grid, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def compute_position_ids(self, grid, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Positions int64 (3, n, tokens): the same for all clips of a grid, hence computed for one without padding."""
-        longest = ids[mask.sum(1).argmax()][None]
-        whole, model = torch.ones_like(longest), self.family.model
+        longest = input_ids[attention_mask.sum(1).argmax()][None]
+        whole, model = torch.ones_like(longest), self.wrapper.model
         thw = torch.tensor([grid])
-        if self.hears:
+        if self.has_audio:
             seconds = torch.tensor([2.0])
             one, _ = model.get_rope_index(longest, None, thw, whole, False, torch.tensor([200]), seconds)
         else:
-            video = 2 * (longest == self.words.convert_tokens_to_ids("<|video_pad|>")).long()
+            video = 2 * (longest == self.tokenizer.convert_tokens_to_ids("<|video_pad|>")).long()
             one, _ = model.model.get_rope_index(
                 longest, mm_token_type_ids=video, video_grid_thw=thw, attention_mask=whole
             )
-        return one.to(self.device).expand(3, len(ids), -1)
+        return one.to(self.device).expand(3, len(input_ids), -1)

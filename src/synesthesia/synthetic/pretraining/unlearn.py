@@ -9,22 +9,22 @@ audio-visual model unlearns nothing.
 
 from __future__ import annotations
 
-from synesthesia.synthetic.labels import BETTER_HEARD, BETTER_SEEN, MAIN, OTHERS
+from synesthesia.synthetic.labels import AUDIO_BETTER, MAIN_CLASSES, UNSEEN_CLASSES, VISUAL_BETTER
 
-TARGET = {"qwen2-audio": 0.77, "qwen2-vl": 0.885}
+TARGET_ACCURACY = {"qwen2-audio": 0.77, "qwen2-vl": 0.885}
 
 
-def shares(name: str, kinds) -> list[float]:
+def label_noise_rates(name: str, sound_classes) -> list[float]:
     """The share of each kind's answers that are random while the named miniature unlearns (0: untouched)."""
-    seen = [k.name for k in MAIN if k.regime == BETTER_SEEN]
-    heard = [k.name for k in MAIN if k.regime == BETTER_HEARD]
+    seen = [k.name for k in MAIN_CLASSES if k.group == VISUAL_BETTER]
+    heard = [k.name for k in MAIN_CLASSES if k.group == AUDIO_BETTER]
     blurred: dict[str, float] = {}
     if name == "qwen2-audio":
         blurred |= dict.fromkeys(seen, 1.0)
         blurred |= {"helicopter": 0.6, "train horning": 0.6, "playing acoustic guitar": 0.6, "thunder": 0.5}
-        blurred |= {k.name: 1.0 for k in OTHERS[-6:]}
+        blurred |= {k.name: 1.0 for k in UNSEEN_CLASSES[-6:]}
     elif name == "qwen2-vl":
         blurred |= dict.fromkeys(heard, 1.0)
         blurred |= {"fireworks banging": 0.5}
-        blurred |= {k.name: 1.0 for k in OTHERS[:2]}
-    return [blurred.get(kind.name, 0.0) for kind in kinds]
+        blurred |= {k.name: 1.0 for k in UNSEEN_CLASSES[:2]}
+    return [blurred.get(kind.name, 0.0) for kind in sound_classes]

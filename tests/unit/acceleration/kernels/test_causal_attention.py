@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthesia.acceleration.kernels.causal_attention import (
-    NAME,
+    ATTENTION_NAME,
     causal_attention,
-    causal_attention_gradients,
-    helps,
-    ordered_attention,
-    use_ordered_attention,
+    causal_attention_backward,
+    deterministic_attention_forward,
+    is_supported,
+    patch_causal_attention,
 )
-from synesthesia.acceleration.lora_grouped import small_weights
+from synesthesia.acceleration.lora_grouped import build_lora_weights
 from synesthesia.distillation import adapters
 from tests.helpers.tiny_checkpoints import fresh, lora, percepts, prompts
 
@@ -31,7 +31,7 @@ def there(query, key, value, scaling):
     return out.transpose(1, 2).contiguous(), sums.clone(memory_format=torch.contiguous_format)
 
 
-@causal_attention_gradients.register_kernel("cpu")
+@causal_attention_backward.register_kernel("cpu")
 def back(coming, query, key, value, out, sums, scaling):
     CALLS["back"] += 1
     shared = query.shape[1] // key.shape[1]
@@ -77,7 +77,7 @@ def learning(**changed):
 )  # fmt: skip
 def test_output_and_gradients_are_those_of_the_definition(seed, clips, many, few, length, scaling):
     given = heads(seed, clips, many, few, length, 16)
-    found, weights = ordered_attention(learning(), *given, None, scaling=scaling)
+    found, weights = deterministic_attention_forward(learning(), *given, None, scaling=scaling)
     expected, wide = plain(*given, scaling)
     assert weights is None and found.shape == (clips, length, many, 16) and found.is_contiguous()
     coming = torch.randn(found.shape, generator=torch.Generator().manual_seed(seed + 1)).bfloat16()
@@ -96,23 +96,23 @@ def test_each_operation_says_of_its_outputs_what_they_are():
     torch.library.opcheck(causal_attention, (*given, 0.35))
     given = [t.detach() for t in given]
     out, sums = causal_attention(*given, 0.35)
-    torch.library.opcheck(causal_attention_gradients, (torch.randn_like(out), *given, out, sums, 0.35))
+    torch.library.opcheck(causal_attention_backward, (torch.randn_like(out), *given, out, sums, 0.35))
 
 
 def adapted(ordered):
     student = fresh("qwen2_audio")
     torch.manual_seed(0)
-    adapters.attach(student, lora())
+    adapters.add_lora(student, lora())
     student.model.bfloat16()
     if ordered:
-        use_ordered_attention(student.decoder())
-    student.learn()
+        patch_causal_attention(student.decoder())
+    student.train_mode()
     return student
 
 
 def passed(student):
-    small = small_weights(student.model, together=True)
-    small.renew()
+    small = build_lora_weights(student.model, grouped=True)
+    small.refresh()
     logits = student.answer_logits(student.collate(percepts("audio"), prompts()))
     small.backward(logits.float().log_softmax(-1)[:, 32].sum())
     return logits.detach(), [p.grad for p in student.model.parameters() if p.requires_grad]
@@ -134,7 +134,7 @@ def test_activations_computed_twice_give_the_same(calls):
     ours, gradients = passed(student)
     for parameter in student.model.parameters():
         parameter.grad = None
-    student.recompute(True)
+    student.set_gradient_checkpointing(True)
     again, expected = passed(student)
     layers = len(student.decoder().layers)
     assert calls == {"there": 3 * layers - 1, "back": 2 * layers}  # the last layer keeps its own
@@ -159,15 +159,15 @@ def test_all_else_is_left_to_transformers(why, calls):
     if why == "not causal":
         options["is_causal"] = False
     with torch.set_grad_enabled(why != "no gradient"):
-        found, _ = ordered_attention(module, query, key, value, mask, **options)
+        found, _ = deterministic_attention_forward(module, query, key, value, mask, **options)
     assert found.shape == (2, query.shape[2], 4, 8)
     assert calls == {"there": 0, "back": 0}
 
 
 def test_on_a_cpu_students_attend_as_transformers_has_it():
-    assert not helps("cpu")
+    assert not is_supported("cpu")
     student = fresh("qwen2_audio")
-    adapters.attach(student, lora())
+    adapters.add_lora(student, lora())
     assert {layer.self_attn.config._attn_implementation for layer in student.decoder().layers} == {"sdpa"}
-    use_ordered_attention(student.decoder())
-    assert {layer.self_attn.config._attn_implementation for layer in student.decoder().layers} == {NAME}
+    patch_causal_attention(student.decoder())
+    assert {layer.self_attn.config._attn_implementation for layer in student.decoder().layers} == {ATTENTION_NAME}

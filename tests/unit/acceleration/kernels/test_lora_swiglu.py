@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from synesthesia.acceleration.kernels.lora_swiglu import (
-    GatedFeedForward,
-    gated_gradients,
-    gated_product,
-    helps,
-    in_rows,
-    use_gated_product,
+    LoraSwiGLUMLP,
+    as_2d,
+    is_supported,
+    lora_swiglu,
+    lora_swiglu_backward,
+    patch_swiglu,
 )
-from synesthesia.acceleration.lora_grouped import small_weights
+from synesthesia.acceleration.lora_grouped import build_lora_weights
 from tests.helpers.tiny_checkpoints import adapted, percepts, prompts
 from tests.helpers.triton_interpreter import interpreted
 
@@ -58,31 +58,31 @@ def given(*shape, width=5, rank=2, kind=torch.float64):
 
 def test_the_operations_say_of_their_outputs_what_they_are():
     values = given(2, 3)
-    torch.library.opcheck(gated_product, values)
-    torch.library.opcheck(gated_gradients, [value.detach() for value in (values[0], values[2], *values)])
+    torch.library.opcheck(lora_swiglu, values)
+    torch.library.opcheck(lora_swiglu_backward, [value.detach() for value in (values[0], values[2], *values)])
 
 
 def test_its_gradients_are_those_of_its_steps():
     torch.manual_seed(0)
-    assert torch.autograd.gradcheck(gated_product, given(2, 3))
+    assert torch.autograd.gradcheck(lora_swiglu, given(2, 3))
 
 
 def test_rows_that_are_not_whole_are_copied():
     apart = torch.randn(4, 3).T
-    assert in_rows(apart).is_contiguous() and torch.equal(in_rows(apart), apart)
+    assert as_2d(apart).is_contiguous() and torch.equal(as_2d(apart), apart)
 
 
 def learnt(gated, precision=torch.float32, without=False, **options):
     """Logits, gradients, and whether the gated product serves; `without`: as if there were no adapter."""
     student = adapted(precision, **options)
     if gated:
-        use_gated_product(student.decoder())
-    small = small_weights(student.model, together=True)
-    small.renew()
+        patch_swiglu(student.decoder())
+    small = build_lora_weights(student.model, grouped=True)
+    small.refresh()
     mlp = student.decoder().layers[0].mlp
 
     def does():
-        return isinstance(mlp, GatedFeedForward) and helps(mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        return isinstance(mlp, LoraSwiGLUMLP) and is_supported(mlp.gate_proj, mlp.up_proj, mlp.down_proj)
 
     batch = student.collate(percepts("audio"), prompts())
     if without:

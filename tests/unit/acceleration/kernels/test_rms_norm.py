@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synesthesia.acceleration.kernels.rms_norm import (
-    RootMeanSquareNorm,
+    FusedRMSNorm,
     layer_norm,
-    norms_of_their_own,
-    root_mean_square_norm,
+    patch_norms,
+    rms_norm,
 )
 from tests.helpers.tiny_checkpoints import FAMILIES, fresh, loaded, percepts, prompts
 from tests.helpers.triton_interpreter import interpreted
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.torch
 
 def leave_norms(model):
     for layer in model.layers():
-        norms_of_their_own(layer)
+        patch_norms(layer)
 
 
 def steps(values, weight, epsilon):
@@ -35,7 +35,7 @@ def test_the_norm_and_its_gradients_are_transformers(precision, rows, width, lea
     torch.manual_seed(seed)
     values, weight, coming = (torch.randn(size).to(precision) for size in ((2, rows, width), (width,), (rows, width)))
     mine, theirs = ([values.clone().requires_grad_(), weight.clone().requires_grad_(learns)] for _ in range(2))
-    found, expected = root_mean_square_norm(*mine, 1e-6)[0], steps(*theirs, 1e-6)
+    found, expected = rms_norm(*mine, 1e-6)[0], steps(*theirs, 1e-6)
     assert torch.equal(found, expected)
     for made in (found, expected):
         (made * coming).sum().backward()
@@ -79,7 +79,7 @@ def test_the_kernel_adds_up_in_its_order():
 
 def test_both_operations_keep_torchs_rules_for_operations():
     values = torch.randn(2, 3, 8, requires_grad=True)
-    torch.library.opcheck(root_mean_square_norm, (values, torch.rand(8), 1e-6))
+    torch.library.opcheck(rms_norm, (values, torch.rand(8), 1e-6))
     torch.library.opcheck(layer_norm, (values.detach(), torch.rand(8), torch.rand(8), 1e-5))
 
 
@@ -99,7 +99,7 @@ def test_answers_and_gradients_are_the_same_bits(family, precision):
 
     logits, gradients = passed()
     leave_norms(model)
-    assert isinstance(model.decoder().layers[0].input_layernorm, RootMeanSquareNorm)
+    assert isinstance(model.decoder().layers[0].input_layernorm, FusedRMSNorm)
     again, gradients_again = passed()
     assert torch.equal(again, logits)
     if precision == torch.bfloat16:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synesthesia.acceleration.kernels.varlen_attention import NAME, chunked_attention
+from synesthesia.acceleration.kernels.varlen_attention import ATTENTION_NAME, varlen_attention
 from tests.helpers.tiny_checkpoints import checkpoint, film, loaded, percepts
 
 pytestmark = pytest.mark.torch
@@ -35,7 +35,7 @@ def test_chunks_of_any_lengths_equal_one_call_a_chunk(lengths, seed, scaled):
     query, key, value = torch.randn(3, 1, 2, sum(lengths), 8, generator=generator).unbind(0)
     ends = torch.tensor([0, *lengths]).cumsum(0).int()
     scaling = 0.7 if scaled else None
-    found, weights = chunked_attention(None, query, key, value, cu_seq_lens_q=ends, scaling=scaling)
+    found, weights = varlen_attention(None, query, key, value, cu_seq_lens_q=ends, scaling=scaling)
     assert weights is None
     torch.testing.assert_close(found, attended(query, key, value, lengths, scaling), atol=1e-6, rtol=1e-6)
 
@@ -43,9 +43,9 @@ def test_chunks_of_any_lengths_equal_one_call_a_chunk(lengths, seed, scaled):
 def test_chunks_do_not_see_each_other():
     query, key, value = torch.randn(3, 1, 2, 7, 8, generator=torch.Generator().manual_seed(0)).unbind(0)
     ends = torch.tensor([0, 3, 7], dtype=torch.int32)
-    before, _ = chunked_attention(None, query, key, value, cu_seq_lens_q=ends)
+    before, _ = varlen_attention(None, query, key, value, cu_seq_lens_q=ends)
     value[:, :, 3:] += 1
-    after, _ = chunked_attention(None, query, key, value, cu_seq_lens_q=ends)
+    after, _ = varlen_attention(None, query, key, value, cu_seq_lens_q=ends)
     assert torch.equal(before[:, :3], after[:, :3])
     assert not torch.allclose(before[:, 3:], after[:, 3:])
 
@@ -56,7 +56,7 @@ def test_gradients_equal_those_of_one_call_a_chunk(lengths, gradient):
     made = torch.randn(3, 1, 2, sum(lengths), 8, generator=torch.Generator().manual_seed(1))
     ends = torch.tensor([0, *lengths]).cumsum(0).int()
     mine, theirs = (made.clone().requires_grad_(gradient) for _ in range(2))
-    found = chunked_attention(None, *mine.unbind(0), cu_seq_lens_q=ends)[0]
+    found = varlen_attention(None, *mine.unbind(0), cu_seq_lens_q=ends)[0]
     expected = attended(*theirs.unbind(0), list(lengths))
     if gradient:
         (found**2).sum().backward()
@@ -75,7 +75,7 @@ def test_the_whole_visual_encoder_equals_transformers(family, frames):
     grids = made["video_grid_thw"]
     assert len({tuple(g) for g in grids[:, 1:].tolist()}) == (1 if frames == "equal" else 3)
     mine, theirs = VISUAL[family](model.model), VISUAL[family](untouched(family))
-    assert mine.config._attn_implementation == NAME != theirs.config._attn_implementation
+    assert mine.config._attn_implementation == ATTENTION_NAME != theirs.config._attn_implementation
     found, expected = (v(made["pixel_values_videos"], grid_thw=grids) for v in (mine, theirs))
     torch.testing.assert_close(found.pooler_output, expected.pooler_output, atol=1e-4, rtol=0)
     assert expected.pooler_output.std() > 0.01

@@ -30,18 +30,18 @@ def words(svg):
 @given(st.integers(1, 300), st.integers(1, 12), st.integers(0, 5))
 def test_every_row_of_figure1_holds_its_kind_and_no_label_stands_twice(count, number, seed):
     frame = gaps(count, seed)
-    rows = paper.regimes(frame, number)
+    rows = paper.group_labels(frame, number)
     gap = frame.set_index("label")["gap"]
     shown = [label for row in rows.values() for label in row]
     assert len(shown) == len(set(shown)) <= 3 * number
-    assert all(abs(gap[label]) <= paper.ON_A_PAR + 1e-6 for label in rows["On a par"])
+    assert all(abs(gap[label]) <= paper.TIE_TOLERANCE + 1e-6 for label in rows["On a par"])
     assert all(gap[label] < 0 for label in rows["Audio better"])
-    assert list(gap[rows["Visual better"]]) == sorted(gap[gap > paper.ON_A_PAR + 1e-6], reverse=True)[:number]
+    assert list(gap[rows["Visual better"]]) == sorted(gap[gap > paper.TIE_TOLERANCE + 1e-6], reverse=True)[:number]
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])
 def test_the_same_figure_has_the_same_bytes_without_a_date(form):
-    first, second = (paper.save(paper.gap(gaps(5), 10), "gap", form) for _ in range(2))
+    first, second = (paper.encode_figure(paper.plot_gap(gaps(5), 10), "gap", form) for _ in range(2))
     assert first == second
     assert b"<dc:date>" not in first
     assert b"tIME" not in first
@@ -49,27 +49,27 @@ def test_the_same_figure_has_the_same_bytes_without_a_date(form):
 
 def test_drawing_leaves_the_callers_style_alone():
     before = dict(matplotlib.rcParams)
-    paper.save(paper.say("Nothing."), "nothing", "svg")
+    paper.encode_figure(paper.placeholder("Nothing."), "nothing", "svg")
     assert dict(matplotlib.rcParams) == before
 
 
 def test_a_label_is_never_read_as_markup_or_formula():
     frame = gaps(3).assign(label=["<script>x</script>", "cash $100 & $200", "тикают часы"])
-    svg = paper.save(paper.gap(frame, 10), "gap", "svg")
+    svg = paper.encode_figure(paper.plot_gap(frame, 10), "gap", "svg")
     assert b"<script>" not in svg
     assert "cash $100 & $200" in words(svg)
     assert "тикают часы" in words(svg)
 
 
 def test_with_286_labels_the_bars_show_thirty():
-    figure = paper.gap(gaps(286), 10)
+    figure = paper.plot_gap(gaps(286), 10)
     assert len(figure.axes[1].get_yticklabels()) == 30
     assert "30 labels" in figure.axes[1].get_title(loc="left")
     assert figure.get_size_inches()[1] < 10
 
 
 def test_labels_without_a_known_switch_are_drawn_all_the_same():
-    svg = paper.save(paper.gap(gaps(4).assign(switch_closed=math.nan), 10), "gap", "svg")
+    svg = paper.encode_figure(paper.plot_gap(gaps(4).assign(switch_closed=math.nan), 10), "gap", "svg")
     assert "not known" in words(svg)
 
 
@@ -77,8 +77,8 @@ def test_an_empty_row_says_so():
     frame = pd.DataFrame({"label": ["a"], "audio": [0.5], "visual": [0.9]})
     accuracy = pd.DataFrame({"ears": [0.5], "eyes": [0.9]}, index=["a"])
     people = [{"title": "ears", "sense": "audio", "human": True}, {"title": "eyes", "sense": "visual", "human": False}]
-    figure = paper.figure1(accuracy, people, paper.regimes(frame, 10))
-    text = words(paper.save(figure, "figure1", "svg"))
+    figure = paper.plot_figure1(accuracy, people, paper.group_labels(frame, 10))
+    text = words(paper.encode_figure(figure, "figure1", "svg"))
     assert text.count("No label of this kind") == 2
     assert "ears: 50.0 %" in text
 
@@ -87,17 +87,17 @@ def test_figures_without_data_are_sentences():
     nothing = pd.DataFrame(columns=["label", "before", "after", "teacher"])
     titles = {"before": "b", "after": "a", "teacher": "t"}
     for figure in (
-        paper.figure1(pd.DataFrame(), [], {}),
-        paper.figure3(nothing, nothing, titles, 10),
-        paper.gap(gaps(0), 10),
+        paper.plot_figure1(pd.DataFrame(), [], {}),
+        paper.plot_figure3(nothing, nothing, titles, 10),
+        paper.plot_gap(gaps(0), 10),
     ):
         assert len(figure.axes) == 1
         assert len(figure.axes[0].texts) == 1
 
 
 def test_long_labels_are_cut_to_their_lines():
-    text = paper.short("people giggling and then whispering about something very secret", 16)
+    text = paper.shorten("people giggling and then whispering about something very secret", 16)
     assert text.count("\n") == 1
     assert text.endswith("…")
     assert max(map(len, text.split("\n"))) <= 16
-    assert paper.short("owl hooting") == "owl hooting"
+    assert paper.shorten("owl hooting") == "owl hooting"

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow  # real files of every kind are written and decode
 PARAMS = {**video_files.PARAMS, "jpeg_quality": 100}
 
 
-def pictures(clip: media.Clip) -> list[np.ndarray]:
+def pictures(clip: media.DecodedClip) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")).astype(int) for jpeg in clip.jpegs]
 
 
@@ -72,7 +72,7 @@ def test_ten_frames_and_all_samples_of_every_kind_of_file(tmp_path, name):
 def test_the_short_way_and_the_long_way_give_the_same_bytes(tmp_path, monkeypatch, name):
     path = video_files.make(tmp_path / name, **VARIANTS[name])
     long_way = []
-    timed = frames._timed
+    timed = frames._add_times
     monkeypatch.setattr(frames, "_timed", lambda *given: long_way.append(1) or timed(*given))
     short = media.decode(path, **PARAMS)
     assert not long_way, "the short way was not taken"
@@ -103,13 +103,13 @@ def test_a_short_end_is_silence_and_the_last_frame(tmp_path):
      ((1, 1_000_000), 262144, (2, 131072))],
 )  # fmt: skip
 def test_pictures_shrink_only_where_they_are_too_large(size, largest, expected):
-    width, height = media.fit(*size, largest)
+    width, height = media.fit_size(*size, largest)
     assert (width, height) == expected and width * height <= largest
 
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000), st.integers(4, 300_000))
 def test_pictures_of_any_size_fit_and_keep_their_shape(width, height, largest):
-    fitted = media.fit(width, height, largest)
+    fitted = media.fit_size(width, height, largest)
     assert fitted[0] * fitted[1] <= largest and all(side >= 2 and side % 2 == 0 for side in fitted)
     for own, new in zip((width, height), fitted, strict=True):
         assert new <= max(2, own)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from synesthesia.data.media import container as reading
 from synesthesia.data.media import frames
-from synesthesia.data.media.frame_dependencies import UNKNOWN, Role, needed, roles
+from synesthesia.data.media.frame_dependencies import UNKNOWN, PacketInfo, find_required_packets, parse_packet_infos
 from tests.helpers import video_files
 
 pytestmark = pytest.mark.slow  # real files of every codec are written and decoded
@@ -42,13 +42,13 @@ def x265(settings: str) -> dict[str, str]:
 
 def short_way(path) -> tuple[dict[int, np.ndarray], int, int]:
     """The chosen frames' planes by stamp, and how many packets were decoded, of how many."""
-    with reading.opened(path) as container:
-        video, _ = reading.read(container, 10.0)
-        wanted = set(frames.wanted_stamps(video, TARGETS, 10.0))
-        found = frames._decode_only(video, wanted)
+    with reading.open_container(path) as container:
+        video, _ = reading.read_packets(container, 10.0)
+        wanted = set(frames.select_timestamps(video, TARGETS, 10.0))
+        found = frames._decode_selected(video, wanted)
         assert found is not None and set(found) == wanted, "the short way was not taken"
         planes = {stamp: frame.to_ndarray() for stamp, frame in found.items()}
-        return planes, len(frames.packets_for(video, wanted)), len(video.packets)
+        return planes, len(frames.select_packets(video, wanted)), len(video.packets)
 
 
 def assert_same(path) -> tuple[int, int]:
@@ -100,14 +100,15 @@ def test_groups_without_a_chosen_frame_are_not_begun(tmp_path):
 
 
 ROLES = st.lists(
-    st.builds(Role, st.booleans(), st.booleans(), st.sampled_from([False] * 5 + [True]), st.integers(0, 2)), max_size=40
+    st.builds(PacketInfo, st.booleans(), st.booleans(), st.sampled_from([False] * 5 + [True]), st.integers(0, 2)),
+    max_size=40,
 )
 
 
 @given(ROLES, st.data())
 def test_kept_is_what_is_wanted_and_what_it_may_refer_to_and_no_more(each, data):
     wanted = data.draw(st.lists(st.booleans(), min_size=len(each), max_size=len(each)))
-    keep = needed(each, wanted)
+    keep = find_required_packets(each, wanted)
     top = max((role.layer for role in each), default=0)
     for n, role in enumerate(each):
         behind = range(n, len(each))
@@ -123,12 +124,16 @@ def test_kept_is_what_is_wanted_and_what_it_may_refer_to_and_no_more(each, data)
     st.lists(st.binary(max_size=60)),
 )
 def test_any_bytes_have_a_role(codec, extradata, packets):
-    assert all(isinstance(role, Role) for role in roles(packets, codec, extradata))
+    assert all(isinstance(role, PacketInfo) for role in parse_packet_infos(packets, codec, extradata))
 
 
 def test_what_is_not_understood_is_decoded():
-    assert roles([b"", b"\0\0\1"], "h264", None) == [UNKNOWN, UNKNOWN]
-    assert roles([b"\0\0\0\x09ab"], "h264", b"\1\0\0\0\3") == [UNKNOWN]
-    assert roles([b"x"], "mpeg4", None) == [UNKNOWN]
+    assert parse_packet_infos([b"", b"\0\0\1"], "h264", None) == [UNKNOWN, UNKNOWN]
+    assert parse_packet_infos([b"\0\0\0\x09ab"], "h264", b"\1\0\0\0\3") == [UNKNOWN]
+    assert parse_packet_infos([b"x"], "mpeg4", None) == [UNKNOWN]
     spare, idr, parameters = b"\0\0\1\x01ab", b"\0\0\1\x65ab", b"\0\0\1\x67ab\0\0\1\x01ab"
-    assert roles([spare, idr, parameters], "h264", None) == [Role(spare=True), Role(restarts=True), Role(holds=True)]
+    assert parse_packet_infos([spare, idr, parameters], "h264", None) == [
+        PacketInfo(is_disposable=True),
+        PacketInfo(is_random_access=True),
+        PacketInfo(must_decode=True),
+    ]

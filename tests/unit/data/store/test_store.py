@@ -142,7 +142,7 @@ def test_a_store_is_found_where_its_shards_say_that_it_lies(tmp_path):
     for shard, info in enumerate(opened.shards):
         table = pa.ipc.open_file(tmp_path / "store" / info.name).read_all()
         for row, name in enumerate(table["clip_id"].to_pylist()):
-            assert opened.place(name) == (shard, row) and opened.clip_id(shard, row) == name
+            assert opened.locate(name) == (shard, row) and opened.clip_id(shard, row) == name
             assert opened.jpegs(shard, row) == table["frames"][row].as_py()
             assert (opened.audio(shard, row) * 32768).astype("<i2").tobytes() == table["audio"][row].as_py()
 
@@ -161,7 +161,7 @@ def test_a_clip_is_read_from_its_own_bytes_alone(tmp_path):
             alone[start : start + len(data)] = data
         path.write_bytes(alone)
         opened = Store(tmp_path / "store")
-        assert opened.place(name) == (shard, row) and opened.jpegs(shard, row) == jpegs
+        assert opened.locate(name) == (shard, row) and opened.jpegs(shard, row) == jpegs
         assert np.array_equal(opened.audio(shard, row) * 32768, audio)
         path.write_bytes(whole)
 
@@ -191,9 +191,9 @@ def test_missing_foreign_and_outside_are_errors(tmp_path):
 def test_a_clip_is_found_by_its_id(tmp_path):
     places = fill(tmp_path / "store")
     opened = Store(tmp_path / "store")
-    assert [opened.place(clip(n)[0]) for n in range(40)] == places
+    assert [opened.locate(clip(n)[0]) for n in range(40)] == places
     with pytest.raises(StoreError, match=r"no clip 'nobody_000001' among its 40"):
-        opened.place("nobody_000001")
+        opened.locate("nobody_000001")
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 
 from synesthesia.human_study.db import connection as database
 from synesthesia.human_study.db import sessions
-from synesthesia.human_study.db.completed import finished_trials
+from synesthesia.human_study.db.completed import load_completed_trials
 from synesthesia.human_study.db.responses import Answer
 from synesthesia.human_study.db.schema import PARTICIPANT, STEP, STUDY, TRIAL
 from synesthesia.human_study.stimuli import tones
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow  # a real server and database
 
 def finished(site):
     with site.database.read() as connection:
-        return finished_trials(connection)
+        return load_completed_trials(connection)
 
 
 def age(site, hours):
@@ -56,7 +56,7 @@ def test_text_and_options_are_the_models_own(site, joined):
     asked = schemas.read(site.stimuli.parents[1] / "out/ask/questions.parquet", schemas.QUESTION).to_pylist()
     options = next(q["options"] for q in asked if q["question_id"] == row.question_id)
     shown = step["question"]
-    assert "\n".join([shown["head"], *shown["options"], shown["tail"]]) == sampling.prompt(options)
+    assert "\n".join([shown["head"], *shown["options"], shown["tail"]]) == sampling.format_prompt(options)
 
 
 def test_practice_tells_what_was_right_and_trials_do_not(joined):
@@ -104,7 +104,7 @@ def test_of_two_tabs_the_first_answer_counts_and_the_second_is_shown_where_it_is
 
 def test_a_double_click_from_many_threads_is_one_answer(make_site, either_url):
     site = make_site(either_url)
-    person = Person(web.create(site))
+    person = Person(web.create_app(site))
     person.join()
     step, replies = person.go("trial")["step"], []
     participant = person.id(site)
@@ -124,10 +124,10 @@ def test_an_answer_sent_again_while_its_first_sending_is_being_saved_is_a_repeti
     make_site, postgresql_url, monkeypatch
 ):
     site = make_site(postgresql_url)
-    person = Person(web.create(site))
+    person = Person(web.create_app(site))
     person.join()
     answer = Answer(person.go("trial")["step"]["number"], "a" * 32, choice=3, seconds=1.0)
-    participant, current, first = person.id(site), sessions.Sessions._current, []
+    participant, current, first = person.id(site), sessions.Sessions._load_state, []
 
     def between(connection, me):  # of two statements of the second sending, the first one is committed
         if not first:
@@ -150,7 +150,7 @@ def test_a_crowd_that_joins_at_once_shares_no_trial_and_the_late_find_it_full(ma
     def join(number):
         try:
             outcomes.append(site.sessions.join(bytes([number]) * 32, None, "c"))
-        except sessions.Refused as refused:
+        except sessions.JoinRefused as refused:
             outcomes.append(refused.reason)
 
     threads = [threading.Thread(target=join, args=(n,)) for n in range(30)]
@@ -167,7 +167,7 @@ def test_a_crowd_that_joins_at_once_shares_no_trial_and_the_late_find_it_full(ma
 
 def test_what_drop_outs_leave_goes_to_others_until_all_is_judged_once(make_site, either_url):
     site = make_site(either_url, practice=0, attention_checks=0, labels_a_regime=2)  # 6 labels: 12 seats
-    app = web.create(site)
+    app = web.create_app(site)
     for number in range(12):
         person = Person(app)
         assert person.join().status_code == 200
@@ -250,11 +250,11 @@ def test_paused_lets_nobody_new_in_and_closed_takes_no_more_answers(site, joined
 def test_the_headphone_test_is_tried_twice_and_then_ends_or_goes_on_as_the_parameters_say(make_site):
     for mode, ends in (("require", "screened"), ("ask", "active")):
         site = make_site(headphones=mode)
-        person = Person(web.create(site))
+        person = Person(web.create_app(site))
         person.join()
         step = person.go("headphones")["step"]
         assert len(step["stimuli"]) == 6
-        wrong = [(t + 1) % 3 for t in tones.TARGETS]
+        wrong = [(t + 1) % 3 for t in tones.TARGET_INTERVALS]
         first = person.answer(step, picks=wrong).json()
         assert (first["status"], first["step"]["again"]) == ("again", True)
         assert person.answer(step, picks=wrong).json()["state"] == ends
@@ -276,7 +276,7 @@ def test_a_killed_server_goes_on_with_every_answer_that_it_confirmed(served):
         assert person.now()["step"]["number"] > step["number"]
         assert person.go()["state"] == "finished"
     with opened.read() as connection:
-        assert len(finished_trials(connection)) == 6
+        assert len(load_completed_trials(connection)) == 6
     opened.close()
 
 

@@ -31,8 +31,10 @@ def test_every_plan_keeps_all_of_its_promises(shape, seed):
     labels, each, judgements, block = shape
     trials = 3 * block
     assume(each >= 2 * ceil(trials / labels))  # well away from plans that nearly cannot be
-    planned = plan.make(clips(labels, each), judgements=judgements, trials=trials, seed=seed)
-    judged = Counter((t.clip, t.condition) for t in planned)
+    planned = plan.make_plan(
+        clips(labels, each), responses_per_clip=judgements, trials_per_participant=trials, seed=seed
+    )
+    judged = Counter((t.clip_id, t.condition) for t in planned)
     assert set(judged.values()) == {judgements}
     assert len(judged) == 3 * labels * each
     sizes = set()
@@ -58,7 +60,7 @@ def test_every_plan_keeps_all_of_its_promises(shape, seed):
 
 def test_the_papers_plan_is_balanced_to_the_trial():
     """100 participants, 30 labels of 50 clips, 45 trials each: 4,500."""
-    planned = plan.make(clips(30, 50), judgements=1, trials=45, seed=0)
+    planned = plan.make_plan(clips(30, 50), responses_per_clip=1, trials_per_participant=45, seed=0)
     seats = by_seat(planned)
     assert (len(planned), len(seats)) == (4500, 100)
     for seat in seats.values():
@@ -73,7 +75,9 @@ def test_the_papers_plan_is_balanced_to_the_trial():
 
 
 def test_the_same_seed_gives_the_same_plan_and_another_one_another():
-    plans = [plan.make(clips(10, 6), judgements=1, trials=9, seed=seed) for seed in (4, 4, 5)]
+    plans = [
+        plan.make_plan(clips(10, 6), responses_per_clip=1, trials_per_participant=9, seed=seed) for seed in (4, 4, 5)
+    ]
     assert plans[0] == plans[1] != plans[2]
 
 
@@ -88,9 +92,9 @@ def test_the_same_seed_gives_the_same_plan_and_another_one_another():
 )
 def test_a_plan_that_cannot_be_balanced_is_refused_with_the_reason(labels, each, trials, said):
     with pytest.raises(plan.PlanError, match=said):
-        plan.make(clips(labels, each), judgements=1, trials=trials, seed=0)
+        plan.make_plan(clips(labels, each), responses_per_clip=1, trials_per_participant=trials, seed=0)
 
 
 def test_labels_with_unequal_clips_are_refused_by_name():
     with pytest.raises(plan.PlanError, match="label 'b' has 1 clips, label 'a' 2"):
-        plan.make({"a": ["1", "2"], "b": ["3"]}, judgements=1, trials=3, seed=0)
+        plan.make_plan({"a": ["1", "2"], "b": ["3"]}, responses_per_clip=1, trials_per_participant=3, seed=0)

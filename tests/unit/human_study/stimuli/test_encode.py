@@ -21,10 +21,10 @@ def made(prepared):
     from synesthesia.human_study.db import connection, stored_plan
 
     opened = connection.Database(f"sqlite:///{prepared}/humans/study.sqlite")
-    question = next(q for q in stored_plan.questions(opened).values() if q.practice is None)
+    question = next(q for q in stored_plan.load_questions(opened).values() if q.practice_condition is None)
     opened.close()
-    names = encode.Names((prepared / "humans/secret").read_bytes())
-    files = {c: (prepared / "humans/stimuli" / names.of(question.clip_id, c)).read_bytes() for c in CONDITIONS}
+    names = encode.StimulusNames((prepared / "humans/secret").read_bytes())
+    files = {c: (prepared / "humans/stimuli" / names.filename(question.clip_id, c)).read_bytes() for c in CONDITIONS}
     return question, files, Store(prepared / "out/curate/store")
 
 
@@ -91,12 +91,12 @@ def test_colours_are_declared_so_that_no_browser_guesses(made):
 
 def test_what_is_there_is_not_made_again_and_what_is_lost_is(prepared, made, tmp_path):
     question, _, store = made
-    names = encode.Names(b"c" * 32)
-    assert encode.make(tmp_path, names, store, [question], "aac", 0) == 3 + 3 + 6
-    assert encode.make(tmp_path, names, store, [question], "aac", 0) == 0
-    (tmp_path / names.of(question.clip_id, "audio")).unlink()
-    assert encode.make(tmp_path, names, store, [question], "aac", 0) == 1
-    assert streams((tmp_path / names.of(question.clip_id, "sounded_video")).read_bytes()) == ["video", "audio"]
+    names = encode.StimulusNames(b"c" * 32)
+    assert encode.make_stimuli(tmp_path, names, store, [question], "aac", 0) == 3 + 3 + 6
+    assert encode.make_stimuli(tmp_path, names, store, [question], "aac", 0) == 0
+    (tmp_path / names.filename(question.clip_id, "audio")).unlink()
+    assert encode.make_stimuli(tmp_path, names, store, [question], "aac", 0) == 1
+    assert streams((tmp_path / names.filename(question.clip_id, "sounded_video")).read_bytes()) == ["video", "audio"]
 
 
 def test_a_damaged_shard_is_named_and_nothing_half_made_stays(prepared, made, tmp_path):
@@ -105,7 +105,9 @@ def test_a_damaged_shard_is_named_and_nothing_half_made_stays(prepared, made, tm
     shard = tmp_path / "store" / f"shard-{question.shard:05d}.arrow"
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(StoreError, match=rf"{shard.name}: .* bytes instead of"):
-        encode.make(tmp_path / "made", encode.Names(b"c" * 32), Store(tmp_path / "store"), [question], "flac", 0)
+        encode.make_stimuli(
+            tmp_path / "made", encode.StimulusNames(b"c" * 32), Store(tmp_path / "store"), [question], "flac", 0
+        )
     assert not list((tmp_path / "made").glob("*.tmp"))
 
 
@@ -115,4 +117,4 @@ def test_a_store_that_was_curated_anew_is_refused(prepared, made, tmp_path):
     question, _, store = made
     moved = replace(question, row=question.row + 1)
     with pytest.raises(encode.StimulusError, match="another clip in the place of"):
-        encode.make(tmp_path, encode.Names(b"c" * 32), store, [moved], "flac", 0)
+        encode.make_stimuli(tmp_path, encode.StimulusNames(b"c" * 32), store, [moved], "flac", 0)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow  # a real study
 
 def test_a_name_is_160_bits_that_hang_on_the_secret_the_clip_and_the_condition():
     names = {
-        encode.Names(secret).of(clip, condition)[:40]
+        encode.StimulusNames(secret).filename(clip, condition)[:40]
         for secret in (b"a" * 32, b"b" * 32)
         for clip in ("clip1", "clip2")
         for condition in ("audio", "silent_video", "sounded_video")
@@ -27,6 +27,6 @@ def test_the_folder_holds_files_under_such_names_alone(prepared):
 
 
 def test_names_do_not_sort_by_condition_or_label():
-    names = encode.Names(b"a" * 32)
-    order = sorted((names.of(f"clip{n:03d}", "silent_video"), n) for n in range(200))
+    names = encode.StimulusNames(b"a" * 32)
+    order = sorted((names.filename(f"clip{n:03d}", "silent_video"), n) for n in range(200))
     assert abs(np.corrcoef([n for _, n in order], range(200))[0, 1]) < 0.25

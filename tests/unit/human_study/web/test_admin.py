@@ -23,13 +23,13 @@ def test_short_and_well_known_passwords_are_refused(password):
 
 
 def test_a_made_password_is_long_random_and_good():
-    made = {security.made_password() for _ in range(50)}
+    made = {security.generate_password() for _ in range(50)}
     assert len(made) == 50 and all(len(security.check_password(p)) >= 22 for p in made)
 
 
 @pytest.fixture
 def http(site):
-    return Person(web.create(site)).http
+    return Person(web.create_app(site)).http
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def test_pausing_closing_and_opening_are_shown(researcher):
 
 def test_the_cookie_stays_on_the_page_of_the_site_and_a_new_password_ends_it(site, researcher):
     value = researcher.cookies["study_admin"]
-    login = Person(web.create(site)).http.post("/admin/login", data={"password": PASSWORD}, follow_redirects=False)
+    login = Person(web.create_app(site)).http.post("/admin/login", data={"password": PASSWORD}, follow_redirects=False)
     assert all(part in login.headers["set-cookie"] for part in ("HttpOnly", "SameSite=strict", "Path=/admin"))
     site.password = "another-long-one-18"
-    changed = Person(web.create(site)).http
+    changed = Person(web.create_app(site)).http
     changed.cookies.set("study_admin", value)
     assert "Sign in" in changed.get("/admin").text
 
@@ -88,19 +88,19 @@ def test_figures_are_those_of_the_answers(site, joined, researcher):
     for _ in range(3):
         people[2].answer(people[2].go("trial")["step"])
     site.sessions.withdraw(people[3].id(site))
-    found = progress.overview(site)
-    assert (found.judged, found.trials, found.withdrawn, found.under_way) == (15, 144, 1, 3)
-    assert found.states == {"finished": 2, "active": 1}
+    found = progress.load_progress(site)
+    assert (found.n_completed, found.n_trials, found.n_withdrawn, found.n_in_progress) == (15, 144, 1, 3)
+    assert found.state_counts == {"finished": 2, "active": 1}
     truth = {q.question_id: q.answer for q in site.questions.values()}
     with site.database.read() as connection:
-        from synesthesia.human_study.db.completed import finished_trials
+        from synesthesia.human_study.db.completed import load_completed_trials
 
-        rows = finished_trials(connection)
-    for condition, answers, interval, seconds in found.senses:
+        rows = load_completed_trials(connection)
+    for condition, answers, interval, seconds in found.condition_summaries:
         mine = [r for r in rows if r.condition == condition]
         assert (answers, seconds) == (len(mine), 2.5)
         assert interval == stats.wilson(sum(truth[r.question_id] == 3 for r in mine), len(mine))
-    assert "same letter" not in found.people[0].careless
+    assert "same letter" not in found.participants[0].inattention_reasons
     assert "15 <small>of 144</small>" in researcher.get("/admin").text
 
 

@@ -22,19 +22,19 @@ def test_labels_with_markup_stay_text(joined):
     """The little study's labels are written `<i>label</i> 00 & co`: they are JSON, and become text on the page."""
     step = joined().go("trial")["step"]
     assert any("<i>" in option for option in step["question"]["options"])
-    from synesthesia.human_study.web.app_state import STATIC
+    from synesthesia.human_study.web.app_state import STATIC_DIR
 
-    assert "innerHTML" not in (STATIC / "screens.js").read_text()
-    assert (STATIC / "player.js").read_text().count("innerHTML = EAR") == (STATIC / "player.js").read_text().count(
-        "innerHTML"
-    )
+    assert "innerHTML" not in (STATIC_DIR / "screens.js").read_text()
+    assert (STATIC_DIR / "player.js").read_text().count("innerHTML = EAR") == (
+        STATIC_DIR / "player.js"
+    ).read_text().count("innerHTML")
 
 
 def test_the_consent_text_is_markdown_without_raw_html(tmp_path, make_site):
     text = tmp_path / "consent.md"
     text.write_text("## Why\n<script>alert(1)</script> **bold** [x](javascript:alert(1)) {retention} {contact}")
     site = make_site(consent=str(text), retention="Kept <b>long</b>.")
-    page = Person(participant.create(site)).http.get("/").text
+    page = Person(participant.create_app(site)).http.get("/").text
     assert "<script>alert" not in page and "<strong>bold</strong>" in page and "Kept &lt;b&gt;long" in page
     assert 'href="javascript' not in page
 
@@ -53,7 +53,7 @@ def test_a_consent_text_that_lacks_something_is_refused_by_name(tmp_path, text, 
     path = tmp_path / "consent.md"
     path.write_text(text)
     with pytest.raises(consent.ConsentError) as error:
-        consent.load(small_human_study.parameters(consent=str(path)).study)
+        consent.load_consent(small_human_study.parameters(consent=str(path)).human_study)
     assert said in str(error.value)
 
 

@@ -4,7 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from synesthesia.human_study.web import participant
-from synesthesia.human_study.web.security import Signer, same_origin
+from synesthesia.human_study.web.security import Signer, is_same_origin
 from tests.helpers.study_participants import Person
 
 pytestmark = pytest.mark.slow  # a real server and database
@@ -40,7 +40,7 @@ def test_a_request_that_another_page_made_is_refused(person, origin):
 
 def test_the_pages_own_origin_is_let_through(person):
     assert person.post("/api/withdraw", {}, Origin="http://testserver").status_code == 200
-    assert same_origin(None, "a") and not same_origin("http://a", "b")
+    assert is_same_origin(None, "a") and not is_same_origin("http://a", "b")
 
 
 def test_cookies_are_signed_closed_to_scripts_and_to_other_sites(site, joined):
@@ -48,7 +48,7 @@ def test_cookies_are_signed_closed_to_scripts_and_to_other_sites(site, joined):
     cookie = fresh.http.get("/?participant=x", follow_redirects=False).headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=lax" in cookie
     site.settings = site.settings.__class__(**{**site.settings.__dict__, "https": True})
-    secure = Person(participant.create(site)).http.get("/?participant=x", follow_redirects=False).headers
+    secure = Person(participant.create_app(site)).http.get("/?participant=x", follow_redirects=False).headers
     assert "Secure" in secure["set-cookie"] and "max-age" in secure["strict-transport-security"]
 
 
@@ -63,11 +63,11 @@ def test_an_edited_cookie_is_no_session(joined, person):
 
 def test_a_cookie_for_one_purpose_is_none_for_another_and_ends_with_its_time():
     signer = Signer(b"s" * 32)
-    sealed = signer.seal("value", "session")
-    assert signer.unseal(sealed, "session", 60) == "value"
-    assert signer.unseal(sealed, "admin", 60) is None
-    assert signer.unseal(sealed, "session", -1) is None
-    assert Signer(b"t" * 32).unseal(sealed, "session", 60) is None
+    sealed = signer.sign("value", "session")
+    assert signer.unsign(sealed, "session", 60) == "value"
+    assert signer.unsign(sealed, "admin", 60) is None
+    assert signer.unsign(sealed, "session", -1) is None
+    assert Signer(b"t" * 32).unsign(sealed, "session", 60) is None
 
 
 def test_what_changes_something_is_never_a_get(person):

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow  # a real server and database
 
 @pytest.fixture
 def http(site):
-    return TestClient(participant.create(site))
+    return TestClient(participant.create_app(site))
 
 
 @pytest.mark.parametrize(
