@@ -23,7 +23,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: all study humans install size check test test-ray lint repro again log ui dry bounds compare bench bench-gpu rehearse \
+.PHONY: all human-study import-humans install size check test test-ray lint repro again log ui dry bounds compare bench bench-gpu rehearse \
         pretrain lock clean help
 
 all: repro ## the whole study: install, data, every stage that has to run, MLflow (the default)
@@ -56,7 +56,7 @@ check: size ## params.yaml and the presets: unknown keys, wrong types, impossibl
 # Made beside and moved, so that an interrupted `make` leaves no half of it. `dvc repro` takes note of a data/ whose
 # bytes differ from data.dvc's (another machine's encoder) and goes on; only the first data.dvc needs `dvc add`.
 data: | check ## the embedded world's clips and lists, where data/ is missing
-	@! grep -q '^size: paper' params.yaml || \
+	@! grep -q '^preset: paper' params.yaml || \
 	  { echo "data/ is missing: put the lists there, and the clips into folders outside of it; the block data of" \
 	    "params.yaml names both, docs/scale.md says which lists and layouts are understood" >&2; exit 1; }
 	rm -rf out/.data && mkdir -p out
@@ -67,8 +67,8 @@ data: | check ## the embedded world's clips and lists, where data/ is missing
 repro: check data
 	$(REPRO)
 
-.PHONY: humans
-humans: check data ## the browser study's finished trials into the study: humans stand beside the models
+.PHONY: import-humans
+import-humans: check data ## export the browser study's responses and run what depends on them
 	$(PY) -m synesthesia.human_study export
 	$(REPRO)
 
@@ -82,7 +82,7 @@ again: check data ## every stage once more, by force; fails where any out change
 log: install ## enter into MLflow what is under out/ and not there yet
 	@$(PY) -m synesthesia.pipeline.log_runs
 
-study: install ## the browser study for humans on 127.0.0.1 (STUDY_PORT=8000), see docs/human-study.md
+human-study: install ## serve the browser study on 127.0.0.1 (STUDY_PORT=8000), see docs/how-to/humans.md
 	@$(PY) -m synesthesia.human_study serve --port $(STUDY_PORT)
 
 ui: install ## MLflow's pages on 127.0.0.1 (PORT=5000)
@@ -109,7 +109,7 @@ lint: install ## ruff
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-bounds: install ## fail where a guarded metric lies below its bound (report.bounds in params.yaml)
+bounds: install ## fail where a guarded metric lies below its bound (report.thresholds in params.yaml)
 	$(PY) -m synesthesia.analysis.thresholds
 
 compare: install ## metrics and parameters against a commit, as Markdown (BASE=origin/main)

@@ -1,7 +1,7 @@
 """Clips a second: this project's one pass against the `ffmpeg` command line doing the same two extractions.
 
 Both take the same clips in turns, one thread each, and give 16 kHz mono sound and the same ten pictures of at most
-`--largest-pixels` as JPEG (checked: the same frames are chosen). The command line is called once a clip, with both
+`--max-pixels` as JPEG (checked: the same frames are chosen). The command line is called once a clip, with both
 outputs. Beside them: libavcodec's own rate for all frames without any output, which a program that decodes every frame
 cannot exceed. Processor seconds hold on a busy machine too. The clips are made first, like VGGSound's
 (benchmarks/tools/lifelike.py), or a folder's are taken.
@@ -42,7 +42,7 @@ from synesthesia.data.media import container as reading
 from synesthesia.data.media import frames, images
 from synesthesia.utils import sandboxed_pool
 
-SETTINGS = {"rate": 16000, "seconds": 10.0, "shortest_seconds": 8.0, "frames_per_second": 1.0, "jpeg_quality": 92}
+SETTINGS = {"sample_rate": 16000, "clip_seconds": 10.0, "min_seconds": 8.0, "frames_per_second": 1.0, "jpeg_quality": 92}
 TARGETS = [float(k) for k in range(10)]
 VGGSOUND_CLIPS = 199_176  # in the published list
 CORES = (1, 2, 8, 32, 64)
@@ -173,13 +173,13 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to make clips that stay")
     parser.add_argument("--clips", type=int, default=40, help="how many at most (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each; the best counts (default: %(default)s)")
-    parser.add_argument("--largest-pixels", type=int, default=262144, help="of a picture (default: the paper's)")
+    parser.add_argument("--max-pixels", type=int, default=262144, help="of a picture (default: the paper's)")
     parser.add_argument("--without-ffmpeg", action="store_true", help="leave the command line's rows out")
     given = parser.parse_args()
     ffmpeg = not given.without_ffmpeg
     if ffmpeg and not shutil.which("ffmpeg"):
         sys.exit("bench: no ffmpeg to compare with: apt-get install ffmpeg, or --without-ffmpeg")
-    decode = partial(media.decode, **SETTINGS, max_pixels=given.largest_pixels)
+    decode = partial(media.decode, **SETTINGS, max_pixels=given.max_pixels)
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or given.keep or Path(scratch) / "clips"
         if not given.folder:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synesthesia import config, schemas
-from synesthesia.questions import sampling
+from synesthesia.questions import prompt, sampling
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARES = {"finetune": 149_460, "analysis": 14_300, "test": 14_202}
@@ -53,7 +53,7 @@ def make(count: int) -> tuple[pa.Table, dict]:
 def answers(asked: pa.Table, who: str, condition: str, seed: int) -> pa.Table:
     """Answers that are right in seven of ten cases."""
     rng = np.random.default_rng(seed)
-    truth = asked["answer"].to_numpy()
+    truth = asked["target"].to_numpy()
     choice = np.where(rng.random(len(truth)) < 0.7, truth, rng.integers(0, 10, len(truth)))
     logits = rng.normal(size=(len(truth), 10)).astype(np.float32)
     logits[np.arange(len(truth)), choice] += 9
@@ -90,40 +90,42 @@ def measure(count: int, study: config.Config) -> None:
         schemas.read("out/curate/clips.parquet", schemas.CLIP)
     with timed("draw, write and read the questions"):
         asked = sampling.draw_questions(clips, 0, 10, "frequency", {"vggsound": frequencies})
-        schemas.write(asked, "out/ask/questions.parquet", schemas.QUESTION)
-        schemas.read("out/ask/questions.parquet", schemas.QUESTION)
+        schemas.write(asked, "out/make_questions/questions.parquet", schemas.QUESTION)
+        schemas.read("out/make_questions/questions.parquet", schemas.QUESTION)
     splits = {split: asked.filter(pc.equal(asked["split"], split)) for split in SHARES}
     names = {name: model.condition for name, model in study.models.items()}
     with timed("write every model's answers, checked"):
         for seed, (name, condition) in enumerate(names.items()):
             for split, part in splits.items():
                 made = answers(part, name, condition, seed)
-                schemas.write(made, f"out/answer/{name}/{split}.parquet", schemas.ANSWER)
+                schemas.write(made, f"out/evaluate/{name}/{split}.parquet", schemas.ANSWER)
         for seed, (name, setting) in enumerate(study.distill.settings.items(), 100):
             for split in ("analysis", "test"):
                 made = answers(splits[split], name, names[setting.student], seed)
-                schemas.write(made, f"out/examine/{name}/{split}.parquet", schemas.ANSWER)
+                schemas.write(made, f"out/evaluate_students/{name}/{split}.parquet", schemas.ANSWER)
+    from synesthesia.data import clip_batches
+    from synesthesia.distillation import routing
     from synesthesia.distillation.targets import make_targets
-    from synesthesia.evaluation import local
-    from synesthesia.pipeline import measure_gap, report, route
+    from synesthesia.evaluation import resume
+    from synesthesia.pipeline import measure_gap, report
 
     finetune = splits["finetune"]
     with timed("before answering: fingerprint of the questions"):
-        local.fingerprint(finetune.to_pylist())
+        resume.fingerprint(finetune.to_pylist())
     with timed("before answering: clips' places, prompts"):
-        local.locate_clips(clips, finetune["clip_id"].to_pylist())
-        [sampling.format_prompt(options) for options in finetune["options"].to_pylist()]
+        clip_batches.locate_clips(clips, finetune["clip_id"].to_pylist())
+        [prompt.format_prompt(options) for options in finetune["options"].to_pylist()]
     with timed("gap"):
         measure_gap.measure_gap(study)
     better = dict.fromkeys(frequencies, True)
     rows = [row for row in clips.to_pylist() if row["split"] == "finetune"]
     with timed("route"):
-        routes = route.route_clips(rows, better, {row["clip_id"]: 0.7 for row in rows}, study.route)
+        routes = routing.route_clips(rows, better, {row["clip_id"]: 0.7 for row in rows}, study.route)
         table = schemas.from_rows(routes, schemas.ROUTE, "route")
         schemas.write(table, "out/route/route.parquet", schemas.ROUTE)
     with timed("distillation's targets"):
         read = [
-            schemas.read(f"out/answer/{who}/finetune.parquet", schemas.ANSWER) for who in ("qwen2-vl", "qwen2-audio")
+            schemas.read(f"out/evaluate/{who}/finetune.parquet", schemas.ANSWER) for who in ("qwen2-vl", "qwen2-audio")
         ]
         closed = {row["clip_id"]: row["visual_teaches"] for row in routes}
         make_targets(finetune, study.distill.settings["visual-to-audio-kl"], closed, *read)

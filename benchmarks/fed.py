@@ -76,7 +76,7 @@ def questions(count: int):
         step = (1, 5, 7, 11, 13)[i % 5]  # prime to 24, the number of names: ten different ones
         options = [names[(i * 7 + j * step) % len(names)] for j in range(10)]
         rows.append({"question_id": f"q{i}", "clip_id": f"c{i % CLIPS:02d}_000000", "split": "finetune",
-                     "options": options, "answer": i % 10})  # fmt: skip
+                     "options": options, "target": i % 10})  # fmt: skip
     return schemas.from_rows(rows, schemas.QUESTION, "questions")
 
 

@@ -18,17 +18,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from tools import published_lists
 
 from synesthesia import schemas
 from synesthesia.questions import sampling
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.helpers import published_lists
-
 
 def clips(count: int) -> tuple[pa.Table, dict[str, int]]:
     """A CLIP table of so many clips of the 286 labels, as often as they really occur, and their frequencies."""
-    frequencies = {label: number for label, number in sorted(published_lists.stat().items()) if "," not in label}
+    frequencies = {label: number for label, number in sorted(published_lists.read_label_counts().items()) if "," not in label}
     weights = np.array(list(frequencies.values()), float)
     labels = np.random.default_rng(0).choice(list(frequencies), count, p=weights / weights.sum())
     names = [f"{n:011d}" for n in range(count)]
@@ -60,7 +58,7 @@ def loop(table: pa.Table, frequencies: dict[str, int]) -> pa.Table:
         options, answer = [names[n] for n in drawn], int(rng.integers(10))
         options.insert(answer, clip["labels"][0])
         rows.append({"question_id": clip["clip_id"] + "-q", "clip_id": clip["clip_id"], "split": clip["split"],
-                     "options": options, "answer": answer})  # fmt: skip
+                     "options": options, "target": answer})  # fmt: skip
     return schemas.from_rows(rows, schemas.QUESTION, "questions")
 
 

@@ -51,8 +51,8 @@ def parameters(compile: bool, small: bool) -> dict:
     """params/paper.yaml with what a few dozen clips and two models need."""
     values = yaml.safe_load((ROOT / "params/paper.yaml").read_text())
     values["data"] |= {"vggsound_clips": "data/vggsound", "audioset_clips": "data/audioset/clips"}  # as the world lies
-    values["curate"]["analysis_clips_a_label"] = 2
-    values["switch"] |= {"checkpoint": "checkpoints/pann", "validation_clips_a_label": 1}
+    values["curate"]["analysis_clips_per_label"] = 2
+    values["switch"] |= {"checkpoint": "checkpoints/pann", "validation_clips_per_label": 1}
     if small:  # the real one takes minutes an epoch without a GPU
         values["switch"]["checkpoint"] = str(ROOT / "src/synesthesia/synthetic/weights/pann")
     values["models"] = {name: values["models"][name] for name in CHECKPOINTS}
@@ -100,7 +100,7 @@ def killed(values: dict, environment: dict) -> str:
     for folder in (out, partial):
         shutil.rmtree(folder, ignore_errors=True)
     often = {**values, "distill": {**values["distill"]}}
-    often["distill"]["training"] = {**values["distill"]["training"], "checkpoint_minutes": 0.001}
+    often["distill"]["training"] = {**values["distill"]["training"], "checkpoint_interval_minutes": 0.001}
     Path("params-killed.yaml").write_text(yaml.safe_dump(often, sort_keys=False))
     process = run(stage, environment, "--params", "params-killed.yaml")
     while not list(partial.rglob("checkpoint.safetensors")):

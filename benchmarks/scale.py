@@ -68,7 +68,7 @@ def world(share: float, layout: str) -> None:
     values = yaml.safe_load((ROOT / "params/paper.yaml").read_text())
     values["data"] = dict.fromkeys(values["data"]) | {
         "vggsound_list": "data/vggsound.csv", "vggsound_clips": "data/clips"}  # fmt: skip
-    values["curate"]["analysis_clips_a_label"] = max(1, round(50 * share))
+    values["curate"]["analysis_clips_per_label"] = max(1, round(50 * share))
     Path("params.yaml").write_text(yaml.safe_dump(values))
 
 

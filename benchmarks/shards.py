@@ -27,8 +27,9 @@ from gpu import LORA, TRAINING
 from synesthesia.distillation import adapters
 from synesthesia.distillation.step import EagerStep
 from synesthesia.models import random_init
-from synesthesia.models.base import ClipInputs, LanguageModel
-from synesthesia.questions import sampling as wording
+from synesthesia.data.clip_inputs import ClipInputs
+from synesthesia.models.base import LanguageModel
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.utils import device
 
 LETTER = 3  # what it is taught to say
@@ -43,7 +44,7 @@ def question(model: LanguageModel) -> dict[str, torch.Tensor]:
     percept = ClipInputs(
         None if model.condition == "silent_video" else sound, None if model.condition == "audio" else frames
     )
-    return model.collate([percept], [wording.format_prompt(random_init.DEFAULT_LABELS[:10])])
+    return model.collate([percept], [format_prompt(random_init.DEFAULT_LABELS[:10])])
 
 
 def asked(model: LanguageModel) -> torch.Tensor:

@@ -61,8 +61,8 @@ def make(out: Path) -> None:
                              "split": split, "shard": shard, "row": row})  # fmt: skip
                 options = [label, *[x for x in labels if x != label][:9]]
                 questions.append({"question_id": f"{clip}-q", "clip_id": clip, "split": split, "options": options,
-                                  "answer": 0})  # fmt: skip
-    for name, schema, data in (("curate/clips", schemas.CLIP, rows), ("ask/questions", schemas.QUESTION, questions)):
+                                  "target": 0})  # fmt: skip
+    for name, schema, data in (("curate/clips", schemas.CLIP, rows), ("make_questions/questions", schemas.QUESTION, questions)):
         schemas.write(schemas.from_rows(data, schema, name), out / f"{name}.parquet", schema)
 
 
@@ -137,7 +137,7 @@ def main() -> None:
                "clips_a_label": None, "consent": str(ROOT / "humans/consent.md"), "joins_an_hour": 100_000}  # fmt: skip
     given = config.load(ROOT / "params/embedded.yaml")
     given = given.model_copy(
-        update={"study": config.HumanStudyConfig.model_validate(given.human_study.model_dump() | changes)}
+        update={"human_study": config.HumanStudyConfig.model_validate(given.human_study.model_dump() | changes)}
     )
     good = True
     with ExitStack() as stack:

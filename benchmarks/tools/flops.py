@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from synesthesia.acceleration.kernels import (
     causal_attention,  # noqa: F401  (their operations are counted)
+    lora_swiglu,  # noqa: F401
 )
 
 
@@ -33,9 +34,9 @@ OWN = {
     for suffix, formula in (("", _attention), ("_backward", _attention_backward))
     for name in (f"_scaled_dot_product_{kind}_attention{suffix}" for kind in ("flash", "efficient", "cudnn"))
 }
-OWN[torch.ops.synesthesia.gated_product] = _gated
+OWN[torch.ops.synesthesia.lora_swiglu] = _gated
 OWN[torch.ops.synesthesia.causal_attention] = _attention
-OWN[torch.ops.synesthesia.causal_attention_gradients] = _attention_backward
+OWN[torch.ops.synesthesia.causal_attention_backward] = _attention_backward
 
 
 def flops(work: Callable[[], object]) -> float:

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from synesthesia.models import random_init
-from synesthesia.models.base import ClipInputs, LanguageModel
-from synesthesia.questions import sampling as wording
+from synesthesia.data.clip_inputs import ClipInputs
+from synesthesia.models.base import LanguageModel
+from synesthesia.questions.prompt import format_prompt
 
 HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in whole blocks of 28
 
@@ -28,7 +29,7 @@ def prompts(clips: int) -> list[str]:
     """Questions of different lengths."""
     names = random_init.DEFAULT_LABELS
     return [
-        wording.format_prompt([names[(i * 7 + j * (1 + i % 5)) % len(names)] for j in range(10)]) for i in range(clips)
+        format_prompt([names[(i * 7 + j * (1 + i % 5)) % len(names)] for j in range(10)]) for i in range(clips)
     ]
 
 

@@ -1,8 +1,8 @@
-"""Typed parameters: `params.yaml` in, frozen objects out.
+"""Typed configuration: reads `params.yaml` into frozen objects.
 
-DVC accepts a mistyped key or an impossible value silently (dvc #5477), so every stage reads its parameters through
-`load`, which refuses them with the key's full name and what is allowed. Imports nothing heavy: `make check` and every
-stage's first tenth of a second run this.
+DVC accepts a mistyped key or an impossible value silently (dvc #5477). Every stage therefore reads its parameters
+through `load`, which rejects them and names the full key and the allowed values. The module imports nothing heavy,
+because every stage and `make check` start with it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,15 +23,71 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Condition = Literal["audio", "silent_video", "sounded_video"]
 
+# Keys of version 0.1 and their names in 0.2. `*` stands for any name. Blocks come first: keys below them are listed
+# under the block's new name.
+RENAMED_KEYS = {
+    "size": "preset",
+    "ask": "make_questions",
+    "answer": "evaluate",
+    "collect": "import_answers",
+    "gap": "measure_gap",
+    "switch": "train_switch",
+    "study": "human_study",
+    "curate.drop_labels_with_several_names": "curate.drop_multi_name_labels",
+    "curate.analysis_clips_a_label": "curate.analysis_clips_per_label",
+    "curate.rate": "curate.sample_rate",
+    "curate.seconds": "curate.clip_seconds",
+    "curate.shortest_seconds": "curate.min_seconds",
+    "curate.largest_pixels": "curate.max_pixels",
+    "curate.shard_clips": "curate.clips_per_shard",
+    "curate.engine": "curate.executor",
+    "make_questions.options": "make_questions.num_options",
+    "models.*.precision": "models.*.dtype",
+    "models.*.remote_code": "models.*.trust_remote_code",
+    "models.*.batch_clips": "models.*.batch_size",
+    "models.*.compile": "acceleration.compile",
+    "evaluate.read": "evaluate.mode",
+    "evaluate.likeliest_tokens": "evaluate.top_k_logits",
+    "import_answers.several": "import_answers.aggregation",
+    "import_answers.careless": "import_answers.inattentive",
+    "train_switch.validation_clips_a_label": "train_switch.validation_clips_per_label",
+    "train_switch.batch_clips": "train_switch.batch_size",
+    "train_switch.warmup": "train_switch.warmup_ratio",
+    "train_switch.balance_classes": "train_switch.class_weighted",
+    "distill.training.effective_batch": "distill.training.global_batch_size",
+    "distill.training.micro_batch": "distill.training.micro_batch_size",
+    "distill.training.checkpoint_minutes": "distill.training.checkpoint_interval_minutes",
+    "distill.training.warmup": "distill.training.warmup_ratio",
+    "distill.training.clip_gradient_norm": "distill.training.max_grad_norm",
+    "distill.training.kl_over": "distill.training.kl_support",
+    "report.labels_a_regime": "report.labels_per_group",
+    "report.compare": "report.reference_gap",
+    "report.bounds": "report.thresholds",
+    "human_study.labels_a_regime": "human_study.labels_per_group",
+    "human_study.clips_a_label": "human_study.clips_per_label",
+    "human_study.judgements": "human_study.responses_per_clip",
+    "human_study.trials": "human_study.trials_per_participant",
+    "human_study.practice": "human_study.practice_trials",
+    "human_study.replays": "human_study.max_replays",
+    "human_study.headphones": "human_study.headphone_check",
+    "human_study.sound": "human_study.audio_codec",
+    "human_study.late_after_hours": "human_study.session_timeout_hours",
+    "human_study.requests_a_minute": "human_study.requests_per_minute",
+    "human_study.joins_an_hour": "human_study.joins_per_hour",
+    "human_study.careless": "human_study.inattention",
+    "human_study.inattention.fast_share": "human_study.inattention.fast_fraction",
+    "human_study.inattention.same_letter_in_a_row": "human_study.inattention.max_same_choice_run",
+}
+
 
 class StrictModel(BaseModel):
-    """A block of parameters: no unknown keys, no silent conversion from text to number, frozen."""
+    """A frozen block of parameters without unknown keys and without conversions between text and numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class DataConfig(StrictModel):
-    """Where the raw clips and their lists lie (paper section 3.1)."""
+    """Paths of the raw clips and of the dataset lists (paper section 3.1)."""
 
     vggsound_list: str
     vggsound_clips: str
@@ -39,15 +96,15 @@ class DataConfig(StrictModel):
     audioset_clips: str | None
 
     @model_validator(mode="after")
-    def _check_audioset_paths(self):
-        three = (self.audioset_list, self.audioset_labels, self.audioset_clips)
-        if any(three) and not all(three):
-            raise ValueError("audioset_list, audioset_labels and audioset_clips belong together: all three or none")
+    def _check_audioset_paths(self) -> Self:
+        paths = (self.audioset_list, self.audioset_labels, self.audioset_clips)
+        if any(paths) and not all(paths):
+            raise ValueError("audioset_list, audioset_labels and audioset_clips belong together: set all three or none")
         return self
 
 
 class CurateConfig(StrictModel):
-    """From raw files to clean clips (section 3.1)."""
+    """Decoding and selection of clips (section 3.1)."""
 
     seed: Seed
     drop_multi_name_labels: bool
@@ -60,11 +117,11 @@ class CurateConfig(StrictModel):
     max_pixels: Annotated[int, Field(ge=28 * 28)]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     clips_per_shard: PositiveInt
-    executor: Literal["processes", "ray"]
+    executor: Literal["local", "ray"]
 
 
 class QuestionConfig(StrictModel):
-    """The ten-option question (section 3.1)."""
+    """Multiple-choice questions with ten options (section 3.1)."""
 
     seed: Seed
     num_options: Annotated[int, Field(ge=2, le=10)]
@@ -72,29 +129,48 @@ class QuestionConfig(StrictModel):
 
 
 class ModelConfig(StrictModel):
-    """One LLM that answers."""
+    """One model that answers questions."""
 
     title: str
     family: str
     checkpoint: str
     condition: Condition
-    dtype: Literal["float32", "bfloat16"] | None = None  # of weights that are loaded here
-    trust_remote_code: bool = False  # whether code that comes with the checkpoint, or a package for it, may run
-    compile: bool = False
+    dtype: Literal["float32", "bfloat16"] | None = None  # None: the model runs elsewhere
+    trust_remote_code: bool = False  # allows code that ships with the checkpoint
     batch_size: PositiveInt
     role: Literal["audio", "visual", "audio-visual"]
     splits: Annotated[list[Literal["finetune", "analysis", "test", "unseen"]], Field(min_length=1)]
 
 
+class AccelerationConfig(StrictModel):
+    """Speed-ups, each behind a switch; all off is plain transformers and peft. See `synesthesia.acceleration`."""
+
+    compile: bool = False
+    fused_kernels: bool = True
+    fused_lora: bool = True
+    fused_qkv: bool = True
+    varlen_attention: bool = True
+    crop_audio_encoder: bool = True
+    last_token_only: bool = True
+    linear_patch_embed: bool = True
+    flat_gradients: bool = True
+    cuda_graph: bool = True
+
+    @classmethod
+    def off(cls) -> AccelerationConfig:
+        """Return the configuration with every switch off."""
+        return cls(**dict.fromkeys(cls.model_fields, False))
+
+
 class EvaluateConfig(StrictModel):
-    """How an answer is read."""
+    """How an answer is obtained from a model."""
 
     mode: Literal["letter_logits", "text"]
-    top_k_logits: Annotated[int, Field(ge=0, le=1000)]  # how many of the vocabulary's logits are kept; 0: letters'
+    top_k_logits: Annotated[int, Field(ge=0, le=1000)]  # kept per answer; 0: option letters only
 
 
 class FileRespondent(StrictModel):
-    """A respondent who answered elsewhere: its CSV (`synesthesia.evaluation.csv_import`) and through which sense it answered."""
+    """A respondent whose answers come from a CSV file (format: `synesthesia.evaluation.csv_import`)."""
 
     title: str
     file: str
@@ -103,16 +179,16 @@ class FileRespondent(StrictModel):
 
 
 class ImportAnswersConfig(StrictModel):
-    """Answers out of files, and how several judgements of one question become one answer."""
+    """Answers from files, and how several responses to one question become one answer."""
 
     seed: Seed
-    aggregation: Literal["draw", "majority"]
-    inattentive: Literal["leave_out", "keep"]
+    aggregation: Literal["random", "majority"]
+    inattentive: Literal["drop", "keep"]
     respondents: dict[str, FileRespondent]
 
 
 class GapConfig(StrictModel):
-    """Which two respondents make the gap (section 3.2)."""
+    """The two respondents whose accuracies define the gap (section 3.2)."""
 
     audio: str
     visual: str
@@ -132,7 +208,7 @@ class SwitchConfig(StrictModel):
 
 
 class RouteConfig(StrictModel):
-    """Who teaches on which clip (section 4.1); anything but `learned` is a control."""
+    """Which model teaches on which clip (section 4.1); every mode except `learned` is a control."""
 
     mode: Literal["learned", "always", "never", "random", "true_gap"]
     threshold: Fraction
@@ -140,7 +216,7 @@ class RouteConfig(StrictModel):
 
 
 class LoRAConfig(StrictModel):
-    """LoRA; the paper says only rank 16 (section 4.3), the rest is left open there."""
+    """LoRA hyperparameters (section 4.3); the paper gives only the rank, 16."""
 
     rank: PositiveInt
     alpha: PositiveFloat
@@ -149,12 +225,12 @@ class LoRAConfig(StrictModel):
 
 
 class TrainingConfig(StrictModel):
-    """The distillation's optimisation (section 4.3)."""
+    """Hyperparameters of the distillation (section 4.3)."""
 
     seed: Seed
     epochs: PositiveFloat
     global_batch_size: PositiveInt
-    micro_batch_size: PositiveInt | None  # None: the largest that fits, on a GPU
+    micro_batch_size: PositiveInt | None  # None: the largest that fits on the GPU
     checkpoint_interval_minutes: PositiveFloat
     learning_rate: PositiveFloat
     warmup_ratio: Fraction
@@ -162,19 +238,19 @@ class TrainingConfig(StrictModel):
     max_grad_norm: PositiveFloat
     temperature: PositiveFloat
     kl_weight: PositiveFloat
-    kl_support: Literal["letters", "likeliest_tokens"]
+    kl_support: Literal["letters", "top_k"]
 
     @model_validator(mode="after")
-    def _divides(self):
+    def _check_divisibility(self) -> Self:
         if self.micro_batch_size and self.global_batch_size % self.micro_batch_size:
             raise ValueError(
-                f"micro_batch {self.micro_batch_size} must divide effective_batch {self.global_batch_size}"
+                f"micro_batch_size {self.micro_batch_size} must divide global_batch_size {self.global_batch_size}"
             )
         return self
 
 
 class DistillSetting(StrictModel):
-    """One row of Table 2 (or its other direction)."""
+    """One row of Table 2, or of its counterpart in the opposite direction."""
 
     title: str
     teacher: str
@@ -184,16 +260,16 @@ class DistillSetting(StrictModel):
     anti_forgetting: bool
 
     @model_validator(mode="after")
-    def _teaches_something(self):
+    def _check_targets(self) -> Self:
         if self.labels == "none" and not self.kl:
-            raise ValueError("labels: none needs kl: true, or nothing would be taught")
+            raise ValueError("labels: none needs kl: true, otherwise there is no training target")
         if self.labels == "ground_truth" and self.kl:
-            raise ValueError("labels: ground_truth is the upper bound and goes without kl")
+            raise ValueError("labels: ground_truth is the upper bound and needs kl: false")
         return self
 
 
 class DistillConfig(StrictModel):
-    """Cross-modal distillation: shared optimisation and the settings to compare."""
+    """Cross-modal distillation: shared hyperparameters and the settings to compare."""
 
     lora: LoRAConfig
     training: TrainingConfig
@@ -201,18 +277,18 @@ class DistillConfig(StrictModel):
 
 
 class ReportConfig(StrictModel):
-    """Statistics of the report and the bounds that CI guards."""
+    """Statistics of the report, and the thresholds that CI enforces."""
 
     seed: Seed
     bootstrap_samples: Annotated[int, Field(ge=100)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     labels_per_group: PositiveInt
-    reference_gap: GapConfig | None  # whose gap stands beside that of `gap`, on the labels that both have answered
+    reference_gap: GapConfig | None  # compared with `measure_gap`, on the labels that both respondents answered
     thresholds: dict[str, float]
 
 
 class InattentionConfig(StrictModel):
-    """When a participant counts as careless: any one of the rules is enough. The paper states none."""
+    """Rules that mark a participant as inattentive; one violated rule suffices. The paper states none."""
 
     failed_checks: PositiveInt
     fast_seconds: PositiveFloat
@@ -221,7 +297,7 @@ class InattentionConfig(StrictModel):
 
 
 class HumanStudyConfig(StrictModel):
-    """The browser study for humans (section 3.2; what the paper leaves open is said in params.yaml)."""
+    """The browser study with humans (section 3.2); params.yaml marks what the paper leaves open."""
 
     seed: Seed
     split: Literal["analysis", "test"]
@@ -247,26 +323,28 @@ class HumanStudyConfig(StrictModel):
     slow_median_seconds: PositiveFloat
 
     @model_validator(mode="after")
-    def _three_equal_blocks(self):
+    def _check_values(self) -> Self:
         if self.trials_per_participant % 3:
             raise ValueError(
-                f"trials: {self.trials_per_participant} cannot be three blocks of equal length, one a condition"
+                f"trials_per_participant: {self.trials_per_participant} cannot be split into three blocks of equal "
+                "length, one per condition"
             )
         if self.labels is not None and len(set(self.labels)) < len(self.labels):
-            raise ValueError("labels: one of them is named twice")
+            raise ValueError("labels: contains a duplicate")
         if self.completion_link is not None and not self.completion_link.startswith("https://"):
-            raise ValueError("completion_link: must begin with https://")
+            raise ValueError("completion_link: must start with https://")
         return self
 
 
 class Config(StrictModel):
-    """All of `params.yaml`."""
+    """The complete configuration in `params.yaml`; one block per stage."""
 
     preset: Literal["embedded", "paper"]
     data: DataConfig
     curate: CurateConfig
     make_questions: QuestionConfig
     models: Annotated[dict[str, ModelConfig], Field(min_length=1)]
+    acceleration: AccelerationConfig
     evaluate: EvaluateConfig
     import_answers: ImportAnswersConfig
     measure_gap: GapConfig
@@ -277,114 +355,179 @@ class Config(StrictModel):
     human_study: HumanStudyConfig
 
     def get_respondent(self, name: str) -> ModelConfig | FileRespondent:
-        """The entry of a respondent who is no distilled student; KeyError where there is none."""
+        """Return the entry of a respondent that is not a distilled student.
+
+        Args:
+            name: A key of `models` or of `import_answers.respondents`.
+
+        Returns:
+            The entry.
+
+        Raises:
+            KeyError: No respondent has this name.
+        """
         return self.models[name] if name in self.models else self.import_answers.respondents[name]
 
     @model_validator(mode="after")
-    def _names_meet(self):
-        blocks = {
-            "models": self.models,
-            "collect.respondents": self.import_answers.respondents,
-            "distill.settings": self.distill.settings,
-        }
-        taken: dict[str, str] = {}
-        for block, names in blocks.items():
-            for name in names:
-                if name in taken:
-                    raise ValueError(f"{block}: {name!r} is the name of one of {taken[name]}; choose another")
-                taken[name] = block
-                if not re.fullmatch(r"[\w-]+", name, re.ASCII):
-                    raise ValueError(f"{block}: {name!r} is no name: use letters, digits, - and _ (DVC splits at dots)")
-
-        everybody = {**self.models, **self.import_answers.respondents}
-
-        def known(key: str, name: str, names: dict = everybody) -> None:
-            if name not in names:
-                hint = difflib.get_close_matches(name, names, 1)
-                raise ValueError(
-                    f"{key}: no model {name!r} under `models`" + (f"; did you mean {hint[0]!r}?" if hint else "")
-                )
-
+    def _check_references(self) -> Self:
+        self._check_names()
+        respondents = {**self.models, **self.import_answers.respondents}
         if self.report.reference_gap:
-            known("report.compare.audio", self.report.reference_gap.audio)
-            known("report.compare.visual", self.report.reference_gap.visual)
-        for sense in ("audio", "visual"):
-            name = getattr(self.measure_gap, sense)
-            known(f"gap.{sense}", name)
+            _check_known("report.reference_gap.audio", self.report.reference_gap.audio, respondents)
+            _check_known("report.reference_gap.visual", self.report.reference_gap.visual, respondents)
+        for side in ("audio", "visual"):
+            name = getattr(self.measure_gap, side)
+            _check_known(f"measure_gap.{side}", name, respondents)
             for split in ("finetune", "analysis") if name in self.models else ():
                 if split not in self.models[name].splits:
-                    raise ValueError(f"models.{name}.splits: needs {split}, since gap.{sense} is this model")
+                    raise ValueError(f"models.{name}.splits: needs {split}, since measure_gap.{side} is this model")
         for key, setting in self.distill.settings.items():
-            for side in ("teacher", "student"):
-                name = getattr(setting, side)
-                known(f"distill.settings.{key}.{side}", name, self.models if side == "student" else everybody)
-                if name not in (self.measure_gap.audio, self.measure_gap.visual):
-                    raise ValueError(
-                        f"distill.settings.{key}.{side}: {name!r} must be gap.audio or gap.visual, "
-                        "since the switch knows only those two"
-                    )
-            if setting.kl and self.distill.training.kl_support == "likeliest_tokens" and self.evaluate.top_k_logits < 2:
-                raise ValueError(
-                    "distill.training.kl_over: likeliest_tokens needs the teachers' answers to hold some: set "
-                    "answer.likeliest_tokens (64, say)"
-                )
-            if setting.teacher == setting.student:
-                raise ValueError(f"distill.settings.{key}: teacher and student are both {setting.teacher!r}")
+            self._check_setting(key, setting, respondents)
         return self
+
+    def _check_names(self) -> None:
+        """Check that names are unique and that DVC can use them as keys."""
+        blocks = {
+            "models": self.models,
+            "import_answers.respondents": self.import_answers.respondents,
+            "distill.settings": self.distill.settings,
+        }
+        block_by_name: dict[str, str] = {}
+        for block, names in blocks.items():
+            for name in names:
+                if name in block_by_name:
+                    raise ValueError(f"{block}: {name!r} is already a name in {block_by_name[name]}; choose another")
+                block_by_name[name] = block
+                if not re.fullmatch(r"[\w-]+", name, re.ASCII):
+                    raise ValueError(
+                        f"{block}: {name!r} is not a valid name: use letters, digits, - and _ (DVC splits at dots)"
+                    )
+
+    def _check_setting(self, key: str, setting: DistillSetting, respondents: Iterable[str]) -> None:
+        for side, names in (("teacher", respondents), ("student", self.models)):
+            name = getattr(setting, side)
+            _check_known(f"distill.settings.{key}.{side}", name, names)
+            if name not in (self.measure_gap.audio, self.measure_gap.visual):
+                raise ValueError(
+                    f"distill.settings.{key}.{side}: {name!r} must be measure_gap.audio or measure_gap.visual, "
+                    "since the switch compares only these two"
+                )
+        if setting.kl and self.distill.training.kl_support == "top_k" and self.evaluate.top_k_logits < 2:
+            raise ValueError(
+                "distill.training.kl_support: top_k needs logits in the teachers' answers: set "
+                "evaluate.top_k_logits, to 64 for example"
+            )
+        if setting.teacher == setting.student:
+            raise ValueError(f"distill.settings.{key}: teacher and student are both {setting.teacher!r}")
 
 
 class ConfigError(ValueError):
-    """`params.yaml` cannot be used; the message names every offending key and what is allowed."""
-
-
-def _list_allowed_keys(location: tuple) -> list[str]:
-    kind: object = Config
-    for part in location:
-        fields = getattr(kind, "model_fields", None)
-        if fields is None or part not in fields:
-            arguments = getattr(kind, "__args__", ())
-            kind = next((a for a in arguments if isinstance(a, type) and issubclass(a, StrictModel)), None)
-        else:
-            kind = fields[part].annotation
-    return list(getattr(kind, "model_fields", {}))
-
-
-def _format_error(error: dict) -> str:
-    location = error["loc"]
-    key = ".".join(str(part) for part in location) or "params.yaml"
-    value = error.get("input")
-    if error["type"] == "extra_forbidden":
-        names = _list_allowed_keys(location[:-1])
-        hint = difflib.get_close_matches(str(location[-1]), names, 1)
-        return f"{key}: unknown key" + (f"; did you mean {hint[0]}?" if hint else f"; allowed here: {', '.join(names)}")
-    if error["type"] == "missing":
-        return f"{key}: missing"
-    message = error["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(value, dict) else f" (it is {value!r})"
-    return f"{key}: {message}{shown}" if location else message
-
-
-def parse(values: object) -> Config:
-    """Check a mapping as read from YAML; raise ParamsError naming each wrong key by its full name."""
-    if not isinstance(values, dict):
-        raise ConfigError("params.yaml must be a mapping of blocks, see params/embedded.yaml")
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        lines = [_format_error(e) for e in error.errors(include_url=False)]
-        raise ConfigError("\n".join(lines)) from None
+    """Raised if `params.yaml` cannot be used; the message names every offending key and what is allowed."""
 
 
 def load(path: str | os.PathLike = "params.yaml") -> Config:
-    """Read and check a parameter file; raise ParamsError with a sentence for a person."""
+    """Read and check a parameter file.
+
+    Args:
+        path: A YAML file with the structure of `Config`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: The file is missing, is not valid YAML, or has wrong keys or values.
+    """
     path = Path(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path} is missing: run from the project's top folder") from None
+        raise ConfigError(f"{path} is missing: run this command in the project's root folder") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     try:
         return parse(values)
     except ConfigError as error:
         raise ConfigError(f"{path}:\n{error}") from None
+
+
+def parse(values: object) -> Config:
+    """Check parameters.
+
+    Args:
+        values: A mapping as read from YAML.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: Keys are unknown, renamed or missing, or values are not allowed. One line per key.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError("params.yaml must be a mapping of blocks, see params/embedded.yaml")
+    renamed = dict(_iter_renamed_keys(values))
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{old}: renamed to {new}" for old, new in renamed.items()]
+        for detail in error.errors(include_url=False):
+            key = _join_key(detail["loc"])
+            is_listed = key in renamed or (detail["type"] == "missing" and key in renamed.values())
+            if not is_listed:
+                lines.append(_format_error(dict(detail)))
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _iter_renamed_keys(
+    values: Mapping[str, Any], old_path: tuple[str, ...] = (), new_path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """Yield (old key, new key) for every key of an earlier version, also below a renamed block."""
+    for name, value in values.items():
+        old_key, key = (*old_path, str(name)), (*new_path, str(name))
+        pattern = ("models", "*", *key[2:]) if key[0] == "models" and len(key) > 1 else key
+        new_pattern = RENAMED_KEYS.get(".".join(pattern))
+        if new_pattern is not None:
+            new_key = tuple(key[i] if part == "*" else part for i, part in enumerate(new_pattern.split(".")))
+            yield ".".join(old_key), ".".join(new_key)
+            key = new_key
+        if isinstance(value, dict):
+            yield from _iter_renamed_keys(value, old_key, key)
+
+
+def _check_known(key: str, name: str, names: Iterable[str]) -> None:
+    names = list(names)
+    if name not in names:
+        matches = difflib.get_close_matches(name, names, 1)
+        hint = f"; did you mean {matches[0]!r}?" if matches else ""
+        raise ValueError(f"{key}: no model {name!r} in `models`{hint}")
+
+
+def _list_allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    annotation: object = Config
+    for part in location:
+        fields = getattr(annotation, "model_fields", None)
+        if fields is None or part not in fields:
+            arguments = getattr(annotation, "__args__", ())
+            annotation = next((a for a in arguments if isinstance(a, type) and issubclass(a, StrictModel)), None)
+        else:
+            annotation = fields[part].annotation
+    return list(getattr(annotation, "model_fields", {}))
+
+
+def _join_key(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _format_error(error: dict[str, Any]) -> str:
+    """Format a pydantic error (`ErrorDetails`) as one line."""
+    location = error["loc"]
+    key = _join_key(location) or "params.yaml"
+    if error["type"] == "extra_forbidden":
+        names = _list_allowed_keys(location[:-1])
+        matches = difflib.get_close_matches(str(location[-1]), names, 1)
+        return f"{key}: unknown key; " + (f"did you mean {matches[0]}?" if matches else f"allowed: {', '.join(names)}")
+    if error["type"] == "missing":
+        return f"{key}: missing"
+    message = error["msg"].removeprefix("Value error, ")
+    value = error.get("input")
+    suffix = "" if isinstance(value, dict) else f" (got {value!r})"
+    return f"{key}: {message}{suffix}" if location else message

@@ -1,22 +1,42 @@
-"""Intervals, paired tests and corrections: how sure the study may be of each of its figures.
+"""Confidence intervals, paired tests and multiple-testing correction.
 
-Everything is about answers that are right or wrong; an answer that cannot be read as a letter is wrong. Shares and
-differences are in [0, 1] and [-1, 1], not in per cent. Clips cut from one video are not independent, so differences
-are resampled by video, not by clip. No torch, no tables: numpy arrays in, small frozen objects out.
+All statistics are over answers that are correct or not; an unparseable answer is wrong. Proportions are in [0, 1] and
+differences in [-1, 1], not percent. Clips cut from one video are not independent, so differences are bootstrapped by
+video, not by clip. Inputs are NumPy arrays, results small frozen objects; this module needs neither torch nor tables.
+
+Single proportions, McNemar's test, Holm's correction and the ROC curve come from statsmodels and scikit-learn, imported
+where they are used because each import takes about a second. The cluster bootstrap, and what is bootstrapped with it,
+are implemented here: no library offers a vectorized bootstrap over clusters of unequal size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict, Unpack, cast
 
 import numpy as np
+import numpy.typing as npt
+
+
+class BootstrapOptions(TypedDict):
+    """Keyword arguments that every bootstrapped statistic passes on to `bootstrap`."""
+
+    samples: int
+    seed: int
+    confidence: NotRequired[float]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval; `low` and `high` are infinite where the data set no bound."""
+    """Estimate with its confidence interval.
+
+    Attributes:
+        estimate: Point estimate.
+        low: Lower end; -inf where the data give no bound.
+        high: Upper end; inf where the data give no bound.
+    """
 
     estimate: float
     low: float
@@ -28,63 +48,95 @@ class Interval:
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
-def is_correct(choice: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Which answers are right, [n] bool; a null choice (nan) could not be read and is wrong."""
+def is_correct(choice: npt.ArrayLike, target: npt.ArrayLike) -> np.ndarray:
+    """Compare answers with targets.
+
+    Args:
+        choice: Indices of the chosen options, shape (n,); nan for an unparseable answer.
+        target: Indices of the true options, shape (n,).
+
+    Returns:
+        Bool array of shape (n,); an unparseable answer is wrong.
+    """
     choice = np.asarray(choice, dtype=float)
     return np.isfinite(choice) & (choice == np.asarray(target, dtype=float))
 
 
 def wilson(correct: int, total: int, confidence: float = 0.95) -> Interval:
-    """The score interval of one proportion (Wilson 1927, JASA 22:209); always within [0, 1], around the estimate.
+    """Compute the score interval of one proportion (Wilson 1927, JASA 22:209).
 
-    Raises ValueError when there is nothing to count, or more right answers than answers.
+    Args:
+        correct: Number of correct answers.
+        total: Number of answers.
+        confidence: Confidence level in (0, 1).
+
+    Returns:
+        The proportion with its interval, within [0, 1] and around the estimate.
+
+    Raises:
+        ValueError: `total` is zero, or `correct` is not in [0, total].
     """
     if total < 1 or not 0 <= correct <= total:
-        raise ValueError(f"{correct} right of {total} answers is not a proportion")
-    from statsmodels.stats.proportion import proportion_confint  # a second: who only reads answers is spared it
+        raise ValueError(f"{correct} correct of {total} answers is not a proportion")
+    from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(correct, total, alpha=1 - confidence, method="wilson")
-    share = correct / total
-    return Interval(share, float(max(0.0, min(low, share))), float(min(1.0, max(high, share))))
+    low, high = cast(tuple[float, float], proportion_confint(correct, total, alpha=1 - confidence, method="wilson"))
+    proportion = correct / total
+    return Interval(proportion, float(max(0.0, min(low, proportion))), float(min(1.0, max(high, proportion))))
 
 
 def bootstrap(
-    columns: np.ndarray,
-    clusters: np.ndarray,
+    columns: npt.ArrayLike,
+    clusters: npt.ArrayLike,
     statistic: Callable[[np.ndarray], np.ndarray],
     *,
     samples: int,
     seed: int,
     confidence: float = 0.95,
 ) -> Interval:
-    """Percentile interval of any function of column means, resampling whole clusters (Davison & Hinkley 1997, 3.8).
+    """Compute a percentile interval of a function of column means by the cluster bootstrap.
 
-    `columns` [n, k] holds k numbers an item, `clusters` [n] names each item's cluster (its video), `statistic` maps
-    means [..., k] to values [...] and returns nan where it is undefined. An undefined resample counts as lower *and*
-    higher than all others, so an interval is infinite where too many are. Fewer than two clusters bound nothing.
+    Davison & Hinkley (1997), Bootstrap Methods and Their Application, section 3.8. An undefined resample counts as
+    lower *and* higher than all others, so an interval is infinite where too many are undefined.
 
-    Drawing v clusters with replacement is drawing multinomial counts; clusters with equal sums are exchangeable, so
-    the draw is over the few distinct ones: exact, and fast with any number of videos. Deterministic in `seed`, and
-    independent of the order of the rows.
+    Drawing v clusters with replacement is drawing multinomial counts. Clusters with equal sums are exchangeable, so
+    the draw is over the few distinct sums: exact, and fast with any number of videos. The result is deterministic in
+    `seed` and independent of the order of the rows.
+
+    Args:
+        columns: k numbers per item, shape (n, k).
+        clusters: Cluster of each item (its video), shape (n,).
+        statistic: Maps means of shape (..., k) to values of shape (...); nan where it is undefined.
+        samples: Number of bootstrap samples.
+        seed: Seed of the draw.
+        confidence: Confidence level in (0, 1).
+
+    Returns:
+        The statistic with its interval; unbounded for fewer than two clusters or an undefined estimate.
+
+    Raises:
+        ValueError: There is no item, or `columns` and `clusters` differ in length.
     """
-    columns = np.asarray(columns, dtype=float)
+    columns, clusters = np.asarray(columns, dtype=float), np.asarray(clusters)
     if columns.ndim != 2 or not len(columns) or len(columns) != len(clusters):
-        raise ValueError(f"bootstrap needs items x columns and a cluster each, got {columns.shape}, {len(clusters)}")
+        raise ValueError(
+            f"bootstrap needs items x columns and a cluster per item, got {columns.shape}, {len(clusters)}"
+        )
     estimate = float(statistic(columns.mean(axis=0)))
-    _, which = np.unique(np.asarray(clusters), return_inverse=True)
-    number = int(which.max()) + 1
-    if number < 2 or not math.isfinite(estimate):
+    _, cluster_index = np.unique(clusters, return_inverse=True)
+    num_clusters = int(cluster_index.max()) + 1
+    if num_clusters < 2 or not math.isfinite(estimate):
         return Interval(estimate, -math.inf, math.inf)
-    sums = [np.bincount(which, weights=column, minlength=number) for column in columns.T]
-    kinds, count = np.unique(np.column_stack([*sums, np.bincount(which)]), axis=0, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(number, count / number, size=samples)
-    totals = draws @ kinds
+    sums = [np.bincount(cluster_index, weights=column, minlength=num_clusters) for column in columns.T]
+    distinct_sums, count = np.unique(np.column_stack([*sums, np.bincount(cluster_index)]), axis=0, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(num_clusters, count / num_clusters, size=samples)
+    totals = draws @ distinct_sums
     values = statistic(totals[:, :-1] / totals[:, -1:])
     return _percentile_interval(estimate, values, confidence)
 
 
 def _percentile_interval(estimate: float, values: np.ndarray, confidence: float) -> Interval:
-    """Percentile interval out of resampled values; an undefined one counts as lower and higher than all others."""
+    """Return the percentile interval of resampled values; an undefined value is lower and higher than all others."""
     undefined = ~np.isfinite(values)
     tail = (1 - confidence) / 2
     low = np.quantile(np.where(undefined, -np.inf, values), tail, method="lower")
@@ -92,109 +144,196 @@ def _percentile_interval(estimate: float, values: np.ndarray, confidence: float)
     return Interval(estimate, float(low), float(high))
 
 
-def accuracy_difference(before: np.ndarray, after: np.ndarray, video_ids: np.ndarray, **bootstrap_options) -> Interval:
-    """Accuracy after minus before on the same questions, [-1, 1]; paired, by video. `how` goes to `bootstrap`."""
-    return bootstrap(np.column_stack([before, after]), video_ids, lambda m: m[..., 1] - m[..., 0], **bootstrap_options)
+def accuracy_difference(
+    before: npt.ArrayLike, after: npt.ArrayLike, video_ids: npt.ArrayLike, **options: Unpack[BootstrapOptions]
+) -> Interval:
+    """Compute accuracy after minus before on the same questions, bootstrapped by video.
+
+    Args:
+        before: Correctness before, bool, shape (n,).
+        after: Correctness after on the same questions, bool, shape (n,).
+        video_ids: Video of each question, shape (n,).
+        **options: `samples`, `seed` and `confidence` of `bootstrap`.
+
+    Returns:
+        Difference in [-1, 1].
+    """
+    return bootstrap(
+        np.column_stack([np.asarray(before), np.asarray(after)]),
+        video_ids,
+        lambda means: means[..., 1] - means[..., 0],
+        **options,
+    )
 
 
-def gain_ratio(columns: np.ndarray, video_ids: np.ndarray, **bootstrap_options) -> Interval | None:
-    """(b - a) / (d - c) of four paired columns [n, 4] of right answers; None where d does not exceed c.
+def gain_ratio(
+    columns: npt.ArrayLike, video_ids: npt.ArrayLike, **options: Unpack[BootstrapOptions]
+) -> Interval | None:
+    """Compute the ratio of two accuracy gains, (b - a) / (d - c), bootstrapped by video.
 
-    With a, b = before, after and c, d = before, after with ground truth it is section 4.4's "84 % of what ground
-    truth would have gained"; with d the teacher, it is the "125 % of the teacher's lead".
+    With a, b = before, after and c, d = before, after with ground-truth labels, this is the paper's "84 % of what
+    ground truth would have gained" (section 4.4); with d the teacher, it is the "125 % of the teacher's lead".
+
+    Args:
+        columns: Correctness of a, b, c, d on the same questions, shape (n, 4).
+        video_ids: Video of each question, shape (n,).
+        **options: `samples`, `seed` and `confidence` of `bootstrap`.
+
+    Returns:
+        The ratio, or None where d does not exceed c.
     """
 
-    def share(means: np.ndarray) -> np.ndarray:
+    def ratio(means: np.ndarray) -> np.ndarray:
         lead = means[..., 3] - means[..., 2]
         return np.where(lead > 1e-12, (means[..., 1] - means[..., 0]) / np.where(lead > 1e-12, lead, 1), np.nan)
 
-    interval = bootstrap(columns, video_ids, share, **bootstrap_options)
+    interval = bootstrap(columns, video_ids, ratio, **options)
     return interval if math.isfinite(interval.estimate) else None
 
 
 def balanced_accuracy(
-    predicted: np.ndarray, target: np.ndarray, video_ids: np.ndarray, **bootstrap_options
+    predicted: npt.ArrayLike, target: npt.ArrayLike, video_ids: npt.ArrayLike, **options: Unpack[BootstrapOptions]
 ) -> Interval | None:
-    """Mean of the two classes' accuracies for a yes/no decision, [0, 1]; None where only one class occurs."""
+    """Compute the balanced accuracy of a binary classifier (mean of the two classes' recalls), bootstrapped by video.
+
+    Args:
+        predicted: Predicted class, bool, shape (n,).
+        target: True class, bool, shape (n,).
+        video_ids: Video of each clip, shape (n,).
+        **options: `samples`, `seed` and `confidence` of `bootstrap`.
+
+    Returns:
+        Balanced accuracy in [0, 1], or None where only one class occurs.
+    """
     predicted, target = np.asarray(predicted, bool), np.asarray(target, bool)
     if target.all() or not target.any():
         return None
     columns = np.column_stack([predicted & target, target, ~predicted & ~target, ~target])
 
-    def mean_of_classes(means: np.ndarray) -> np.ndarray:
+    def mean_recall(means: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
             return (means[..., 0] / means[..., 1] + means[..., 2] / means[..., 3]) / 2
 
-    return bootstrap(columns, video_ids, mean_of_classes, **bootstrap_options)
+    return bootstrap(columns, video_ids, mean_recall, **options)
 
 
 @dataclass(frozen=True)
 class McNemarResult:
-    """McNemar's test of before and after: how many questions turned right, how many turned wrong, two-sided p."""
+    """Result of McNemar's test.
+
+    Attributes:
+        n_improved: Questions that are wrong before and correct after.
+        n_worsened: Questions that are correct before and wrong after.
+        p_value: Two-sided exact p value.
+    """
 
     n_improved: int
     n_worsened: int
     p_value: float
 
 
-def mcnemar(before: np.ndarray, after: np.ndarray) -> McNemarResult:
-    """Exact test on the same questions (McNemar 1947, Psychometrika 12:153): only those that changed count."""
+def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemarResult:
+    """Run McNemar's exact test on paired answers (McNemar 1947, Psychometrika 12:153).
+
+    Args:
+        before: Correctness before, bool, shape (n,).
+        after: Correctness after on the same questions, bool, shape (n,).
+
+    Returns:
+        Numbers of changed answers and the p value; unchanged answers do not count.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
     before, after = np.asarray(before, bool), np.asarray(after, bool)
     if before.shape != after.shape:
-        raise ValueError(f"before and after must be the same questions: {before.shape} and {after.shape}")
+        raise ValueError(f"before and after must be the same questions, got shapes {before.shape} and {after.shape}")
     from statsmodels.stats.contingency_tables import mcnemar as mcnemar_test
 
-    gained, lost = int((~before & after).sum()), int((before & ~after).sum())
-    table = [[int((before & after).sum()), lost], [gained, int((~before & ~after).sum())]]
-    return McNemarResult(gained, lost, float(mcnemar_test(table, exact=True).pvalue))
+    n_improved, n_worsened = int((~before & after).sum()), int((before & ~after).sum())
+    table = [[int((before & after).sum()), n_worsened], [n_improved, int((~before & ~after).sum())]]
+    test: Any = mcnemar_test(table, exact=True)
+    return McNemarResult(n_improved, n_worsened, float(test.pvalue))
 
 
-def holm_correction(p_values: np.ndarray) -> np.ndarray:
-    """P values of one family of tests, corrected for their number (Holm 1979, Scand. J. Stat. 6:65); nan stays nan."""
+def holm_correction(p_values: npt.ArrayLike) -> np.ndarray:
+    """Correct p values for multiple testing (Holm 1979, Scandinavian Journal of Statistics 6:65).
+
+    Args:
+        p_values: P values of one family of tests, shape (n,); nan where there is no test.
+
+    Returns:
+        Corrected p values, shape (n,); nan stays nan and does not count as a test.
+    """
     p_values = np.asarray(p_values, dtype=float)
     corrected = np.full(p_values.shape, np.nan)
-    tested = np.flatnonzero(np.isfinite(p_values))
-    order = tested[np.argsort(p_values[tested], kind="stable")]
-    steps = np.maximum.accumulate(
-        p_values[order] * np.arange(len(order), 0, -1)
-    )  # statsmodels takes 0.1 s for the same
-    corrected[order] = np.minimum(steps, 1)
+    tested = np.isfinite(p_values)
+    if tested.any():
+        from statsmodels.stats.multitest import multipletests
+
+        corrected[tested] = multipletests(p_values[tested], method="holm")[1]
     return corrected
 
 
-def roc_curve(score: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """False and true positive rates at every threshold, and the area under the curve; None with one class only.
+def roc_curve(score: npt.ArrayLike, target: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Compute the ROC curve of a binary classifier and the area under it.
 
     Equal scores are one threshold, so the area is the probability that a positive scores higher, ties half.
+
+    Args:
+        score: Score of the positive class, shape (n,).
+        target: True class, bool, shape (n,).
+
+    Returns:
+        False positive rates, true positive rates (one per threshold) and the area, or None where only one class occurs.
     """
     score, target = np.asarray(score, float), np.asarray(target, bool)
     if target.all() or not target.any():
         return None
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    true = np.concatenate([[0], np.cumsum(target[order])[last] / target.sum()])
-    false = np.concatenate([[0], np.cumsum(~target[order])[last] / (~target).sum()])
-    return false, true, float(np.trapezoid(true, false))
+    from sklearn import metrics
+
+    false_positive_rate, true_positive_rate, _ = metrics.roc_curve(target, score, drop_intermediate=False)
+    return false_positive_rate, true_positive_rate, float(metrics.auc(false_positive_rate, true_positive_rate))
 
 
-def calibration_curve(probability: np.ndarray, target: np.ndarray, n_bins: int = 10) -> list[tuple[float, int, int]]:
-    """(mean probability, positives, items) of each filled bin of equal width in [0, 1] (Murphy & Winkler 1977)."""
+def calibration_curve(
+    probability: npt.ArrayLike, target: npt.ArrayLike, n_bins: int = 10
+) -> list[tuple[float, int, int]]:
+    """Compute the calibration curve (reliability diagram) of a binary classifier (Murphy & Winkler 1977).
+
+    NumPy's histogram and not scikit-learn's `calibration_curve`, which returns no counts: intervals need them.
+
+    Args:
+        probability: Predicted probability of the positive class in [0, 1], shape (n,).
+        target: True class, bool, shape (n,).
+        n_bins: Number of bins of equal width in [0, 1].
+
+    Returns:
+        (mean probability, number of positives, number of items) of each bin that is not empty.
+    """
     probability, target = np.asarray(probability, float), np.asarray(target, bool)
-    which = np.minimum((probability * n_bins).astype(int), n_bins - 1)
-    return [
-        (float(probability[which == b].mean()), int(target[which == b].sum()), int((which == b).sum()))
-        for b in range(n_bins)
-        if (which == b).any()
-    ]
+    total, edges = np.histogram(probability, n_bins, (0, 1))
+    positives, _ = np.histogram(probability[target], edges)
+    probability_sum, _ = np.histogram(probability, edges, weights=probability)
+    return [(float(probability_sum[i] / total[i]), int(positives[i]), int(total[i])) for i in range(n_bins) if total[i]]
 
 
-def correlation(
-    x: np.ndarray, y: np.ndarray, kind: str, *, samples: int, seed: int, confidence: float = 0.95
-) -> Interval | None:
-    """Pearson's or Spearman's (`kind`) correlation of x and y [n], [-1, 1], resampling the n pairs (labels).
+def correlation(x: npt.ArrayLike, y: npt.ArrayLike, kind: str, **options: Unpack[BootstrapOptions]) -> Interval | None:
+    """Compute a correlation with a percentile interval over pairs (Efron & Tibshirani 1993, section 13.3).
 
-    None below three pairs, or where x or y is constant. Percentile bootstrap over pairs (Efron & Tibshirani 1993,
-    section 13.3); a resample in which x or y is constant is undefined, as in `bootstrap`. Deterministic in `seed`.
+    A resample in which x or y is constant is undefined, as in `bootstrap`. Deterministic in `seed`.
+
+    Args:
+        x: First value of each pair (label), shape (n,).
+        y: Second value of each pair, shape (n,).
+        kind: "pearson" or "spearman".
+        **options: `samples`, `seed` and `confidence` of `bootstrap`.
+
+    Returns:
+        Correlation in [-1, 1], or None for fewer than three pairs or a constant x or y.
+
+    Raises:
+        ValueError: The shapes differ, or `kind` is unknown.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     if x.shape != y.shape or x.ndim != 1:
@@ -202,12 +341,12 @@ def correlation(
     estimate = float(_correlations(x[None], y[None], kind)[0]) if len(x) > 2 else math.nan
     if not math.isfinite(estimate):
         return None
-    draws = np.random.default_rng(seed).integers(len(x), size=(samples, len(x)))
-    return _percentile_interval(estimate, _correlations(x[draws], y[draws], kind), confidence)
+    draws = np.random.default_rng(options["seed"]).integers(len(x), size=(options["samples"], len(x)))
+    return _percentile_interval(estimate, _correlations(x[draws], y[draws], kind), options.get("confidence", 0.95))
 
 
 def _correlations(x: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
-    """Correlation of each row [samples, n]; nan where one side is constant."""
+    """Correlate the rows of x and y (samples, n) in one vectorized pass; nan where one side is constant."""
     if kind == "spearman":
         from scipy.stats import rankdata
 
@@ -220,61 +359,89 @@ def _correlations(x: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
     return np.clip(np.where(constant, np.nan, (x * y).sum(axis=1) / np.where(constant, 1, length)), -1, 1)
 
 
-def fleiss_kappa(counts: np.ndarray, clusters: np.ndarray, **bootstrap_options) -> Interval | None:
-    """Fleiss' kappa of raters who agree on more than chance, <= 1, resampling clusters (videos); `how` as `bootstrap`.
+def fleiss_kappa(
+    counts: npt.ArrayLike, clusters: npt.ArrayLike, **options: Unpack[BootstrapOptions]
+) -> Interval | None:
+    """Compute Fleiss' kappa of inter-rater agreement, bootstrapped by cluster (video).
 
-    `counts` [items, categories] says how many raters put the item into each category; items of fewer than two raters
-    are left out. With equally many raters an item it is Fleiss' (1971, Psychological Bulletin 76:378), which
-    statsmodels computes as well; where their number differs, every item weighs alike (Gwet 2014, Handbook of
-    Inter-Rater Reliability). None where nothing was rated twice, or all ratings are of one category.
+    With the same number of raters per item this is Fleiss' kappa (1971, Psychological Bulletin 76:378), equal to
+    `statsmodels.stats.inter_rater.fleiss_kappa`. That function rejects items with different numbers of raters; here
+    every item has the same weight (Gwet 2014, Handbook of Inter-Rater Reliability).
+
+    Args:
+        counts: Number of raters per item and category, shape (items, categories). Items with fewer than two raters
+            are ignored.
+        clusters: Cluster of each item (its video), shape (items,).
+        **options: `samples`, `seed` and `confidence` of `bootstrap`.
+
+    Returns:
+        Kappa, at most 1, or None where no item has two raters or all ratings are of one category.
     """
     counts = np.asarray(counts, float)
     raters = counts.sum(axis=1)
-    twice = raters >= 2
-    if not twice.any() or (counts[twice].sum(axis=0) > 0).sum() < 2:
+    repeated = raters >= 2
+    if not repeated.any() or (counts[repeated].sum(axis=0) > 0).sum() < 2:
         return None
-    counts, raters = counts[twice], raters[twice]
-    agreed = (counts * (counts - 1)).sum(axis=1) / (raters * (raters - 1))
+    counts, raters = counts[repeated], raters[repeated]
+    agreement = (counts * (counts - 1)).sum(axis=1) / (raters * (raters - 1))
 
     def kappa(means: np.ndarray) -> np.ndarray:
         chance = (means[..., 1:] ** 2).sum(axis=-1)
         return np.where(chance < 1 - 1e-12, (means[..., 0] - chance) / np.maximum(1 - chance, 1e-12), np.nan)
 
     return bootstrap(
-        np.column_stack([agreed, counts / raters[:, None]]), np.asarray(clusters)[twice], kappa, **bootstrap_options
+        np.column_stack([agreement, counts / raters[:, None]]),
+        np.asarray(clusters)[repeated],
+        kappa,
+        **options,
     )
 
 
 def bootstrap_quantiles(
-    values: np.ndarray, clusters: np.ndarray, levels: tuple[float, ...], **bootstrap_options
+    values: npt.ArrayLike, clusters: npt.ArrayLike, levels: Sequence[float], **options: Unpack[BootstrapOptions]
 ) -> list[Interval]:
-    """Quantiles of `values` [n] (the least value that at least the share reaches), resampling clusters (participants).
+    """Compute quantiles (inverted CDF) with percentile intervals by the cluster bootstrap.
 
-    `how` as `bootstrap`. Fewer than two clusters bound nothing. Deterministic in the seed and, but for ties, in the
-    order of rows. Raises ValueError for no values.
+    Deterministic in `seed` and, except for ties, independent of the order of the rows.
+
+    Args:
+        values: Values, shape (n,).
+        clusters: Cluster of each value (its participant), shape (n,).
+        levels: Quantile levels in (0, 1).
+        **options: `samples`, `seed` and `confidence` of `bootstrap`.
+
+    Returns:
+        One interval per level; unbounded for fewer than two clusters.
+
+    Raises:
+        ValueError: There is no value, or `values` and `clusters` differ in length.
     """
-    values = np.asarray(values, float)
+    values, clusters = np.asarray(values, float), np.asarray(clusters)
     if not len(values) or len(values) != len(clusters):
-        raise ValueError(f"quantiles need values and a cluster each, got {len(values)} and {len(clusters)}")
+        raise ValueError(f"quantiles need values and a cluster per value, got {len(values)} and {len(clusters)}")
     order = np.argsort(values, kind="stable")
     values = values[order]
-    _, which = np.unique(np.asarray(clusters)[order], return_inverse=True)
-    number = int(which.max()) + 1
+    _, cluster_index = np.unique(clusters[order], return_inverse=True)
+    num_clusters = int(cluster_index.max()) + 1
 
-    def reach(weights: np.ndarray) -> np.ndarray:
-        running = np.cumsum(weights[..., which], axis=-1)
-        needed = np.multiply.outer(running[..., -1], levels)
-        return values[(running[..., None, :] < needed[..., None] - 1e-9).sum(axis=-1)]
+    def weighted_quantiles(weights: np.ndarray) -> np.ndarray:
+        cumulative = np.cumsum(weights[..., cluster_index], axis=-1)
+        required = np.multiply.outer(cumulative[..., -1], levels)
+        return values[(cumulative[..., None, :] < required[..., None] - 1e-9).sum(axis=-1)]
 
-    estimates = reach(np.ones(number))
-    if number < 2:
+    estimates = weighted_quantiles(np.ones(num_clusters))
+    if num_clusters < 2:
         return [Interval(float(e), -math.inf, math.inf) for e in estimates]
-    random, found, step = np.random.default_rng(bootstrap_options["seed"]), [], max(1, 2_000_000 // len(values))
-    for start in range(0, bootstrap_options["samples"], step):  # a few million weights at once
-        size = min(step, bootstrap_options["samples"] - start)
-        found.append(reach(random.multinomial(number, np.full(number, 1 / number), size=size)))
-    columns = np.concatenate(found).T
-    return [
-        _percentile_interval(float(e), c, bootstrap_options["confidence"])
-        for e, c in zip(estimates, columns, strict=True)
-    ]
+    rng, chunks, chunk_size = (
+        np.random.default_rng(options["seed"]),
+        [],
+        max(1, 2_000_000 // len(values)),
+    )  # bounds the memory
+    for start in range(0, options["samples"], chunk_size):
+        size = min(chunk_size, options["samples"] - start)
+        chunks.append(
+            weighted_quantiles(rng.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=size))
+        )
+    columns = np.concatenate(chunks).T
+    confidence = options.get("confidence", 0.95)
+    return [_percentile_interval(float(e), c, confidence) for e, c in zip(estimates, columns, strict=True)]

@@ -45,12 +45,12 @@ def bytes_of(folder: Path) -> dict[str, str]:
 def small(stages, tmp_path_factory) -> Path:
     """A world of twelve labels and a few clips, the shipped models, one distillation of a few steps."""
     folder = tmp_path_factory.mktemp("small")
-    counts = "--train 5 --test 1 --several 1 --audioset 6 --labels 4 --damaged 0.03"
+    counts = "--train 5 --test 1 --multi-name 1 --audioset 6 --labels-per-group 4 --corrupt-fraction 0.03"
     whole(stages, folder, f"synesthesia.synthetic.generate --out data --workers 1 {counts}")
     values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
-    values["curate"] |= {"analysis_clips_a_label": 2, "shard_clips": 16}
+    values["curate"] |= {"analysis_clips_per_label": 2, "clips_per_shard": 16}
     values["report"] |= {"bootstrap_samples": 100}
-    values["switch"] |= {"epochs": 2, "validation_clips_a_label": 1}
+    values["switch"] |= {"epochs": 2, "validation_clips_per_label": 1}
     for model in values["models"].values():
         model["checkpoint"] = str(ROOT / model["checkpoint"])
         model["batch_clips"] = 4
@@ -65,13 +65,13 @@ def small(stages, tmp_path_factory) -> Path:
 STAGES = [
     ("synesthesia.pipeline.curate", "out/curate"),
     ("synesthesia.pipeline.make_questions", None),
-    ("synesthesia.pipeline.evaluate qwen2-audio", "out/answer/qwen2-audio"),
+    ("synesthesia.pipeline.evaluate qwen2-audio", "out/evaluate/qwen2-audio"),
     ("synesthesia.pipeline.evaluate qwen2-vl", None),
     ("synesthesia.pipeline.measure_gap", None),
-    ("synesthesia.pipeline.train_switch", "out/switch"),
+    ("synesthesia.pipeline.train_switch", "out/train_switch"),
     ("synesthesia.pipeline.route", None),
     ("synesthesia.pipeline.distill visual-to-audio", "out/distill/visual-to-audio"),
-    ("synesthesia.pipeline.evaluate_students visual-to-audio", "out/examine/visual-to-audio"),
+    ("synesthesia.pipeline.evaluate_students visual-to-audio", "out/evaluate_students/visual-to-audio"),
     ("synesthesia.pipeline.report", "out/report"),
 ]
 

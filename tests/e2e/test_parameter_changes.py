@@ -24,25 +24,25 @@ def each(stage, items):
 CHANGES = [
     ("data/vggsound_list", "data/other.csv", {"curate"}),
     ("curate/seed", 1, {"curate"}),
-    ("curate/largest_pixels", 12544, {"curate"}),
-    ("curate/analysis_clips_a_label", 10, {"curate"}),
+    ("curate/max_pixels", 12544, {"curate"}),
+    ("curate/analysis_clips_per_label", 10, {"curate"}),
     ("ask/seed", 1, {"ask"}),
     ("ask/distractors", "uniform", {"ask"}),
     ("answer/read", "text", each("answer", MODELS) | each("examine", SETTINGS)),
-    ("models/qwen2-5-omni/batch_clips", 8, {"answer@qwen2-5-omni", "report"}),
+    ("models/qwen2-5-omni/batch_clips", 8, {"evaluate@qwen2-5-omni", "report"}),
     (
         "models/qwen2-audio/precision",
         "bfloat16",
-        {"answer@qwen2-audio", "report"} | each("distill", TO_AUDIO) | each("examine", TO_AUDIO),
+        {"evaluate@qwen2-audio", "report"} | each("distill", TO_AUDIO) | each("examine", TO_AUDIO),
     ),
     (
         "models/qwen2-vl/precision",
         "bfloat16",
-        {"answer@qwen2-vl", "report"} | each("distill", TO_VISUAL) | each("examine", TO_VISUAL),
+        {"evaluate@qwen2-vl", "report"} | each("distill", TO_VISUAL) | each("examine", TO_VISUAL),
     ),
     ("collect/several", "majority", each("collect", HUMANS) | {"report"}),
-    ("collect/respondents/human-eyes/condition", "sounded_video", {"collect@human-eyes", "report"}),
-    ("collect/respondents/human-ears/file", "other.csv", {"collect@human-ears", "report"}),
+    ("collect/respondents/human-eyes/condition", "sounded_video", {"import_answers@human-eyes", "report"}),
+    ("collect/respondents/human-ears/file", "other.csv", {"import_answers@human-ears", "report"}),
     ("report/compare/audio", "qwen2-audio", {"report"}),
     ("gap/audio", "qwen2-5-omni", {"gap", "report"}),
     ("switch/epochs", 13, {"switch"}),
@@ -98,9 +98,9 @@ def test_dvc_itself_reruns_exactly_the_marked_stages(ran):
     assert set(ran.status()) == {"distill@visual-to-audio", "distill@audio-to-visual"}
     Path("params.yaml").write_bytes(text)
 
-    Path("humans/judgements.csv").write_text("a human more")
+    Path("humans/responses.csv").write_text("a human more")
     assert set(ran.status()) == each("collect", HUMANS)
-    Path("humans/judgements.csv").write_text("humans/judgements.csv")
+    Path("humans/responses.csv").write_text("humans/responses.csv")
 
     ran.change("route/mode", "true_gap")
     assert ran.repro() == {"route", "report"}, "equal outs must not run what follows; the report reads the mode itself"

@@ -1,4 +1,4 @@
-"""Simulated judgements for tests, each participant marked as such: no person's answers, never in a real study."""
+"""Simulated responses for tests; every participant id is marked as simulated."""
 
 from __future__ import annotations
 
@@ -11,31 +11,41 @@ import pandas as pd
 from synesthesia.evaluation.csv_import import SIMULATED
 from synesthesia.schemas import CONDITIONS
 
-COLUMNS = "question_id,participant,condition,choice,seconds,replays,focus_lost,load_failures,order,careless"
+COLUMNS = "question_id,participant,condition,choice,seconds,replays,focus_lost,load_failures,order,inattentive"
 
 
-def judge(
-    questions: pd.DataFrame, path: Path, knows: dict[str, dict[str, float]], times: int = 1, seed: int = 5
+def write_responses(
+    questions: pd.DataFrame,
+    path: Path,
+    accuracy: dict[str, dict[str, float]],
+    responses_per_question: int = 1,
+    seed: int = 5,
 ) -> None:
-    """Write the browser study's CSV: each question `times` times in each condition, dealt to participants in turn.
+    """Write the browser study's CSV file with participants assigned in turn.
 
-    `questions` as tables.QUESTION; `knows` [condition][label]: probability of a right answer. Participant 0 is
-    careless and answers anything; every 37th answer is none.
+    Args:
+        questions: Table with the columns of `schemas.QUESTION`.
+        path: Destination.
+        accuracy: Probability of a correct response by condition and label. Participant 0 is inattentive and guesses;
+            every 37th response is empty.
+        responses_per_question: Number of responses per question and condition.
+        seed: Random seed.
     """
-    random, rows, people = np.random.default_rng(seed), [], max(4, len(questions) * times * 3 // 45 + 1)
-    people = max(people, times * 3)
+    rng, rows = np.random.default_rng(seed), []
+    n_participants = max(4, len(questions) * responses_per_question * 3 // 45 + 1, responses_per_question * 3)
     for condition_number, condition in enumerate(CONDITIONS):
         for number, question in enumerate(questions.to_dict("records")):
-            for time in range(times):
-                who = (number * 7 + condition_number * times + time) % people
-                right = random.random() < (knows[condition][question["options"][question["answer"]]] if who else 0.1)
-                wrong = (question["answer"] + random.integers(1, len(question["options"]))) % len(question["options"])
-                choice = "" if len(rows) % 37 == 36 else question["answer"] if right else wrong
-                seconds = np.round(random.lognormal(1.6 + 0.2 * condition_number, 0.5), 3)
-                rows.append([question["question_id"], f"{SIMULATED}-{who:03d}", condition, choice, seconds,
-                             random.integers(3), 0, 0, len(rows) % 45, str(who == 0).lower()])  # fmt: skip
+            for repeat in range(responses_per_question):
+                participant = (number * 7 + condition_number * responses_per_question + repeat) % n_participants
+                target, n_options = question["target"], len(question["options"])
+                p_correct = accuracy[condition][question["options"][target]] if participant else 0.1
+                is_correct = rng.random() < p_correct
+                wrong = (target + rng.integers(1, n_options)) % n_options
+                choice = "" if len(rows) % 37 == 36 else target if is_correct else wrong
+                seconds = np.round(rng.lognormal(1.6 + 0.2 * condition_number, 0.5), 3)
+                rows.append([question["question_id"], f"{SIMULATED}-{participant:03d}", condition, choice, seconds,
+                             rng.integers(3), 0, 0, len(rows) % 45, str(participant == 0).lower()])  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
         file.write(COLUMNS + "\n")
-        writer.writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows(rows)

@@ -71,7 +71,7 @@ def serve(test, pipe) -> None:
     for name in IMPORTED:
         importlib.import_module(f"synesthesia.{name}")
     sys.modules["torch"].set_num_threads(1)
-    sys.modules["synesthesia.distillation.switch"].panns_models()
+    sys.modules["synesthesia.distillation.switch"].import_panns_models()
     importlib.import_module("librosa.util.utils")  # torchlibrosa asks for it first; compiles for a second
     pipe.send("imported")
     while True:

@@ -52,11 +52,11 @@ class Maker:
         self.write_clips()
         for name, model in self.params.models.items():
             for split in model.splits:
-                self.answers(f"answer/{name}", split, name, model.condition, self.knows[model.role])
+                self.answers(f"evaluate/{name}", split, name, model.condition, self.knows[model.role])
         for name, setting in self.params.distill.settings.items():
             knows = self.knows["ground_truth" if setting.labels == "ground_truth" else "distilled"]
             for split in ("analysis", "test", "unseen"):
-                self.answers(f"examine/{name}", split, name, self.params.models[setting.student].condition, knows)
+                self.answers(f"evaluate_students/{name}", split, name, self.params.models[setting.student].condition, knows)
         self.write_switch()
 
     def write_clips(self) -> None:
@@ -73,21 +73,21 @@ class Maker:
                     options = [f"other {i}" for i in range(10)]
                     options[answer] = label
                     questions.append({"question_id": f"q-{clip['clip_id']}", "clip_id": clip["clip_id"], "split": split,
-                                      "options": options, "answer": answer})  # fmt: skip
+                                      "options": options, "target": answer})  # fmt: skip
         self.clips, self.questions = pd.DataFrame(clips), pd.DataFrame(questions)
         self._parquet(clips, schemas.CLIP, "curate/clips.parquet")
-        self._parquet(questions, schemas.QUESTION, "ask/questions.parquet")
+        self._parquet(questions, schemas.QUESTION, "make_questions/questions.parquet")
         damaged = [{"file": f"vggsound/x{i}.mp4", "reason": reason, "detail": "moov atom not found", "bytes": i}
                    for i, reason in enumerate(["truncated", "truncated", "no audio"])]  # fmt: skip
-        self._parquet(damaged, schemas.REJECTED, "curate/damaged.parquet")
+        self._parquet(damaged, schemas.REJECTED, "curate/rejected.parquet")
         (self.out / "curate/counts.json").write_text(json.dumps({"clips": len(clips), "damaged": {"truncated": 2}}))
 
     def answers(self, folder: str, split: str, respondent: str, condition: str, knows: dict[str, float]) -> None:
         """One respondent's answers to one split: right with the label's probability, now and then unparseable."""
         rows = []
         for question in self.questions[self.questions["split"] == split].to_dict("records"):
-            label = question["options"][question["answer"]]
-            choice = question["answer"]
+            label = question["options"][question["target"]]
+            choice = question["target"]
             if self.random.random() >= knows[label]:
                 choice = int((choice + self.random.integers(1, 10)) % 10)
             logits = self.random.normal(size=10).astype(np.float32)
@@ -104,9 +104,9 @@ class Maker:
         for label in self.labels:
             right = {s: self._accuracy(getattr(self.params.measure_gap, s), label) for s in ("audio", "visual")}
             truth[label] = right["visual"] > right["audio"]
-            gaps.append({"label": label, "clips": self.clips_a_label, "audio_accuracy": right["audio"],
+            gaps.append({"label": label, "n_clips": self.clips_a_label, "audio_accuracy": right["audio"],
                          "visual_accuracy": right["visual"], "visual_better": bool(truth[label])})  # fmt: skip
-        self._parquet(gaps, schemas.GAP, "gap/gap.parquet")
+        self._parquet(gaps, schemas.GAP, "measure_gap/gap.parquet")
         rows, routes = [], []
         for clip in self.clips.to_dict("records"):
             if clip["split"] not in ("finetune", "analysis"):
@@ -121,17 +121,17 @@ class Maker:
                 routes.append({"clip_id": clip["clip_id"], "visual_better_probability": probability,
                                "visual_teaches": probability >= 0.5, "audio_teaches": probability < 0.5})  # fmt: skip
         self._parquet(routes, schemas.ROUTE, "route/route.parquet")
-        (self.out / "switch").mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows).to_parquet(self.out / "switch/predictions.parquet")
+        (self.out / "train_switch").mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_parquet(self.out / "train_switch/predictions.parquet")
         epochs = np.arange(1, 13)
         history = {"epoch": epochs, "train_loss": 0.7 / epochs, "validation_loss": 0.72 / epochs**0.8,
                    "validation_balanced_accuracy": 1 - 0.4 / epochs}  # fmt: skip
-        pd.DataFrame(history).to_csv(self.out / "switch/history.csv", index=False)
+        pd.DataFrame(history).to_csv(self.out / "train_switch/history.csv", index=False)
 
     def _accuracy(self, model: str, label: str) -> float:
-        answers = pd.read_parquet(self.out / f"answer/{model}/analysis.parquet").merge(self.questions, on="question_id")
-        mine = answers[[o[a] == label for o, a in zip(answers["options"], answers["answer"], strict=True)]]
-        return float(stats.is_correct(mine["choice"].to_numpy(float), mine["answer"].to_numpy()).mean())
+        answers = pd.read_parquet(self.out / f"evaluate/{model}/analysis.parquet").merge(self.questions, on="question_id")
+        mine = answers[[o[a] == label for o, a in zip(answers["options"], answers["target"], strict=True)]]
+        return float(stats.is_correct(mine["choice"].to_numpy(float), mine["target"].to_numpy()).mean())
 
     def _parquet(self, rows: list[dict], schema: pa.Schema, name: str) -> None:
         schemas.write(schemas.from_rows(rows, schema, name), self.out / name, schema)

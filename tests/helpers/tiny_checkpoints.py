@@ -20,12 +20,13 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from synesthesia import config, models, schemas
+from synesthesia import acceleration, config, models, schemas
 from synesthesia.data.store import StoreWriter
 from synesthesia.distillation import adapters
 from synesthesia.models import random_init
-from synesthesia.models.base import ClipInputs, LanguageModel
-from synesthesia.questions import sampling as wording
+from synesthesia.data.clip_inputs import ClipInputs
+from synesthesia.models.base import LanguageModel
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.synthetic import tiny_models
 from tests.helpers.preset_files import embedded
 
@@ -57,7 +58,7 @@ def home() -> Path:
 @cache
 def words():
     """A tokenizer that knows the words of the questions."""
-    return tiny_models.train_tokenizer([wording.format_prompt(OPTIONS[:n]) for n in range(2, 11)])
+    return tiny_models.train_tokenizer([format_prompt(OPTIONS[:n]) for n in range(2, 11)])
 
 
 @cache
@@ -96,8 +97,8 @@ def entry(family: str, **changes) -> config.ModelConfig:
         "family": family,
         "checkpoint": str(checkpoint(family)),
         "condition": CONDITIONS[family],
-        "precision": "float32",
-        "batch_clips": 4,
+        "dtype": "float32",
+        "batch_size": 4,
         "role": "audio",
         "splits": ["finetune"],
     }
@@ -106,13 +107,14 @@ def entry(family: str, **changes) -> config.ModelConfig:
 
 @cache
 def _untouched(family: str) -> LanguageModel:
-    return models.load_model(entry(family))
+    return models.load_model(entry(family), acceleration=config.AccelerationConfig.off())
 
 
-def fresh(family: str) -> LanguageModel:
+def fresh(family: str, switches: config.AccelerationConfig | None = None) -> LanguageModel:
     """The model as newly loaded: the caller may change it. A copy, since loading takes ten times as long."""
     read = _untouched(family)
-    return type(read)(copy.deepcopy(read.model), read.processor, read.device)
+    model = type(read)(copy.deepcopy(read.model), read.processor, read.device)
+    return acceleration.apply(model, switches or config.AccelerationConfig())
 
 
 @cache
@@ -149,7 +151,7 @@ def percepts(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) 
 
 def prompts() -> list[str]:
     """As many prompts, of mixed lengths."""
-    return [wording.format_prompt(OPTIONS[:n]) for n in (10, 2, 7, 4, 10)]
+    return [format_prompt(OPTIONS[:n]) for n in (10, 2, 7, 4, 10)]
 
 
 @cache
@@ -163,7 +165,7 @@ def study(count: int = 12) -> tuple[pa.Table, pa.Table, Path]:
             clips.append({"clip_id": clip_id, "video_id": f"clip{i:02d}", "dataset": "vggsound", "split": "finetune",
                           "labels": [OPTIONS[i % 3]], "shard": shard, "row": row})  # fmt: skip
             asked.append({"question_id": f"{clip_id}-q", "clip_id": clip_id, "split": "finetune",
-                          "options": OPTIONS[: 3 + i % 8], "answer": i % 3})  # fmt: skip
+                          "options": OPTIONS[: 3 + i % 8], "target": i % 3})  # fmt: skip
     return (
         schemas.from_rows(clips, schemas.CLIP, "clips"),
         schemas.from_rows(asked, schemas.QUESTION, "questions"),

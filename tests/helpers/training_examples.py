@@ -1,23 +1,23 @@
-"""Training examples with every combination of label and teacher logits."""
+"""Training targets with every combination of label and teacher logits."""
 
 import numpy as np
 
 from synesthesia.distillation.targets import Targets
 from tests.helpers.tiny_checkpoints import study
 
-CLIPS = 12
+NUM_CLIPS = 12
 
 
-def lessons(seed=0):
-    """Letters for all clips but the third and sixth, teacher's logits for every other one and these two."""
-    _, asked, _ = study(CLIPS)
-    random = np.random.default_rng(seed)
-    counts = np.array([len(o) for o in asked["options"].to_pylist()])
-    letters = random.integers(0, counts)
-    letters[[2, 5]] = -1
-    soft = np.arange(CLIPS) % 2 == 0
-    soft[[2, 5]] = True
-    logits = (2 * random.standard_normal((CLIPS, 10))).astype(np.float32)
-    logits[np.arange(10) >= counts[:, None]] = -np.inf
-    logits[~soft] = 0
-    return Targets(asked, letters, soft, logits, teacher_fraction=0.5)
+def make_training_targets(seed=0):
+    """Make labels for all clips but two, and teacher logits for every second clip and these two."""
+    _, questions, _ = study(NUM_CLIPS)
+    rng = np.random.default_rng(seed)
+    num_options = np.array([len(options) for options in questions["options"].to_pylist()])
+    labels = rng.integers(0, num_options)
+    labels[[2, 5]] = -1
+    kl_mask = np.arange(NUM_CLIPS) % 2 == 0
+    kl_mask[[2, 5]] = True
+    teacher_logits = (2 * rng.standard_normal((NUM_CLIPS, 10))).astype(np.float32)
+    teacher_logits[np.arange(10) >= num_options[:, None]] = -np.inf
+    teacher_logits[~kl_mask] = 0
+    return Targets(questions, labels, kl_mask, teacher_logits, teacher_fraction=0.5)

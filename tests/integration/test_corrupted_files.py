@@ -81,11 +81,11 @@ def test_two_hundred_damaged_files_cost_curate_none_of_the_good_ones(tmp_path, m
     Path("data/vggsound.csv").write_text("\n".join(lines))
     values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
     values["data"] |= dict.fromkeys(("audioset_list", "audioset_labels", "audioset_clips"))
-    values["curate"] |= {"analysis_clips_a_label": 1}
+    values["curate"] |= {"analysis_clips_per_label": 1}
     Path("params.yaml").write_text(yaml.safe_dump(values))
     curate.run(config.parse(values), workers=2)
     kept = {row["clip_id"] for row in schemas.read("out/curate/clips.parquet", schemas.CLIP).to_pylist()}
-    aside = schemas.read("out/curate/damaged.parquet", schemas.REJECTED).to_pylist()
+    aside = schemas.read("out/curate/rejected.parquet", schemas.REJECTED).to_pylist()
     assert good <= kept
     assert {row["clip_id"] for row in aside} == set(sizes) - kept and len(aside) > 100
     for row in aside:
@@ -134,7 +134,7 @@ def test_a_name_that_looks_like_an_address_is_a_file(tmp_path, monkeypatch):
 
 def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = video_files.make(tmp_path / "a.mp4", fps=3)
-    monkeypatch.setattr(container, "LARGEST_PICTURE", 96 * 64 - 1)
+    monkeypatch.setattr(container, "MAX_FRAME_PIXELS", 96 * 64 - 1)
     assert reason(path) == ("too large", "pictures of 96 x 64 pixels")
     monkeypatch.undo()
     bomb = still(tmp_path / "bomb.avi", "mjpeg", 16000, 16000)
@@ -143,10 +143,10 @@ def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
 
 def test_sound_of_hundreds_of_channels_and_a_billion_frames_a_second_are_refused(tmp_path, monkeypatch):
     path = video_files.make(tmp_path / "a.mkv", fps=30)
-    monkeypatch.setattr(container, "MOST_PACKETS", 100)
+    monkeypatch.setattr(container, "MAX_PACKETS", 100)
     assert reason(path)[0] == "too large" and "video of more than 100 packets" in reason(path)[1]
     monkeypatch.undo()
-    monkeypatch.setattr(container, "MOST_BYTES", 5000)
+    monkeypatch.setattr(container, "MAX_STREAM_BYTES", 5000)
     assert reason(path)[0] == "too large"
     monkeypatch.undo()
     wide = bytearray(video_files.make(tmp_path / "b.mkv", fps=3, audio="pcm_s16le", rate=16000).read_bytes())
@@ -158,5 +158,5 @@ def test_sound_of_hundreds_of_channels_and_a_billion_frames_a_second_are_refused
 
 def test_eight_thousand_pixels_wide_is_still_a_clip(tmp_path):
     path = still(tmp_path / "a.mkv", "mjpeg", 7680, 4320)
-    clip = media.decode(path, **{**video_files.PARAMS, "largest_pixels": 262144})
+    clip = media.decode(path, **{**video_files.PARAMS, "max_pixels": 262144})
     assert clip.size == (682, 384) and len(clip.jpegs) == 10

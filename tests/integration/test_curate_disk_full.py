@@ -28,14 +28,14 @@ for path in out/curate/store/*.arrow; do stat -c 'used %i' "$path"; done
 
 
 def test_a_full_and_a_read_only_disk_are_one_sentence_each_and_nothing_finished_is_lost(world):
-    small_dataset.settings(shard_clips=8)
+    small_dataset.settings(clips_per_shard=8)
     ended = subprocess.run(
         [*namespace(), "sh", "-c", SCRIPT, sys.executable], capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.splitlines()
     full, read_only, again = (next(x for x in lines if x.startswith(w)) for w in ("full", "read-only", "again"))
-    assert full.startswith("full 1 curate: the disk is full") and "what is finished is kept" in full
+    assert full.startswith("full 1 curate: the disk is full") and "finished parts are kept" in full
     assert read_only.startswith("read-only 1 curate: no permission to write or read"), read_only
     assert again.startswith("again 0")
     kept = {line.split()[1] for line in lines if line.startswith("kept")}

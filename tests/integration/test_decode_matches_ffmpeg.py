@@ -67,12 +67,12 @@ def command_line(path, folder, size: tuple[int, int]) -> tuple[np.ndarray, list[
     return samples, [np.asarray(Image.open(file).convert("RGB")) for file in sorted(folder.glob("*.png"))]
 
 
-def ours(path, largest_pixels: int = video_files.PARAMS["largest_pixels"]) -> list[np.ndarray]:
+def ours(path, max_pixels: int = video_files.PARAMS["max_pixels"]) -> list[np.ndarray]:
     """The chosen pictures before they become JPEG."""
     with reading.open_container(path) as container:
         video, _ = reading.read_packets(container, 10.0)
         chosen, scaler = frames.select_frames(video, TARGETS, 10.0), VideoReformatter()
-        size = media.fit_size(*images.display_size(video.stream, chosen[0]), largest_pixels)
+        size = media.fit_size(*images.display_size(video.stream, chosen[0]), max_pixels)
         return [images.apply_display_matrix(frame, size, scaler) for frame in chosen]
 
 

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def read_once():
     """A list of 200,000 rows is read once, whoever asks for it: reading takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vggsound, "read", functools.cache(vggsound.read_list))
+        patch.setattr(vggsound, "read_list", functools.cache(vggsound.read_list))
         yield
 
 
@@ -79,14 +79,14 @@ def test_the_counts_after_each_rule_are_the_papers_arithmetic_and_absent_files_a
     values["data"]["vggsound_clips"] = str(tmp_path / "clips")
     made = manifest.build_manifest(config.parse(values))
     counts = made.counts["vggsound"]
-    assert {rule: tuple(left.values()) for rule, left in counts["rules"].items()} == {
-        "as_listed": (309, 183_730, 15_446),
-        "one_row_a_clip": (309, 183_730, 15_446),
-        "one_name_a_label": (286, 164_767, 14_296),
-        "no_tested_video_in_train": (286, 164_767 - counts["train_clips_of_tested_videos"], 14_296),
+    assert {rule: tuple(left.values()) for rule, left in counts["curation_steps"].items()} == {
+        "published": (309, 183_730, 15_446),
+        "deduplicated": (309, 183_730, 15_446),
+        "single_name_labels": (286, 164_767, 14_296),
+        "train_without_test_videos": (286, 164_767 - counts["train_clips_of_test_videos"], 14_296),
     }
-    assert set(counts["rules"]) == set(curation_counts.RULE_TITLES)
-    assert (counts["labels_with_several_names"], counts["labels_renamed"]) == (23, 1)
+    assert set(counts["curation_steps"]) == set(curation_counts.STEP_TITLES)
+    assert (counts["labels_with_multiple_names"], counts["labels_renamed"]) == (23, 1)
     assert sorted(item.clip_id for item in made.items) == sorted(f"{v}_{s:06d}" for v, s in present)
     assert counts["absent"] == 164_767 + 14_296 - 3 == sum(row["reason"] == "absent" for row in made.rejected)
     (note,) = [note for note in made.warnings if "listed but absent" in note]
@@ -118,10 +118,10 @@ def test_audiosets_527_labels_are_read_by_their_names(folder, clips):
 
 
 def test_the_truth_is_even_over_a_to_j_in_every_split(drawn):
-    frame = drawn.select(["split", "answer"]).to_pandas()
-    assert chisquare(np.bincount(frame["answer"], minlength=10)).pvalue > 0.001
+    frame = drawn.select(["split", "target"]).to_pandas()
+    assert chisquare(np.bincount(frame["target"], minlength=10)).pvalue > 0.001
     for _, part in frame.groupby("split"):
-        assert chisquare(np.bincount(part["answer"], minlength=10)).pvalue > 0.001 / 4
+        assert chisquare(np.bincount(part["target"], minlength=10)).pvalue > 0.001 / 4
 
 
 def test_distractors_follow_the_lists_frequencies_as_numpys_draws_without_replacement_do(clips, drawn):
@@ -131,7 +131,7 @@ def test_distractors_follow_the_lists_frequencies_as_numpys_draws_without_replac
     index = {name: number for number, name in enumerate(names)}
     options = np.array([index[x] for x in drawn.filter(ours)["options"].combine_chunks().flatten().to_pylist()])
     options = options.reshape(-1, 10)
-    answers = drawn.filter(ours)["answer"].to_numpy()
+    answers = drawn.filter(ours)["target"].to_numpy()
     truth = options[np.arange(len(options)), answers]
     distractor = np.arange(10)[None] != answers[:, None]
     counted = np.bincount(options[distractor], minlength=len(names))
@@ -153,7 +153,7 @@ def test_no_distractor_of_a_clip_of_several_labels_is_true_and_every_label_asks(
     which = pa.compute.equal(clips["dataset"], "audioset")
     asked, own_labels = drawn.filter(which), clips.filter(which)["labels"].to_pylist()
     several, right = 0, Counter()
-    for options, answer, own in zip(asked["options"].to_pylist(), asked["answer"].to_pylist(), own_labels, strict=True):
+    for options, answer, own in zip(asked["options"].to_pylist(), asked["target"].to_pylist(), own_labels, strict=True):
         assert [option for option in options if option in own] == [options[answer]]
         several += len(own) > 1
         right[options[answer]] += 1

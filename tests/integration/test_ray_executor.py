@@ -44,31 +44,31 @@ def address(cluster, monkeypatch):
 
 
 def test_two_machines_make_the_same_outs_to_the_byte(world, address):
-    curate.run(settings(shard_clips=8), workers=2)
+    curate.run(settings(clips_per_shard=8), workers=2)
     expected = outs()
     shutil.rmtree("out")
-    curate.run(settings(shard_clips=8, engine="ray"))
+    curate.run(settings(clips_per_shard=8, executor="ray"))
     assert outs() == expected
 
 
 def test_what_processes_began_ray_finishes(world, address):
-    curate.run(settings(shard_clips=8), workers=2)
+    curate.run(settings(clips_per_shard=8), workers=2)
     expected = outs()
     shutil.rmtree("out")
-    given = settings(shard_clips=8)
+    given = settings(clips_per_shard=8)
     Path("out/.partial/curate").mkdir(parents=True)
     items = curate.plans.build_manifest(given).items[:16]
     chosen = {key: getattr(given.curate, key) for key in curate.DECODE_PARAMS}
     made = decode_jobs.split_jobs(items, 8, chosen)
-    curate.engines.load("processes").run(made, curate.CACHE_DIR, chosen, 1, lambda n: None)
+    curate.executors.load_executor("local").run(made, curate.CACHE_DIR, chosen, 1, lambda n: None)
     kept = {path.stat().st_ino for path in Path("out/.partial/curate").glob("*.arrow")}
-    curate.run(settings(shard_clips=8, engine="ray"))
+    curate.run(settings(clips_per_shard=8, executor="ray"))
     assert len(kept) == 2 and kept <= {path.stat().st_ino for path in Path("out/curate/store").iterdir()}
     assert outs() == expected
 
 
 def test_a_machine_that_would_decode_other_bytes_is_refused(world, address, tmp_path):
-    given = settings(shard_clips=8)
+    given = settings(clips_per_shard=8)
     items = curate.plans.build_manifest(given).items[:8]
     chosen = {key: getattr(given.curate, key) for key in curate.DECODE_PARAMS}
     other = [decode_jobs.DecodeJob("0" * 24, items)]
@@ -78,7 +78,7 @@ def test_a_machine_that_would_decode_other_bytes_is_refused(world, address, tmp_
 
 def test_without_a_cluster_it_says_how_to_start_one(world, monkeypatch):
     environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1", "RAY_gcs_rpc_server_reconnect_timeout_s": "3"}
-    settings(engine="ray")
+    settings(executor="ray")
     command = [sys.executable, "-m", "synesthesia.pipeline.curate"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1

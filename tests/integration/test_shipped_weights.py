@@ -7,8 +7,8 @@ import torch
 
 from synesthesia import config, models
 from synesthesia.distillation import switch
-from synesthesia.models.base import ClipInputs
-from synesthesia.questions import sampling as wording
+from synesthesia.data.clip_inputs import ClipInputs
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.schemas import LETTERS
 from tests.helpers.tiny_checkpoints import ROOT, film, sound
 
@@ -32,7 +32,7 @@ def test_each_model_of_the_parameters_loads_and_answers(name):
     assert [model.tokenizer.decode([i]) for i in model.letter_ids.tolist()] == list(LETTERS)
     heard = [ClipInputs(sound(i), film(i, 10, 84, 112)) for i in range(2)]
     options = ["dog barking", "sea waves", "playing drums"]
-    logits = model.answer_logits(model.collate(heard, [wording.format_prompt(options)] * 2))
+    logits = model.answer_logits(model.collate(heard, [format_prompt(options)] * 2))
     assert logits.isfinite().all()
     assert model.greedy_token(logits)[0] in LETTERS
 

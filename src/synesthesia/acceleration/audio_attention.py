@@ -1,13 +1,14 @@
-"""Attention of Qwen2-Audio's encoder with less around it.
+"""Attention of Qwen2-Audio's encoder without copies of heads, and with q, k and v as one GEMM on a GPU.
 
-Heads are handed to attention where the projections left them: transformers copies queries, keys, values and what comes
-out, 2 % of answering on a GPU. There queries, keys and values are one product: of eight clips each alone is one round
-of the GPU's blocks and a fifth (0.7 % of learning); and queries are scaled within attention, by a power of two in both.
+transformers copies queries, keys, values and the output between layouts, 2 % of answering on a GPU; here heads are
+views of the projections. On a GPU queries, keys and values are one product: for eight clips each alone fills the GPU's
+blocks one and a fifth times (0.7 % of training); and queries are scaled within attention, by a power of two in both.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,8 @@ import torch.nn.functional as F
 from synesthesia.acceleration.patching import patch_class
 
 
-def patch_attention(attention: torch.nn.Module) -> None:
-    """Let a Qwen2AudioAttention (transformers 5.17) compute so, in place; it stays on the device where it is."""
+def patch_attention(attention: Any) -> None:
+    """Patch a Qwen2AudioAttention (transformers 5.17) in place, for the device where it is."""
     if attention.q_proj.weight.is_cuda:
         fuse_qkv(attention)
     else:
@@ -24,32 +25,35 @@ def patch_attention(attention: torch.nn.Module) -> None:
 
 
 def _split_heads(num_heads: int, hidden_states: torch.Tensor, seq_len: int, batch_size: int) -> torch.Tensor:
-    """As Qwen2AudioAttention._shape, a view: (clips, length, width) -> (clips, heads, length, size)."""
+    """Qwen2AudioAttention._shape as a view: (clips, length, width) -> (clips, heads, length, head size)."""
     return hidden_states.view(batch_size, -1, num_heads, hidden_states.shape[-1] // num_heads).transpose(1, 2)
 
 
 class FusedQKVAttention(torch.nn.Module):
-    """Mixed into Qwen2AudioAttention: torch's attention, after one product of `together`."""
+    """Mixin of Qwen2AudioAttention: torch's attention after one product with the stacked weights `qkv`."""
 
     qkv: tuple[torch.Tensor, torch.Tensor]
+    num_heads: int
+    scaling: float
+    out_proj: torch.nn.Linear
 
-    def forward(
+    def forward(  # noqa: D102
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: object
     ) -> tuple[torch.Tensor, None]:
-        clips, length, _ = hidden_states.shape
-        made = F.linear(hidden_states, *self.qkv).view(clips, length, 3, self.num_heads, -1).transpose(1, 3)
-        out = F.scaled_dot_product_attention(*made.unbind(2), attn_mask=attention_mask, scale=self.scaling)
+        clips, length, _width = hidden_states.shape
+        projected = F.linear(hidden_states, *self.qkv).view(clips, length, 3, self.num_heads, -1).transpose(1, 3)
+        out = F.scaled_dot_product_attention(*projected.unbind(2), attn_mask=attention_mask, scale=self.scaling)
         return self.out_proj(out.transpose(1, 2).reshape(clips, length, -1)), None
 
 
-def fuse_qkv(attention: torch.nn.Module) -> None:
-    """Let a frozen attention make queries, keys and values at once, in place; its weights move, and stay its own."""
-    parts = attention.q_proj, attention.k_proj, attention.v_proj
-    weight = torch.cat([part.weight.data for part in parts])
-    bias = torch.cat([torch.zeros_like(part.weight[:, 0]) if part.bias is None else part.bias.data for part in parts])
-    for part, *moved in zip(parts, weight.chunk(3), bias.chunk(3), strict=True):
-        part.weight.data = moved[0]
-        if part.bias is not None:
-            part.bias.data = moved[1]
-    attention.together = weight, bias
+def fuse_qkv(attention: Any) -> None:
+    """Stack the q, k and v weights of a frozen attention, in place; each projection's weight becomes a view."""
+    projections = attention.q_proj, attention.k_proj, attention.v_proj
+    weight = torch.cat([p.weight.data for p in projections])
+    bias = torch.cat([torch.zeros_like(p.weight[:, 0]) if p.bias is None else p.bias.data for p in projections])
+    for projection, weight_view, bias_view in zip(projections, weight.chunk(3), bias.chunk(3), strict=True):
+        projection.weight.data = weight_view
+        if projection.bias is not None:
+            projection.bias.data = bias_view
+    attention.qkv = weight, bias
     patch_class(FusedQKVAttention, attention)

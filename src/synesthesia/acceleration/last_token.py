@@ -1,38 +1,47 @@
-"""Only what the answer needs of a language model: no padding mask, one position through the last layer and the head.
+"""Only what the answer needs of a decoder: no padding mask, one position through the last layer and the head.
 
-Batches are padded on the right and attention is causal, so what stands behind a clip's answer position cannot reach it.
-Hence the language model gets no padding mask (plain causal attention: the fast kernels), and of the last layer only
-the keys and values are wanted at every position; its feed-forward half, the final norm and the head, the widest matrix
-of all, are computed at the answer position alone. Same numbers as the whole forward pass (tests/models).
+Batches are padded on the right and attention is causal, so nothing after a clip's answer position can reach it. The
+decoder therefore gets no padding mask (plain causal attention takes the fast kernels), and the last layer computes keys
+and values at every position but its MLP, the final norm and the head, the widest matrix of all, at the answer position
+alone. The numbers are those of the full forward pass (tests/unit/acceleration/test_last_token.py).
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
+
+if TYPE_CHECKING:
+    from synesthesia.models.base import LanguageModel
 
 _PRENORM_MODULES = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
 
 class LastTokenForward:
-    """Installed once on a model; within `at(positions)` its logits are (clips, 1, vocabulary), of the answer position.
+    """Patch of a decoder: inside `select_positions(positions)` its logits are (clips, 1, vocabulary)."""
 
-    `decoder` is the language model without head; `plain` says that its layers are pre-norm, residual and nothing else
-    (all Qwen families), which lets the last one be cut; other decoders are cut at the head.
-    """
+    def __init__(self, decoder: Any, head: torch.nn.Module, is_prenorm: bool) -> None:
+        """Patch the decoder in place.
 
-    def __init__(self, decoder: torch.nn.Module, head: torch.nn.Module, is_prenorm: bool) -> None:
+        Args:
+            decoder: The language model without its head.
+            head: The output projection.
+            is_prenorm: Whether its layers are pre-norm and residual and nothing else (all Qwen families), so that the
+                last one can be cut; other decoders are cut at the head.
+        """
         self.positions: torch.Tensor | None = None
-        last = decoder.layers[-1]
-        is_prenorm = is_prenorm and {name for name, _ in last.named_children()} == _PRENORM_MODULES
-        if is_prenorm:
-            self._whole, self._layer = last.forward, last
-            last.forward = self._last_layer
+        last_layer: Any = decoder.layers[-1]
+        self._layer: Any = None
+        if is_prenorm and {name for name, _ in last_layer.named_children()} == _PRENORM_MODULES:
+            self._full_forward, self._layer = last_layer.forward, last_layer
+            last_layer.forward = self._last_layer_forward
             decoder.register_forward_pre_hook(self._drop_mask, with_kwargs=True)
         else:
-            head.register_forward_pre_hook(self._before_head)
+            head.register_forward_pre_hook(self._select_before_head)
 
     def select_positions(self, positions: torch.Tensor) -> LastTokenForward:
-        """Context in which the model answers at these positions, int64 (clips,)."""
+        """Return the context manager in which the model answers at `positions`, int64 (clips,)."""
         self.positions = positions
         return self
 
@@ -42,21 +51,38 @@ class LastTokenForward:
     def __exit__(self, *_: object) -> None:
         self.positions = None
 
-    def _pick(self, hidden: torch.Tensor) -> torch.Tensor:
+    def _gather(self, hidden: torch.Tensor) -> torch.Tensor:
         return hidden[torch.arange(hidden.shape[0], device=hidden.device), self.positions][:, None]
 
-    def _drop_mask(self, _decoder, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    def _drop_mask(self, _decoder: torch.nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         if self.positions is None or not isinstance(kwargs.get("attention_mask"), torch.Tensor):
             return None
         return args, {**kwargs, "attention_mask": {"full_attention": None, "sliding_attention": None}}
 
-    def _last_layer(self, hidden_states: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+    def _last_layer_forward(self, hidden_states: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
         if self.positions is None:
-            return self._whole(hidden_states, *args, **kwargs)
+            return self._full_forward(hidden_states, *args, **kwargs)
         layer = self._layer
         attended, _ = layer.self_attn(layer.input_layernorm(hidden_states), *args, **kwargs)
-        here = self._pick(hidden_states + attended)
-        return here + layer.mlp(layer.post_attention_layernorm(here))
+        selected = self._gather(hidden_states + attended)
+        return selected + layer.mlp(layer.post_attention_layernorm(selected))
 
-    def _before_head(self, _head, args: tuple) -> tuple | None:
-        return None if self.positions is None else (self._pick(args[0]),)
+    def _select_before_head(self, _head: torch.nn.Module, args: tuple) -> tuple | None:
+        return None if self.positions is None else (self._gather(args[0]),)
+
+
+class _AnswerPositionForward:
+    """Replacement of `LanguageModel.forward_at`."""
+
+    def __init__(self, model: LanguageModel, last_token: LastTokenForward) -> None:
+        self.model, self.last_token = model, last_token
+
+    def __call__(self, inputs: dict[str, torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
+        with self.last_token.select_positions(positions):
+            return self.model.model(**inputs, use_cache=False).logits[:, 0]
+
+
+def patch_answer_position(model: LanguageModel) -> None:
+    """Let a model compute its last layer, norm and head at the answer position alone, in place."""
+    model.last_token = LastTokenForward(model.decoder(), model.lm_head, model.is_prenorm)
+    model.forward_at = _AnswerPositionForward(model, model.last_token)  # type: ignore[method-assign]

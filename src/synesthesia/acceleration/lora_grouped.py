@@ -1,14 +1,15 @@
-"""An adapter's small weights in the precision that its layers learn in.
+"""All LoRA weights of a model rounded, and given their gradients, together.
 
 An adapter on every linear layer of a 7B model has some 450 small weights. Rounding them, and adding up their gradients,
-one by one took a thousand kernels of 2 microseconds a step on a GPU; `WorkingCopies` does it for all together. It also
-lets layers that get the same input share one product down to their ranks, there and back: a GPU is no busier with 48
-columns than with 16, and a step of Qwen2-Audio has 500 kernels fewer.
+one by one takes a thousand kernels of 2 microseconds per step on a GPU; `GroupedLoraWeights` does it in a few. Layers
+that share an input also share one product with their stacked A matrices, forward and backward: a GPU is no busier with
+48 columns than with 16, and a step of Qwen2-Audio has 500 kernels fewer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,51 +19,57 @@ from synesthesia.acceleration.lora_linear import MixedPrecisionLoraLinear
 SHARED_INPUT_GROUPS = (
     ("q_proj", "k_proj", "v_proj"),
     ("gate_proj", "up_proj"),
-)  # in the layers of all families' decoders
+)  # in the decoder layers of all families
+
+_foreach: Any = torch  # torch's multi-tensor operations (`_foreach_*`) are not exported to type checkers
 
 
 class PerLayerWeights:
-    """Small weights that each layer rounds for itself."""
+    """LoRA weights that each layer rounds for itself."""
 
     def refresh(self) -> None:
-        """Nothing has to be done before a pass."""
+        """Prepare a forward pass: nothing to do."""
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the loss's gradients to the `grad` of the weights."""
+        """Add the gradients of a scalar loss to the `grad` of the weights."""
         loss.backward()
 
 
 class StackedLoraA:
-    """The A of layers that get one and the same input, below each other: one product for all of them."""
+    """LoRA A matrices of layers that share an input, stacked so that one GEMM serves all (q/k/v, gate/up)."""
 
     def __init__(self, weights: list[torch.Tensor], dtype: torch.dtype) -> None:
         ranks = [len(weight) for weight in weights]
-        self.weight = torch.empty(
-            sum(ranks), weights[0].shape[1], dtype=dtype, device=weights[0].device, requires_grad=True
-        )
-        self.layer_slices = self.weight.detach().split(ranks)  # where the layers' own are rounded to
+        shape = sum(ranks), weights[0].shape[1]
+        self.weight = torch.empty(shape, dtype=dtype, device=weights[0].device, requires_grad=True)
+        self.layer_slices = self.weight.detach().split(ranks)  # views to which the layers' weights are rounded
         self.ranks, self._num_pending = ranks, 0
         self._input: torch.Tensor | None = None
         self._outputs: tuple[torch.Tensor, ...] = ()
 
     def project(self, x: torch.Tensor, index: int) -> torch.Tensor:
-        """A x of the layer at this place: computed for all when the first of them comes, forgotten after the last."""
+        """Compute A x of one layer: for all layers at the first call, released after the last.
+
+        Args:
+            x: The shared input, (..., width).
+            index: The layer's position in the stack.
+
+        Returns:
+            (..., rank of the layer).
+        """
         if self._input is not x:
-            self._input, self._outputs, self._num_pending = (
-                x,
-                F.linear(x, self.weight).split(self.ranks, -1),
-                len(self.ranks),
-            )
-        made = self._outputs[index]
+            outputs = F.linear(x, self.weight).split(self.ranks, -1)
+            self._input, self._outputs, self._num_pending = x, outputs, len(self.ranks)
+        output = self._outputs[index]
         self._num_pending -= 1
         if not self._num_pending:
             self._input, self._outputs = None, ()
-        return made
+        return output
 
 
 @dataclass
 class LoraSlice:
-    """What a layer learns with (lean_lora.Working): its part of a `Down`, and s B."""
+    """What one layer computes with (`lora_linear.LoraCompute`): its slice of a stacked A, and s B."""
 
     stacked_lora_a: StackedLoraA
     index: int
@@ -70,76 +77,83 @@ class LoraSlice:
 
     @property
     def lora_a(self) -> torch.Tensor:
+        """A, (rank, width)."""
         return self.stacked_lora_a.weight.split(self.stacked_lora_a.ranks)[self.index]
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute A x."""
         return self.stacked_lora_a.project(x, self.index)
 
 
 class GroupedLoraWeights(PerLayerWeights):
-    """Small weights of lean layers in the model's precision, rounded and given their gradients together.
+    """LoRA weights in the model's dtype, rounded and given their gradients together.
 
-    The numbers of `AsTheyAre`, but that gradients towards a shared input are added up before they are rounded.
+    The numbers are those of `PerLayerWeights`, except that gradients towards a shared input are added before rounding.
     """
 
     def __init__(self, layers: dict[str, MixedPrecisionLoraLinear]) -> None:
-        precision = next(iter(layers.values())).base_layer.weight.dtype
-        self._downs: list[torch.nn.Parameter] = []
-        self._ups: list[torch.nn.Parameter] = []
+        """Allocate the rounded copies.
+
+        Args:
+            layers: All LoRA layers of the model, by their paths.
+        """
+        first: Any = next(iter(layers.values()))
+        dtype = first.base_layer.weight.dtype
+        self._lora_a: list[torch.nn.Parameter] = []
+        self._lora_b: list[torch.nn.Parameter] = []
         self._scales: list[float] = []
         self._stacked_lora_a: list[StackedLoraA] = []
-        self._layers: list[MixedPrecisionLoraLinear] = []
-        self._working: list[LoraSlice] = []
+        self._layers: list[Any] = []
+        self._slices: list[LoraSlice] = []
         for group in _group_by_input(layers):
             names = [layer.active_adapters[0] for layer in group]
-            downs = [layer.lora_A[name].weight for layer, name in zip(group, names, strict=True)]
-            ups = [layer.lora_B[name].weight for layer, name in zip(group, names, strict=True)]
-            shared = StackedLoraA(downs, precision)
-            self._working += [
-                LoraSlice(shared, place, torch.empty_like(up, dtype=precision, requires_grad=True))
-                for place, up in enumerate(ups)
+            lora_a = [layer.lora_A[name].weight for layer, name in zip(group, names, strict=True)]
+            lora_b = [layer.lora_B[name].weight for layer, name in zip(group, names, strict=True)]
+            stacked = StackedLoraA(lora_a, dtype)
+            self._slices += [
+                LoraSlice(stacked, index, torch.empty_like(weight, dtype=dtype, requires_grad=True))
+                for index, weight in enumerate(lora_b)
             ]
-            self._stacked_lora_a.append(shared)
-            self._downs += downs
-            self._ups += ups
+            self._stacked_lora_a.append(stacked)
+            self._lora_a += lora_a
+            self._lora_b += lora_b
             self._scales += [float(layer.scaling[name]) for layer, name in zip(group, names, strict=True)]
             self._layers += group
-        self._weights = [*self._downs, *self._ups]
+        self._weights = [*self._lora_a, *self._lora_b]
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Round the weights as they are now, and let the layers compute with these copies."""
-        copies = [part for shared in self._stacked_lora_a for part in shared.layer_slices] + [
-            w.scaled_lora_b for w in self._working
-        ]
-        torch._foreach_copy_(copies, [*self._downs, *torch._foreach_mul(self._ups, self._scales)])
-        for layer, working in zip(self._layers, self._working, strict=True):
-            layer.compute_weights = working
+        """Round the present weights, and let the layers compute with these copies."""
+        copies = [part for stacked in self._stacked_lora_a for part in stacked.layer_slices]
+        copies += [layer_slice.scaled_lora_b for layer_slice in self._slices]
+        _foreach._foreach_copy_(copies, [*self._lora_a, *_foreach._foreach_mul(self._lora_b, self._scales)])
+        for layer, layer_slice in zip(self._layers, self._slices, strict=True):
+            layer.compute_weights = layer_slice
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the loss's gradients, float32, to the `grad` of the weights."""
-        copies = [shared.weight for shared in self._stacked_lora_a] + [
-            working.scaled_lora_b for working in self._working
-        ]
+        """Add the gradients of a scalar loss, float32, to the `grad` of the weights."""
+        copies = [stacked.weight for stacked in self._stacked_lora_a]
+        copies += [layer_slice.scaled_lora_b for layer_slice in self._slices]
         rounded = torch.autograd.grad(loss, copies, materialize_grads=True)
-        downs = [
+        num_stacked = len(self._stacked_lora_a)
+        grads_a = [
             part
-            for shared, made in zip(self._stacked_lora_a, rounded[: len(self._stacked_lora_a)], strict=True)
-            for part in made.split(shared.ranks)
+            for stacked, gradient in zip(self._stacked_lora_a, rounded[:num_stacked], strict=True)
+            for part in gradient.split(stacked.ranks)
         ]
         with torch.no_grad():
             gradients = [torch.empty_like(weight) for weight in self._weights]
-            torch._foreach_copy_(gradients, [*downs, *rounded[len(self._stacked_lora_a) :]])
-            torch._foreach_mul_(gradients[len(self._downs) :], self._scales)
+            _foreach._foreach_copy_(gradients, [*grads_a, *rounded[num_stacked:]])
+            _foreach._foreach_mul_(gradients[len(self._lora_a) :], self._scales)
             for weight in self._weights:
                 if weight.grad is None:
                     weight.grad = torch.zeros_like(weight)
-            torch._foreach_add_([weight.grad for weight in self._weights], gradients)
+            _foreach._foreach_add_([weight.grad for weight in self._weights], gradients)
 
 
-def _group_by_input(layers: dict[str, MixedPrecisionLoraLinear]) -> list[list[MixedPrecisionLoraLinear]]:
-    """Layers by their paths, those together that get the same input: without dropout, which is each one's own."""
-    groups: dict[object, list[MixedPrecisionLoraLinear]] = {}
+def _group_by_input(layers: dict[str, Any]) -> list[list[Any]]:
+    """Group layers that share an input; with dropout each layer has its own."""
+    groups: dict[object, list[Any]] = {}
     for path, layer in layers.items():
         parent, _, name = path.rpartition(".")
         kind = next((kind for kind in SHARED_INPUT_GROUPS if name in kind), name)
@@ -148,7 +162,15 @@ def _group_by_input(layers: dict[str, MixedPrecisionLoraLinear]) -> list[list[Mi
 
 
 def build_lora_weights(model: torch.nn.Module, grouped: bool) -> PerLayerWeights:
-    """The adapter's weights, rounded `together` if asked for and if there are no others to learn."""
+    """Choose how an adapter's weights are rounded.
+
+    Args:
+        model: A model with LoRA layers.
+        grouped: Round all together, where the LoRA layers hold all trainable parameters.
+
+    Returns:
+        The weights; call `refresh` before each forward pass and `backward` instead of `loss.backward`.
+    """
     layers = {path: module for path, module in model.named_modules() if type(module) is MixedPrecisionLoraLinear}
-    learnt = sum(parameter.requires_grad for parameter in model.parameters())
-    return GroupedLoraWeights(layers) if grouped and layers and learnt == 2 * len(layers) else PerLayerWeights()
+    num_trainable = sum(parameter.requires_grad for parameter in model.parameters())
+    return GroupedLoraWeights(layers) if grouped and layers and num_trainable == 2 * len(layers) else PerLayerWeights()

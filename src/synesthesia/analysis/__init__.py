@@ -1,6 +1,6 @@
-"""The report: the study's tables and figures with intervals and tests, and one page that stands alone.
+"""The report: tables and figures with intervals and tests, and one self-contained HTML page.
 
-`study` reads what the stages wrote, `tabulate` makes the CSV tables, `headline` the few figures that matter most,
-`metrics` the numbers that DVC compares, `diagnostics` the figures that the paper does not have, `page` the HTML,
-`bounds` guards the metrics in CI. `paper/` holds the paper's own figures, to stand beside ours.
+`results` loads the stages' outputs, `tables`, `curation_counts`, `vggsounder` and `human_tables` build the CSV tables,
+`headline` the main results, `metrics` the numbers that DVC compares, `figures` the figures and `html_report` the page.
+`thresholds` checks the metrics in CI. `paper/` holds the paper's own numbers, read by `published`, for comparison.
 """

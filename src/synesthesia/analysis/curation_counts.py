@@ -1,34 +1,50 @@
-"""From the list as published to the study: labels and clips left after each rule, the paper's own numbers below."""
+"""From the published list to the study: labels and clips after each curation step, and the paper's counts."""
+
+# pandas ships no type stubs: pyright infers a union for every column expression, so these rules only report noise.
+# pyright: reportArgumentType=false
 
 from __future__ import annotations
 
 import pandas as pd
 
-from synesthesia.analysis import published as paper
+from synesthesia.analysis import published
 from synesthesia.analysis.results import Results
 
-RULE_TITLES = {
-    "as_listed": "as listed",
-    "one_row_a_clip": "each clip once, contradictions put aside",
-    "one_name_a_label": "labels that list several names left out",
-    "no_tested_video_in_train": "train clips of tested videos left out",
+STEP_TITLES = {
+    "published": "as published",
+    "deduplicated": "one row per clip, contradictory rows excluded",
+    "single_name_labels": "without labels that list several names",
+    "train_without_test_videos": "without train clips of test videos",
 }
-COLUMNS = ["what", "labels", "train_clips", "test_clips"]
+COLUMNS = ["description", "labels", "train_clips", "test_clips"]
 
 
 def build_curation_table(results: Results) -> pd.DataFrame:
-    """VGGSound's labels, train and test clips after each rule of curate; empty where nothing was counted.
+    """Count VGGSound's labels, train and test clips after each curation step.
 
-    "usable" are the clips that were there and could be decoded; train is finetune and analysis together.
+    The row "usable" counts the clips that exist and decode; train is finetune and analysis together.
+
+    Args:
+        results: The study's results.
+
+    Returns:
+        One row per step in the order of application, then "usable" and the paper's counts; columns COLUMNS. Empty
+        where out/curate/counts.json has no steps.
     """
-    counted = results.curate_counts.get("vggsound")
-    counted = counted.get("rules") if isinstance(counted, dict) else None
-    if not isinstance(counted, dict) or not counted:
+    vggsound_counts = results.curate_counts.get("vggsound")
+    steps = vggsound_counts.get("curation_steps") if isinstance(vggsound_counts, dict) else None
+    if not isinstance(steps, dict) or not steps:
         return pd.DataFrame(columns=COLUMNS)
-    rows = [{"what": RULE_TITLES.get(rule, rule), **numbers} for rule, numbers in counted.items()]
-    trained = results.questions["split"].isin(["finetune", "analysis"])
-    tested = results.questions["split"] == "test"
-    usable = {"labels": results.questions.loc[trained | tested, "label"].nunique(), "train_clips": int(trained.sum())}
-    rows.append({"what": "usable: there, and decoded", **usable, "test_clips": int(tested.sum())})
-    published = {name: int(paper.load_facts()[name]) for name in COLUMNS[1:]}
-    return pd.DataFrame([*rows, {"what": "the paper", **published}], columns=COLUMNS)
+    rows = [{"description": STEP_TITLES.get(step, step), **counts} for step, counts in steps.items()]
+    is_train = results.questions["split"].isin(["finetune", "analysis"])
+    is_test = results.questions["split"] == "test"
+    rows.append(
+        {
+            "description": "usable: exists and decodes",
+            "labels": results.questions.loc[is_train | is_test, "label"].nunique(),
+            "train_clips": int(is_train.sum()),
+            "test_clips": int(is_test.sum()),
+        }
+    )
+    paper_counts = {name: int(published.load_facts()[name]) for name in COLUMNS[1:]}
+    return pd.DataFrame([*rows, {"description": "the paper", **paper_counts}], columns=COLUMNS)

@@ -1,8 +1,10 @@
-"""Figures as a person reads them: per cent and points with one decimal, intervals, p values; never "nan"."""
+"""Number formatting for the report: percentages, points, intervals and p values; a missing value is a dash."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 from synesthesia.stats import Interval
 
@@ -14,56 +16,116 @@ def _is_missing(value: object) -> bool:
 
 
 def format_percent(value: float | None) -> str:
-    """0.719 -> "71.9"."""
-    return MISSING if _is_missing(value) else f"{100 * value:.1f}"
+    """Format a proportion as a percentage with one decimal: 0.719 -> "71.9".
+
+    Args:
+        value: Proportion; None or nan where there is none.
+
+    Returns:
+        The text, or MISSING.
+    """
+    return MISSING if _is_missing(value) else f"{100 * cast(float, value):.1f}"
 
 
 def format_points(value: float | None) -> str:
-    """0.207 -> "+20.7"; a minus sign, not a hyphen; no sign on zero."""
-    if _is_missing(value):
-        return MISSING
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+    """Format a difference of proportions in percentage points: 0.207 -> "+20.7".
+
+    Args:
+        value: Difference; None or nan where there is none.
+
+    Returns:
+        The text with a minus sign (not a hyphen) and no sign on zero, or MISSING.
+    """
+    return MISSING if _is_missing(value) else _format_sign(f"{100 * cast(float, value):+.1f}")
 
 
 def format_signed(value: float | None) -> str:
-    """0.6789 -> "+0.68", for correlations."""
-    if _is_missing(value):
-        return MISSING
-    text = f"{value:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+    """Format a correlation or kappa with two decimals: 0.6789 -> "+0.68".
+
+    Args:
+        value: Number; None or nan where there is none.
+
+    Returns:
+        The text with a minus sign (not a hyphen) and no sign on zero, or MISSING.
+    """
+    return MISSING if _is_missing(value) else _format_sign(f"{value:+.2f}")
+
+
+def _format_sign(text: str) -> str:
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def format_seconds(value: float | None) -> str:
-    """6.432 -> "6.4"."""
+    """Format seconds with one decimal: 6.432 -> "6.4".
+
+    Args:
+        value: Seconds; None or nan where there is none.
+
+    Returns:
+        The text, or MISSING.
+    """
     return MISSING if _is_missing(value) else f"{value:.1f}"
 
 
-def format_interval(low: float | None, high: float | None, formatter=format_percent) -> str:
-    """The bracket of an interval, or nothing where it has no bounds."""
+NumberFormatter = Callable[[float | None], str]
+
+
+def format_interval(low: float | None, high: float | None, formatter: NumberFormatter = format_percent) -> str:
+    """Format the bounds of an interval: "[70.1, 73.4]".
+
+    Args:
+        low: Lower bound.
+        high: Upper bound.
+        formatter: Format of one bound.
+
+    Returns:
+        The text; empty where a bound is missing or infinite.
+    """
     return "" if _is_missing(low) or _is_missing(high) else f"[{formatter(low)}, {formatter(high)}]"
 
 
 def format_estimate(value: Interval, kind: str) -> tuple[str, str]:
-    """The estimate with its unit, and its bracket: ("+20.7 points", "[18.0, 23.1]")."""
-    if kind == "correlation":
-        return format_signed(value.estimate), format_interval(
-            value.low, value.high, format_signed
-        ) or "too few data for an interval"
-    form = format_points if kind == "points" else format_percent
-    text = f"{form(value.estimate)} points" if kind == "points" else f"{form(value.estimate)} %"
-    return text, format_interval(value.low, value.high, form) or "too few data for an interval"
+    """Format an estimate with its unit, and its interval: ("+20.7 points", "[+18.0, +23.1]").
+
+    Args:
+        value: Estimate with its interval.
+        kind: "percent", "points" or "correlation".
+
+    Returns:
+        Texts of the estimate and of the interval.
+    """
+    formatter, unit = {
+        "percent": (format_percent, " %"),
+        "points": (format_points, " points"),
+        "correlation": (format_signed, ""),
+    }[kind]
+    interval = format_interval(value.low, value.high, formatter)
+    return formatter(value.estimate) + unit, interval or "too few data for an interval"
 
 
 def format_p_value(value: float | None) -> str:
-    """0.00004 -> "< 0.001"."""
+    """Format a p value with three decimals: 0.00004 -> "< 0.001".
+
+    Args:
+        value: P value; None or nan where there is none.
+
+    Returns:
+        The text, or MISSING.
+    """
     if _is_missing(value):
         return MISSING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if cast(float, value) < 0.001 else f"{value:.3f}"
 
 
 def format_number(value: object) -> str:
-    """1430 -> "1 430" with a narrow space; text as it is."""
+    """Format a table cell: 1430 -> "1 430" with a narrow space; text stays as it is.
+
+    Args:
+        value: Number or text; None or nan where there is none.
+
+    Returns:
+        The text, or MISSING.
+    """
     if _is_missing(value):
         return MISSING
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,11 +1,14 @@
-"""Humans beside the models: accuracy on the labels they judged, their gap against the models' gap, response times.
+"""Tables that compare humans with the models: accuracies, label-wise gaps, response times and inter-rater agreement.
 
-All of it is empty where nobody has judged. Shares are in [0, 1], differences and correlations in [-1, 1], times in
-seconds. Whose gap is compared is `report.compare`: two respondents, humans or not. Labels of Figure 1 were chosen for
-the models' gap on the analysis clips, so that gap is flattered on these very labels; therefore each correlation stands
-there twice, with the gap that chose the labels (as in the paper) and with the models' gap on test clips, which chose
-nothing.
+All tables are empty where no human responses exist. Proportions are in [0, 1], differences and correlations in [-1, 1],
+times in seconds. `report.reference_gap` names the two respondents, humans or not, whose gap is compared with the gap of
+the models. The labels of Figure 1 are selected by the models' gap on the analysis clips, so on these very labels that
+gap is biased upward. Each correlation is therefore computed twice: with the gap that selected the labels (as in the
+paper) and with the models' gap on the test clips, which selected nothing.
 """
+
+# pandas ships no type stubs: pyright infers a union for every column expression, so these rules only report noise.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -16,261 +19,368 @@ import pandas as pd
 
 from synesthesia import stats
 from synesthesia.analysis import published
-from synesthesia.analysis.figures import paper
+from synesthesia.analysis.columns import (
+    accuracy_columns,
+    bootstrap_options,
+    difference_columns,
+    interval_columns,
+    paired_difference,
+)
 from synesthesia.analysis.results import Respondent, Results
-from synesthesia.analysis.tables import accuracy_columns, bootstrap_options, interval_columns, paired_difference
+from synesthesia.distillation.gap import TIE_TOLERANCE, group_labels
 from synesthesia.schemas import LETTERS
 
-TIE, AUDIO_BETTER, VISUAL_BETTER = "On a par", "Audio better", "Visual better"  # as `figures.regimes` names them
+TIE, AUDIO_BETTER, VISUAL_BETTER = "Tie", "Audio better", "Visual better"  # keys of `gap.group_labels`
 
 
 def has_human_results(results: Results) -> bool:
-    """Whether there is anything to say: a human has answered, or both respondents of `report.compare` have."""
-    return any(person.kind == "human" for person in results.respondents) or bool(len(build_human_label_table(results)))
+    """Check whether there is anything to compare with the models.
+
+    Args:
+        results: The study's results.
+
+    Returns:
+        Whether a human, or both respondents of `report.reference_gap`, have answered.
+    """
+    return any(r.kind == "human" for r in results.respondents) or bool(len(build_human_label_table(results)))
 
 
 def get_human_split(results: Results) -> str:
-    """The split on which humans were asked: analysis, as in the paper, or test where they answered only that."""
-    names = [p.key for p in results.respondents if p.kind == "human"]
-    compare = results.config.report.reference_gap
-    names += [compare.audio, compare.visual] if compare else []
+    """Get the split that the humans answered.
+
+    Args:
+        results: The study's results.
+
+    Returns:
+        "analysis", as in the paper, or "test" where they answered only that.
+    """
+    names = [r.key for r in results.respondents if r.kind == "human"]
+    reference = results.config.report.reference_gap
+    names += [reference.audio, reference.visual] if reference else []
     return "analysis" if any(len(results.get_answers(name, "analysis")) for name in names) else "test"
 
 
 def get_human_labels(results: Results) -> list[str]:
-    """Labels of which some human judged a clip; with no human, those that both of `report.compare` answered."""
+    """Get the labels that the humans answered.
+
+    Args:
+        results: The study's results.
+
+    Returns:
+        Labels in alphabetical order; without humans, those that both respondents of `report.reference_gap` answered.
+    """
     split = get_human_split(results)
-    mine = {x for p in results.respondents if p.kind == "human" for x in results.get_answers(p.key, split)["label"]}
-    return sorted(mine or set(build_human_label_table(results).get("label", [])))
+    humans = [r for r in results.respondents if r.kind == "human"]
+    labels = {label for human in humans for label in results.get_answers(human.key, split)["label"]}
+    return sorted(labels or set(build_human_label_table(results).get("label", [])))
 
 
 def build_human_label_table(results: Results) -> pd.DataFrame:
-    """One row a label that both respondents of `report.compare` judged, in the order of the models' gap.
+    """Build the table of labels that both respondents of `report.reference_gap` answered.
 
-    label; regime (of the models' gap, as in Figure 1); compared_audio, compared_visual with their numbers of clips;
-    compared_gap; models_audio, models_visual, models_gap (analysis clips); models_gap_test; agrees: whether the
-    compared gap has the sign that the regime says ("yes", "no", "tie"; empty on a par).
+    Args:
+        results: The study's results.
+
+    Returns:
+        One row per label, largest gap of the models first: label; group (of the models' gap, as in Figure 1);
+        reference_audio and reference_visual (accuracies) with n_reference_*_clips; reference_gap; models_audio,
+        models_visual and models_gap (analysis clips); models_gap_test; agreement: whether the reference gap has the
+        sign of the group ("yes", "no" or "tie"; empty for the group Tie).
     """
-    compare, given = results.config.report.reference_gap, results.config.measure_gap
-    models = results.pair_answers("analysis", given.audio, given.visual)
-    if compare is None or models is None:
+    reference, models = results.config.report.reference_gap, results.config.measure_gap
+    model_pair = results.pair_answers("analysis", models.audio, models.visual)
+    if reference is None or model_pair is None:
         return pd.DataFrame()
-    split = (
-        "analysis"
-        if len(results.get_answers(compare.audio, "analysis")) and len(results.get_answers(compare.visual, "analysis"))
-        else "test"
-    )
-    sides = {
-        s: results.get_answers(getattr(compare, s), split).groupby("label")["correct"] for s in ("audio", "visual")
-    }
-    columns = {f"compared_{side}": group.mean() for side, group in sides.items()}
-    columns |= {f"compared_{side}_clips": group.size() for side, group in sides.items()}
+    names = {"audio": reference.audio, "visual": reference.visual}
+    has_analysis = all(len(results.get_answers(name, "analysis")) for name in names.values())
+    split = "analysis" if has_analysis else "test"
+    correct = {side: results.get_answers(name, split).groupby("label")["correct"] for side, name in names.items()}
+    columns = {f"reference_{side}": groups.mean() for side, groups in correct.items()}
+    columns |= {f"n_reference_{side}_clips": groups.size() for side, groups in correct.items()}
     frame = pd.DataFrame(columns).dropna()
-    mean = models.groupby("label")[[given.audio, given.visual]].mean()
-    frame = frame.join(mean.set_axis(["models_audio", "models_visual"], axis=1), how="inner")
+    model_accuracy = model_pair.groupby("label")[[models.audio, models.visual]].mean()
+    frame = frame.join(model_accuracy.set_axis(["models_audio", "models_visual"], axis=1), how="inner")
     if frame.empty:
         return pd.DataFrame()
-    frame["compared_gap"] = frame["compared_visual"] - frame["compared_audio"]
+    frame["reference_gap"] = frame["reference_visual"] - frame["reference_audio"]
     frame["models_gap"] = frame["models_visual"] - frame["models_audio"]
-    fresh = results.pair_answers("test", given.audio, given.visual)
-    by_label = fresh.groupby("label")[[given.audio, given.visual]].mean() if fresh is not None else None
-    frame["models_gap_test"] = (by_label[given.visual] - by_label[given.audio]) if fresh is not None else math.nan
+    frame["models_gap_test"] = math.nan
+    test_pair = results.pair_answers("test", models.audio, models.visual)
+    if test_pair is not None:
+        test_accuracy = test_pair.groupby("label")[[models.audio, models.visual]].mean()
+        frame["models_gap_test"] = test_accuracy[models.visual] - test_accuracy[models.audio]
     frame = frame.rename_axis("label").reset_index()
-    rows = paper.group_labels(frame.rename(columns={"models_audio": "audio", "models_visual": "visual"}), len(frame))
-    regime = {label: name for name, names in rows.items() for label in names}
-    frame["regime"] = frame["label"].map(regime)
-    sign = np.sign(frame["compared_gap"].round(12)) * frame["regime"].map({TIE: 0, AUDIO_BETTER: -1, VISUAL_BETTER: 1})
-    frame["agrees"] = sign.map({1.0: "yes", -1.0: "no", 0.0: "tie"}).where(frame["regime"] != TIE, "")
+    groups = group_labels(frame.rename(columns={"models_audio": "audio", "models_visual": "visual"}), len(frame))
+    frame["group"] = frame["label"].map({label: group for group, labels in groups.items() for label in labels})
+    sign = np.sign(frame["reference_gap"].round(12)) * frame["group"].map({TIE: 0, AUDIO_BETTER: -1, VISUAL_BETTER: 1})
+    frame["agreement"] = sign.map({1.0: "yes", -1.0: "no", 0.0: "tie"}).where(frame["group"] != TIE, "")
     frame = frame.sort_values(["models_gap", "label"], ascending=[False, True], ignore_index=True)
-    for side in ("audio", "visual"):
-        frame[f"compared_{side}_clips"] = frame[f"compared_{side}_clips"].astype(int)
+    for side in names:
+        frame[f"n_reference_{side}_clips"] = frame[f"n_reference_{side}_clips"].astype(int)
     return frame
 
 
 def build_agreement_table(results: Results, label_table: pd.DataFrame) -> pd.DataFrame:
-    """The paper's agreement counts: of how many labels it holds, ties apart, Wilson's interval, the paper's count.
+    """Count the labels on which the humans' gap agrees with the models' gap, as in the paper.
 
-    A tie (equally many right) is no agreement: it counts in `of`, not in `count`.
+    A tie (equally many correct answers) is no agreement: it is in `total`, not in `count`.
+
+    Args:
+        results: The study's results.
+        label_table: Result of `build_human_label_table`.
+
+    Returns:
+        One row per count: key, description, count, ties, total, fraction with its Wilson interval, paper_count and
+        paper_total.
     """
-    if label_table.empty:
+    reference, models, facts = results.config.report.reference_gap, results.config.measure_gap, published.load_facts()
+    if label_table.empty or reference is None:
         return pd.DataFrame()
-    compare, given, facts = results.config.report.reference_gap, results.config.measure_gap, published.load_facts()
-    eyes, ears = results.get_title(compare.visual), results.get_title(compare.audio)
-    seen, heard = (
-        label_table[label_table["regime"] == VISUAL_BETTER],
-        label_table[label_table["regime"] == AUDIO_BETTER],
-    )
-    short = (seen["compared_audio"] - seen["models_audio"]).round(12)
-    wanted = [
-        (f"{eyes} above {ears} where {results.get_title(given.visual)} leads", (seen["agrees"] == "yes").sum(),
-         (seen["agrees"] == "tie").sum(), len(seen), "human_eyes_ahead_where_visual_leads"),
-        (f"{ears} above {eyes} where {results.get_title(given.audio)} leads", (heard["agrees"] == "yes").sum(),
-         (heard["agrees"] == "tie").sum(), len(heard), "human_ears_ahead_where_audio_leads"),
-        (f"{ears} above {results.get_title(given.audio)} where {results.get_title(given.visual)} leads", (short > 0).sum(),
-         (short == 0).sum(), len(seen), "human_ears_ahead_of_model_where_visual_leads"),
-    ]  # fmt: skip
+    visual, audio = results.get_title(reference.visual), results.get_title(reference.audio)
+    visual_model, audio_model = results.get_title(models.visual), results.get_title(models.audio)
+    visual_leads = label_table[label_table["group"] == VISUAL_BETTER]
+    audio_leads = label_table[label_table["group"] == AUDIO_BETTER]
+    above_model = (visual_leads["reference_audio"] - visual_leads["models_audio"]).round(12)
+    counts = [
+        (
+            "visual_above_audio",
+            f"{visual} above {audio} where {visual_model} leads",
+            (visual_leads["agreement"] == "yes").sum(),
+            (visual_leads["agreement"] == "tie").sum(),
+            len(visual_leads),
+            "human_visual_above_audio_where_visual_leads",
+        ),
+        (
+            "audio_above_visual",
+            f"{audio} above {visual} where {audio_model} leads",
+            (audio_leads["agreement"] == "yes").sum(),
+            (audio_leads["agreement"] == "tie").sum(),
+            len(audio_leads),
+            "human_audio_above_visual_where_audio_leads",
+        ),
+        (
+            "audio_above_model",
+            f"{audio} above {audio_model} where {visual_model} leads",
+            (above_model > 0).sum(),
+            (above_model == 0).sum(),
+            len(visual_leads),
+            "human_audio_above_model_where_visual_leads",
+        ),
+    ]
     rows = []
-    for key, (what, count, ties, of, fact) in zip(("eyes", "ears", "ears_above_model"), wanted, strict=True):
-        interval = stats.wilson(int(count), of, results.config.report.confidence) if of else None
-        row = {"key": key, "what": what, "count": int(count), "ties": int(ties), "of": of}
-        row |= interval_columns(interval, "share") | {
-            "paper_count": facts[fact],
-            "paper_of": facts["human_labels_a_regime"],
-        }
+    for key, description, count, ties, total, fact in counts:
+        interval = stats.wilson(int(count), total, results.config.report.confidence) if total else None
+        row = {"key": key, "description": description, "count": int(count), "ties": int(ties), "total": total}
+        row |= interval_columns(interval, "fraction")
+        row |= {"paper_count": facts[fact], "paper_total": facts["human_labels_per_group"]}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def build_correlation_table(results: Results, label_table: pd.DataFrame) -> pd.DataFrame:
-    """Pearson's and Spearman's correlation of the two label-wise gaps, resampled by label, on either models' gap."""
+    """Correlate the humans' and the models' label-wise gaps, bootstrapped by label.
+
+    Args:
+        results: The study's results.
+        label_table: Result of `build_human_label_table`.
+
+    Returns:
+        One row per split of the models' gap (analysis, test) and kind (pearson, spearman): split, kind, n_labels and
+        correlation with its interval.
+    """
     rows = []
     for split, column in (("analysis", "models_gap"), ("test", "models_gap_test")) if len(label_table) else ():
-        both = label_table.dropna(subset=[column])
+        frame = label_table.dropna(subset=[column])
         for kind in ("pearson", "spearman"):
-            x, y = both[column].to_numpy(), both["compared_gap"].to_numpy()
+            x, y = frame[column].to_numpy(), frame["reference_gap"].to_numpy()
             interval = stats.correlation(x, y, kind, **bootstrap_options(results))
-            row = {"models_gap_on": split, "kind": kind, "labels": len(both)}
+            row = {"split": split, "kind": kind, "n_labels": len(frame)}
             rows.append(row | interval_columns(interval, "correlation"))
     return pd.DataFrame(rows)
 
 
-def _find_matching_model(results: Results, respondent: Respondent) -> str | None:
-    """The model of the same sense: that of the gap, or the first audio-visual one."""
-    given = {"audio": results.config.measure_gap.audio, "visual": results.config.measure_gap.visual}
-    others = [p.key for p in results.respondents if p.kind == "model" and p.modality == respondent.modality]
-    return given.get(respondent.modality, others[0] if others else None)
+def _find_reference_model(results: Results, human: Respondent) -> str | None:
+    """Find the model of the same modality: that of the gap, or the first audio-visual one."""
+    models = {"audio": results.config.measure_gap.audio, "visual": results.config.measure_gap.visual}
+    candidates = [r.key for r in results.respondents if r.kind == "model" and r.modality == human.modality]
+    return models.get(human.modality, candidates[0] if candidates else None)
 
 
 def build_respondent_table(results: Results) -> pd.DataFrame:
-    """Everybody's accuracy on the labels that humans judged, the paper's beside; humans against their sense's model.
+    """Build the table of accuracies on the labels that humans answered.
 
-    Models: on all clips of these labels in the judged split; others: on what they judged. `difference` is human minus
-    model on the questions that both answered, by video; `p` McNemar's.
+    Args:
+        results: The study's results.
+
+    Returns:
+        One row per respondent except students: respondent, title, modality, split, n_labels and the cells of
+        `accuracy_columns` (models on all clips of these labels, others on what they answered); paper_accuracy; for
+        humans, reference_model (the model of the same modality) and the cells of `difference_columns`, human minus
+        model on the questions that both answered.
     """
-    split, wanted, rows = get_human_split(results), get_human_labels(results), []
-    for person in results.respondents:
-        mine = results.get_answers(person.key, split)
-        mine = mine[mine["label"].isin(wanted)]
-        if person.kind == "setting" or mine.empty:
+    split, labels, rows = get_human_split(results), get_human_labels(results), []
+    for respondent in results.respondents:
+        answers = results.get_answers(respondent.key, split)
+        answers = answers[answers["label"].isin(labels)]
+        if respondent.kind == "setting" or answers.empty:
             continue
-        family = results.config.models[person.key].family if person.kind == "model" else person.kind
-        condition = results.config.get_respondent(person.key).condition
-        row = {"respondent": person.key, "title": person.title, "sense": person.modality, "split": split}
-        row |= {"labels": mine["label"].nunique(), **accuracy_columns(results, mine, "")}
+        is_model = respondent.kind == "model"
+        family = results.config.models[respondent.key].family if is_model else respondent.kind
+        condition = results.config.get_respondent(respondent.key).condition or ""
+        row = {"respondent": respondent.key, "title": respondent.title, "modality": respondent.modality}
+        row |= {"split": split, "n_labels": answers["label"].nunique(), **accuracy_columns(results, answers)}
         row["paper_accuracy"] = published.get_figure1_accuracy(family, condition)
-        other = _find_matching_model(results, person) if person.kind == "human" else None
-        against = paired_difference(results, split, other, person.key) if other else None
-        row["against"] = results.get_title(other) if against else ""
-        for cell in ("difference", "difference_low", "difference_high", "p"):
-            row[cell] = against[cell] if against else math.nan
-        rows.append(row)
+        model = _find_reference_model(results, respondent) if respondent.kind == "human" else None
+        difference = paired_difference(results, split, model, respondent.key) if model else None
+        row["reference_model"] = results.get_title(model) if model and difference else ""
+        rows.append(row | difference_columns(difference))
     return pd.DataFrame(rows)
 
 
 def build_response_table(results: Results) -> pd.DataFrame:
-    """Per respondent from a file: participants, what was left out, response times (by participant), kappa (by video).
+    """Build the table of responses: participants, exclusions, response times and inter-rater agreement.
 
-    `seconds` is the median, `seconds_quarter` and `seconds_three_quarters` the quartiles. Kappa is Fleiss' over the
-    letters chosen for clips judged more than once; letters are shuffled anew for each clip, so chance is near one in
-    ten. Careless participants are in `careless_participants` alone where `collect.careless` is `leave_out`.
+    Letters are shuffled per clip, so chance agreement is near one in ten. Where `import_answers.inattentive` is `drop`,
+    inattentive participants are in the `n_inattentive_*` columns alone.
+
+    Args:
+        results: The study's results.
+
+    Returns:
+        One row per respondent whose answers come from a file: respondent, title, n_participants, n_responses,
+        n_inattentive_participants, n_inattentive_responses, n_no_choice; seconds (median, bootstrapped by participant),
+        seconds_q1, seconds_q3 (quartiles) and seconds_correct (median of correct responses); n_repeated_questions and
+        kappa, Fleiss' kappa on the questions with several responses, bootstrapped by video.
     """
-    leave_out, rows = results.config.import_answers.inattentive == "leave_out", []
-    for person in results.respondents:
-        all_of_it = results.responses.get(person.key)
-        if all_of_it is None or all_of_it.empty:
+    drops_inattentive, rows = results.config.import_answers.inattentive == "drop", []
+    for respondent in results.respondents:
+        responses = results.responses.get(respondent.key)
+        if responses is None or responses.empty:
             continue
-        careless = all_of_it["careless"].to_numpy(bool)
-        frame = all_of_it[~careless] if leave_out else all_of_it
-        row = {"respondent": person.key, "title": person.title, "participants": frame["participant"].nunique()}
-        row |= {"judgements": len(frame), "careless_participants": all_of_it["participant"][careless].nunique()}
-        row |= {"careless_judgements": int(careless.sum()), "no_choice": int(frame["choice"].isna().sum())}
+        inattentive = responses["inattentive"].to_numpy(bool)
+        frame = responses[~inattentive] if drops_inattentive else responses
+        row = {
+            "respondent": respondent.key,
+            "title": respondent.title,
+            "n_participants": frame["participant"].nunique(),
+            "n_responses": len(frame),
+            "n_inattentive_participants": responses["participant"][inattentive].nunique(),
+            "n_inattentive_responses": int(inattentive.sum()),
+            "n_no_choice": int(frame["choice"].isna().sum()),
+        }
         rows.append(row | _response_time_columns(results, frame) | _kappa_columns(results, frame))
     return pd.DataFrame(rows)
 
 
-def _response_time_columns(results: Results, frame: pd.DataFrame) -> dict:
+def _response_time_columns(results: Results, frame: pd.DataFrame) -> dict[str, float]:
     timed = frame[frame["seconds"].notna()]
-    found = [None] * 3
+    median = q1 = q3 = None
     if len(timed):
-        found = stats.bootstrap_quantiles(
+        median, q1, q3 = stats.bootstrap_quantiles(
             timed["seconds"], timed["participant"], (0.5, 0.25, 0.75), **bootstrap_options(results)
         )
-    cells = interval_columns(found[0], "seconds")
-    for name, quartile in zip(("seconds_quarter", "seconds_three_quarters"), found[1:], strict=True):
-        cells[name] = quartile.estimate if quartile else math.nan
-    right = timed[timed["correct"]]["seconds"]
-    return cells | {"seconds_right": right.median() if len(right) else math.nan}
+    correct_seconds = timed[timed["correct"]]["seconds"]
+    return interval_columns(median, "seconds") | {
+        "seconds_q1": q1.estimate if q1 else math.nan,
+        "seconds_q3": q3.estimate if q3 else math.nan,
+        "seconds_correct": correct_seconds.median() if len(correct_seconds) else math.nan,
+    }
 
 
-def _kappa_columns(results: Results, frame: pd.DataFrame) -> dict:
-    chosen = frame[frame["choice"].notna()]
-    table = pd.crosstab(chosen["question_id"], chosen["choice"].astype(int))
-    table = table.reindex(columns=range(len(LETTERS)), fill_value=0)
-    twice = table[table.sum(axis=1) >= 2]
+def _kappa_columns(results: Results, frame: pd.DataFrame) -> dict[str, float]:
+    with_choice = frame[frame["choice"].notna()]
+    counts = pd.crosstab(with_choice["question_id"], with_choice["choice"].astype(int))
+    counts = counts.reindex(columns=range(len(LETTERS)), fill_value=0)
+    repeated = counts[counts.sum(axis=1) >= 2]
     interval = None
-    if len(twice):
-        videos = results.questions.loc[twice.index, "video_id"].to_numpy()
-        interval = stats.fleiss_kappa(twice.to_numpy(), videos, **bootstrap_options(results))
-    return {"judged_often": len(twice)} | interval_columns(interval, "kappa")
+    if len(repeated):
+        videos = results.questions.loc[repeated.index, "video_id"].to_numpy()
+        interval = stats.fleiss_kappa(repeated.to_numpy(), videos, **bootstrap_options(results))
+    return {"n_repeated_questions": len(repeated)} | interval_columns(interval, "kappa")
 
 
 def build_human_notes(results: Results, tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Where the labels come from, and what counts, in sentences for the page."""
-    split, wanted, collect = get_human_split(results), get_human_labels(results), results.config.import_answers
-    plan = getattr(results.config, "study", None)  # the browser study's own block
-    number = getattr(plan, "labels_a_regime", results.config.report.labels_per_group)
-    if getattr(plan, "labels", None):
-        chosen = f"{len(wanted)} labels were judged, on {split} clips: those of study.labels. If the gap chose them: "
+    """Describe in sentences how labels are selected and which responses count, for the page.
+
+    Args:
+        results: The study's results.
+        tables: Result of `build_human_tables`.
+
+    Returns:
+        Two paragraphs.
+    """
+    split, labels, import_config = get_human_split(results), get_human_labels(results), results.config.import_answers
+    human_study = results.config.human_study
+    if human_study.labels:
+        selection = (
+            f"Humans answered {len(labels)} labels, on {split} clips: those of human_study.labels. If they were "
+            "selected by the gap: "
+        )
     else:
-        par = f"{100 * paper.TIE_TOLERANCE:.0f} points"
-        chosen = (
-            f"{len(wanted)} labels were judged, on {split} clips. The browser study takes its labels by the models' "
-            f"performance alone, without any knowledge of the humans': up to {number} where both models of the gap are "
-            f"on a par (at most {par} apart), and as many each where one of them leads most, on the analysis clips. "
+        selection = (
+            f"Humans answered {len(labels)} labels, on {split} clips. The browser study selects labels by the models' "
+            "accuracy on the analysis clips alone, independently of humans: up to "
+            f"{human_study.labels_per_group} where the two models of the gap tie (at most "
+            f"{100 * TIE_TOLERANCE:.0f} points apart), and up to as many each where one of them leads most. "
         )
     warning = (
-        "Labels with an extreme gap were in part picked for their luck: measured again, the models' gap on them "
-        "shrinks (regression to the mean), and a range so widened makes a correlation higher than over labels taken at "
-        "random. The gap on test clips, which chose nothing, stands beside for that reason."
+        "Labels with an extreme gap are in part selected by chance: measured again, the models' gap on them is smaller "
+        "(regression to the mean), and the wider range makes a correlation higher than over random labels. The gap on "
+        "test clips, which selects nothing, is therefore reported as well."
     )
-    several = {
-        "draw": "A clip judged more than once counts once: one of its judgements, drawn at random.",
-        "majority": "A clip judged more than once counts once: with the option most often chosen.",
-    }[collect.aggregation]
-    frame = tables["judgements"]
-    lost = int(frame["careless_judgements"].sum()) if len(frame) else 0
-    names = {x for f in results.responses.values() for x in f["participant"][f["careless"].astype(bool)]}
-    people = "participant" if len(names) == 1 else "participants"
-    many = f"{lost} judgements of {len(names)} {people} called careless by the study's stated rules"
-    rule = f"{many} are left out." if collect.inattentive == "leave_out" else f"{many} are kept in (collect.careless)."
-    return [chosen + warning, f"{several} {rule}"]
+    aggregation = {
+        "random": "A clip with several responses counts once, with one response drawn at random.",
+        "majority": "A clip with several responses counts once, with the option chosen most often.",
+    }[import_config.aggregation]
+    frame = tables["responses"]
+    n_responses = int(frame["n_inattentive_responses"].sum()) if len(frame) else 0
+    participants = {p for f in results.responses.values() for p in f["participant"][f["inattentive"].astype(bool)]}
+    noun = "participant" if len(participants) == 1 else "participants"
+    treatment = "excluded" if import_config.inattentive == "drop" else "included (import_answers.inattentive)"
+    exclusion = f"{n_responses} responses of {len(participants)} {noun} marked inattentive by the study's rules are {treatment}."
+    return [selection + warning, f"{aggregation} {exclusion}"]
 
 
 def build_human_tables(results: Results) -> dict[str, pd.DataFrame]:
-    """The tables by file name; an empty dict where nobody has judged."""
+    """Build all tables on humans.
+
+    Args:
+        results: The study's results.
+
+    Returns:
+        Tables by file name; empty where there is nothing to compare with the models.
+    """
     if not has_human_results(results):
         return {}
-    frame = build_human_label_table(results)
+    label_table = build_human_label_table(results)
     return {
-        "humans": build_respondent_table(results),
-        "judgements": build_response_table(results),
-        "human_labels": frame,
-        "human_counts": build_agreement_table(results, frame),
-        "human_correlations": build_correlation_table(results, frame),
+        "respondents": build_respondent_table(results),
+        "responses": build_response_table(results),
+        "human_labels": label_table,
+        "human_agreement": build_agreement_table(results, label_table),
+        "human_correlations": build_correlation_table(results, label_table),
     }
 
 
 def build_human_metrics(tables: dict[str, pd.DataFrame]) -> dict:
-    """What DVC compares: correlations, counts and medians, without what is absent."""
-    found: dict = {}
+    """Build the metrics on humans that DVC compares.
+
+    Args:
+        tables: Result of `build_human_tables`.
+
+    Returns:
+        Nested metrics: gap_correlation, agreement and, per respondent, responses, median_seconds and kappa; undefined
+        values are omitted.
+    """
+    metrics: dict = {}
     for row in tables.get("human_correlations", pd.DataFrame()).to_dict("records"):
         if math.isfinite(row["correlation"]):
-            found.setdefault("gap_correlation", {}).setdefault(row["models_gap_on"], {})[row["kind"]] = row[
-                "correlation"
-            ]
-    for row in tables.get("human_counts", pd.DataFrame()).to_dict("records"):
-        found.setdefault("agreement", {})[row["key"]] = {"count": float(row["count"]), "of": float(row["of"])}
-    for row in tables.get("judgements", pd.DataFrame()).to_dict("records"):
-        cells = {"judgements": float(row["judgements"]), "median_seconds": row["seconds"], "kappa": row["kappa"]}
-        found[row["respondent"]] = {key: value for key, value in cells.items() if math.isfinite(value)}
-    return found
+            by_kind = metrics.setdefault("gap_correlation", {}).setdefault(row["split"], {})
+            by_kind[row["kind"]] = row["correlation"]
+    for row in tables.get("human_agreement", pd.DataFrame()).to_dict("records"):
+        counts = {"count": float(row["count"]), "total": float(row["total"])}
+        metrics.setdefault("agreement", {})[row["key"]] = counts
+    for row in tables.get("responses", pd.DataFrame()).to_dict("records"):
+        values = {"responses": float(row["n_responses"]), "median_seconds": row["seconds"], "kappa": row["kappa"]}
+        metrics[row["respondent"]] = {key: value for key, value in values.items() if math.isfinite(value)}
+    return metrics

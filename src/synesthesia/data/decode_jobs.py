@@ -1,7 +1,8 @@
-"""A chunk of clips is decoded into one shard and a summary of what became of each; finished ones are found again.
+"""Decoding jobs: clips that become one shard, with a result per clip; finished jobs are reused.
 
-A chunk is named by all that its content depends on, so it can be made at any time, in any order, by any process on any
-machine, and is the same to the byte. It counts as finished when its summary is there, which is written last.
+A job's name is a fingerprint of everything that its output depends on. Any process on any machine may therefore run it
+at any time, in any order, and writes the same bytes. A job is finished once its result file exists, which is written
+last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import PIL
@@ -24,64 +25,107 @@ from synesthesia.data.catalogs.manifest import ClipEntry
 from synesthesia.data.store import ShardInfo, ShardWriter
 from synesthesia.data.store import shard as shards
 from synesthesia.utils import sandboxed_pool
+from synesthesia.utils.io import write_atomic
 
 PRELOAD = ("synesthesia.data.decode_jobs",)
-FILE_TIMEOUT, FILE_MEMORY_LIMIT = 60.0, 2 << 30  # a file that needs more is put aside
+FILE_TIMEOUT = 60.0  # s per file; slower files are rejected
+FILE_MEMORY_LIMIT = 2 << 30  # bytes per file; files that need more are rejected
 
 
 class DecodeJob(NamedTuple):
-    """Clips that become one shard; `name` is their fingerprint."""
+    """Clips that become one shard.
+
+    Attributes:
+        name: Fingerprint of the job.
+        items: Clips to decode.
+    """
 
     name: str
     items: Sequence[ClipEntry]
 
 
 class JobResult(NamedTuple):
-    """What became of a chunk: each clip's row in the shard or None, what was put aside (tables.DAMAGED), the shard."""
+    """Outcome of a job.
+
+    Attributes:
+        rows: Row in the shard per clip, None for rejected clips.
+        rejected: Rows of `schemas.REJECTED`.
+        shard: The shard.
+    """
 
     rows: list[int | None]
-    rejected: list[dict]
+    rejected: list[dict[str, Any]]
     shard: ShardInfo
 
 
-def split_jobs(items: Sequence[ClipEntry], clips_per_shard: int, settings: dict) -> list[DecodeJob]:
-    """Chunks of `size` clips in order; `settings` are the arguments of media.decode."""
-    pieces = [items[start : start + clips_per_shard] for start in range(0, len(items), clips_per_shard)]
-    return [DecodeJob(fingerprint(piece, settings), piece) for piece in pieces]
+def split_jobs(items: Sequence[ClipEntry], clips_per_shard: int, settings: dict[str, Any]) -> list[DecodeJob]:
+    """Split clips into jobs.
+
+    Args:
+        items: All clips, in order.
+        clips_per_shard: Clips per job.
+        settings: Keyword arguments of `media.decode`.
+
+    Returns:
+        The jobs, in order.
+    """
+    parts = [items[start : start + clips_per_shard] for start in range(0, len(items), clips_per_shard)]
+    return [DecodeJob(fingerprint(part, settings), part) for part in parts]
 
 
-def fingerprint(items: Sequence[ClipEntry], settings: dict) -> str:
-    """Names a chunk by its files (size and time of change), the settings, the code and the libraries."""
+def fingerprint(items: Sequence[ClipEntry], settings: dict[str, Any]) -> str:
+    """Hash the files (size and modification time), the settings, the decoding code, and the library versions.
+
+    Args:
+        items: Clips of a job.
+        settings: Keyword arguments of `media.decode`.
+
+    Returns:
+        24 hexadecimal digits.
+    """
     digest = hashlib.sha256(_code_bytes())
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for item in items:
         try:
             stat = os.stat(item.path)
-            seen = f"{stat.st_size} {stat.st_mtime_ns}"
+            file_state = f"{stat.st_size} {stat.st_mtime_ns}"
         except FileNotFoundError:
-            seen = "absent"
-        digest.update(f"{item.clip_id}\0{item.file}\0{seen}\n".encode())
+            file_state = "absent"
+        digest.update(f"{item.clip_id}\0{item.file}\0{file_state}\n".encode())
     return digest.hexdigest()[:24]
 
 
 @cache
 def _code_bytes() -> bytes:
     versions = json.dumps([av.__version__, PIL.__version__, pyarrow.__version__]).encode()
+    assert media.__file__ and shards.__file__
     files = (*sorted(Path(media.__file__).parent.glob("*.py")), Path(shards.__file__))
     return b"".join(file.read_bytes() for file in files) + versions
 
 
-def make_pool(settings: dict, num_workers: int, decode: Callable) -> sandboxed_pool.SandboxedPool:
-    """Processes that decode one file at a time, each under limits."""
-    work = _DecodeTask(decode, settings)
+def make_pool(settings: dict[str, Any], num_workers: int, decode: Callable) -> sandboxed_pool.SandboxedPool:
+    """Create a pool that decodes one file per worker at a time, under limits of time and memory.
+
+    Args:
+        settings: Keyword arguments of `decode`.
+        num_workers: Number of processes.
+        decode: Decodes a path; `media.decode` or a stand-in.
+
+    Returns:
+        A pool that maps paths to `DecodedClip`, `MediaError`, or `WorkerFailure`.
+    """
     return sandboxed_pool.SandboxedPool(
-        work, num_workers, timeout=FILE_TIMEOUT, memory_bytes=FILE_MEMORY_LIMIT, preload=PRELOAD
+        _DecodeTask(decode, settings),
+        num_workers,
+        timeout=FILE_TIMEOUT,
+        memory_bytes=FILE_MEMORY_LIMIT,
+        preload=PRELOAD,
     )
 
 
 class _DecodeTask(NamedTuple):
     decode: Callable
-    settings: dict
+    settings: dict[str, Any]
 
     def __call__(self, path: str) -> media.DecodedClip | media.MediaError:
         try:
@@ -95,39 +139,41 @@ class _DecodeTask(NamedTuple):
 def run_job(
     job: DecodeJob, results: Iterator, folder: Path, on_progress: Callable[[], object] = lambda: None
 ) -> JobResult:
-    """Write a chunk's good clips as a shard in `folder`, then its summary, which makes it count.
+    """Write the decoded clips of a job as a shard, then its result file, which marks the job as finished.
 
-    `results` gives what `pool` made of each clip, in order; `tick` is called once a clip.
+    Args:
+        job: The job.
+        results: Results of the pool for the job's clips, in order.
+        folder: Receives `<name>.arrow` and `<name>.json`.
+        on_progress: Called once per clip.
+
+    Returns:
+        The result.
     """
-    shard = ShardWriter(folder / f"{job.name}.arrow")
-    rows, aside = [], []
+    writer = ShardWriter(folder / f"{job.name}.arrow")
+    rows: list[int | None] = []
+    rejected: list[dict[str, Any]] = []
     try:
         for item in job.items:
             result = next(results)
             on_progress()
             if isinstance(result, media.DecodedClip):
-                rows.append(shard.add(item.clip_id, result.audio, result.jpegs))
+                rows.append(writer.add(item.clip_id, result.audio, result.jpegs))
                 continue
             if isinstance(result, sandboxed_pool.WorkerFailure):
                 result = media.MediaError("timed out or crashed", result.reason)
             rows.append(None)
-            aside.append(_make_rejected_row(item, result))
-        info = shard.close()
-        summary = JobResult(rows, aside, info)
-        path = folder / f"{job.name}.json"
-        beside = shards.make_tmp_path(path)
-        try:
-            beside.write_text(json.dumps(summary._replace(shard=asdict(info))._asdict()))
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+            rejected.append(_make_rejected_row(item, result))
+        shard = writer.close()
+        content = {"rows": rows, "rejected": rejected, "shard": asdict(shard)}
+        write_atomic(folder / f"{job.name}.json", json.dumps(content))
     except BaseException:
-        shard.abort()
+        writer.abort()
         raise
-    return summary
+    return JobResult(rows, rejected, shard)
 
 
-def _make_rejected_row(item: ClipEntry, error: media.MediaError) -> dict:
+def _make_rejected_row(item: ClipEntry, error: media.MediaError) -> dict[str, Any]:
     return {
         "file": item.file,
         "clip_id": item.clip_id,
@@ -139,12 +185,20 @@ def _make_rejected_row(item: ClipEntry, error: media.MediaError) -> dict:
 
 
 def load_result(job: DecodeJob, folder: Path) -> JobResult | None:
-    """What an earlier run or another process made of a chunk, if it is whole."""
+    """Load the result of a finished job.
+
+    Args:
+        job: The job.
+        folder: Folder with results and shards.
+
+    Returns:
+        The result, or None if the job is not finished or its files are incomplete.
+    """
     try:
-        read = json.loads((folder / f"{job.name}.json").read_text())
-        summary = JobResult(read["rows"], read["aside"], ShardInfo(**read["shard"]))
+        content = json.loads((folder / f"{job.name}.json").read_text())
+        result = JobResult(content["rows"], content["rejected"], ShardInfo(**content["shard"]))
         size = (folder / f"{job.name}.arrow").stat().st_size
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    whole = size == summary.shard.bytes and len(summary.rows) == len(job.items)
-    return summary if whole else None
+    is_complete = size == result.shard.bytes and len(result.rows) == len(job.items)
+    return result if is_complete else None

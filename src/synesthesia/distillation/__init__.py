@@ -1,1 +1,1 @@
-"""Cross-modal distillation: one sense of a clip teaches the other (paper section 4)."""
+"""Cross-modal distillation: one modality of a clip supervises the model of the other (paper section 4)."""

@@ -10,8 +10,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
-from synesthesia.acceleration.kernels import causal_attention, lora_swiglu
-from synesthesia.acceleration.lora_linear import patch_lora_layers
+from synesthesia import acceleration
 from synesthesia.config import LoRAConfig
 from synesthesia.models.base import ALL_LINEAR, LanguageModel
 
@@ -32,16 +31,7 @@ def add_lora(student: LanguageModel, lora_config: LoRAConfig) -> None:
         raise AdapterError(
             f"distill.lora.target_modules: {lora_config.target_modules!r} fits no module: {error}"
         ) from None
-    accelerate_lora(student)
-
-
-def accelerate_lora(student: LanguageModel) -> None:
-    """Let a student with a fresh adapter learn with less around it: the same numbers (see the three modules)."""
-    patch_lora_layers(student.model)
-    if torch.device(student.device).type == "cuda":
-        lora_swiglu.patch_swiglu(student.decoder())
-    if causal_attention.is_supported(student.device):
-        causal_attention.patch_causal_attention(student.decoder())
+    acceleration.apply_to_lora(student)
 
 
 def save(student: LanguageModel, folder: Path, base_checkpoint: str) -> None:

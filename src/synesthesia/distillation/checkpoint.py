@@ -1,37 +1,54 @@
-"""What a killed training goes on from: adapter, optimizer, history and random state in one safetensors file."""
+"""Training checkpoints: adapter, optimizer, history and random state in one safetensors file."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-HISTORY_COLUMNS = ("step", "cross_entropy", "divergence", "loss", "learning_rate", "gradient_norm")
+from synesthesia.utils.io import atomic_path
+
+HISTORY_COLUMNS = ("step", "cross_entropy", "kl_divergence", "loss", "learning_rate", "grad_norm")
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 def save_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, history: list[dict]
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, history: list[dict[str, float]]
 ) -> None:
-    """Write a checkpoint beside the last one and swap it in, so that there always is a whole one."""
+    """Write a checkpoint atomically: the previous one remains until the new one is complete.
+
+    Args:
+        folder: Folder to write to; it is created if it is missing.
+        model: A peft model; only its adapter is saved.
+        optimizer: The optimizer of the adapter.
+        history: One row per finished step, keys HISTORY_COLUMNS.
+    """
     tensors = {f"adapter.{k}": v.cpu().contiguous() for k, v in get_peft_model_state_dict(model).items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v).cpu().contiguous() for k, v in state.items()}
     tensors["history"] = torch.tensor([[row[c] for c in HISTORY_COLUMNS] for row in history], dtype=torch.float64)
-    tensors["random"] = torch.get_rng_state()
+    tensors["rng_state"] = torch.get_rng_state()
     if torch.cuda.is_available():
-        tensors["random_gpu"] = torch.cuda.get_rng_state()
+        tensors["cuda_rng_state"] = torch.cuda.get_rng_state()
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"checkpoint.{os.getpid()}.tmp"
-    save_file(tensors, beside)
-    os.replace(beside, folder / CHECKPOINT_FILE)
+    with atomic_path(folder / CHECKPOINT_FILE) as tmp_path:
+        save_file(tensors, tmp_path)
 
 
-def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[dict]:
-    """Put everything back as it was kept; returns the history so far, empty where nothing was kept."""
+def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[dict[str, float]]:
+    """Restore adapter, optimizer and random state from the checkpoint of a folder, if there is one.
+
+    Args:
+        folder: Folder that `save_checkpoint` wrote to.
+        model: A peft model with an adapter of the same shape, changed in place.
+        optimizer: The optimizer of the adapter, changed in place.
+
+    Returns:
+        The history, one row per finished step; empty without a checkpoint.
+    """
     if not (folder / CHECKPOINT_FILE).exists():
         return []
     tensors = load_file(folder / CHECKPOINT_FILE)
@@ -41,10 +58,12 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    torch.set_rng_state(tensors["random"])
-    if torch.cuda.is_available() and "random_gpu" in tensors:
-        torch.cuda.set_rng_state(tensors["random_gpu"])
-    history = [dict(zip(HISTORY_COLUMNS, row, strict=True)) for row in tensors["history"].tolist()]
+    torch.set_rng_state(tensors["rng_state"])
+    if torch.cuda.is_available() and "cuda_rng_state" in tensors:
+        torch.cuda.set_rng_state(tensors["cuda_rng_state"])
+    history: list[dict[str, Any]] = [
+        dict(zip(HISTORY_COLUMNS, row, strict=True)) for row in tensors["history"].tolist()
+    ]
     return [{**row, "step": int(row["step"])} for row in history]
 
 

@@ -1,4 +1,4 @@
-"""Which token ids mean the same to teacher and student: the support of a divergence beyond the letters."""
+"""Token ids that mean the same to teacher and student: the support of a KL divergence beyond the letters."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from synesthesia.models import ModelError
+from synesthesia.models.errors import ModelError
 
 
 def find_shared_token_ids(teacher_checkpoint: str | Path, student_checkpoint: str | Path) -> set[int]:
-    """Ids under which both checkpoints' vocabularies have the same token; only the tokenizers are loaded.
+    """Find the ids under which both vocabularies have the same token. Loads the tokenizers alone.
 
-    Raises ModelError where a folder has no tokenizer that can be read.
+    Args:
+        teacher_checkpoint: The teacher's checkpoint folder.
+        student_checkpoint: The student's checkpoint folder.
+
+    Returns:
+        The shared token ids.
+
+    Raises:
+        ModelError: A folder has no readable tokenizer.
     """
-    one, other = (_load_vocabulary(Path(folder)) for folder in (teacher_checkpoint, student_checkpoint))
-    return {number for token, number in one.items() if other.get(token) == number}
+    teacher, student = (_load_vocabulary(Path(folder)) for folder in (teacher_checkpoint, student_checkpoint))
+    return {token_id for token, token_id in teacher.items() if student.get(token) == token_id}
 
 
 def _load_vocabulary(folder: Path) -> dict[str, int]:

@@ -1,9 +1,9 @@
-"""The distillation loop: LoRA, AdamW, cosine with warm-up, one loop for both directions and all settings.
+"""The distillation loop: LoRA with AdamW and a cosine schedule, the same for both directions and all settings.
 
-A checkpoint is written outside the stage's outs every `checkpoint_seconds`; the order of clips and the learning rate
-follow from the step alone, so a run that was killed goes on with the same losses, bit for bit on the same machine.
-Several processes (synesthesia.utils.distributed) share each step's micro-batches and add up their gradients: the effective
-batch and the order of clips are the same for any number of them, and sums differ in their last bits alone.
+A checkpoint is written outside the stage's outputs at a fixed interval. The order of clips and the learning rate depend
+on the step alone, so a run that was killed resumes with the same losses, bitwise on the same machine. Several processes
+(synesthesia.utils.distributed) share the micro-batches of each step and sum their gradients: the global batch size and
+the order of clips are independent of the number of processes, and sums differ only by rounding.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
-import numpy as np
+import pyarrow as pa
 import torch
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -21,35 +22,29 @@ from tqdm import tqdm
 from synesthesia.acceleration import micro_batch
 from synesthesia.acceleration.gradient_buffer import FlatGradBuffer
 from synesthesia.config import TrainingConfig
+from synesthesia.data import clip_batches
 from synesthesia.distillation import checkpoint
-from synesthesia.distillation.dataset import DistillationDataset, make_sample_order
+from synesthesia.distillation.dataset import DistillationDataset
+from synesthesia.distillation.gradients import SeparateGradients
 from synesthesia.distillation.step import EagerStep, make_step
 from synesthesia.distillation.targets import Targets
-from synesthesia.evaluation import local
 from synesthesia.models.base import LanguageModel
 from synesthesia.utils import distributed
 from synesthesia.utils.device import async_tolist
+from synesthesia.utils.schedules import cosine_with_warmup
 
-__all__ = ["DistillationDataset", "TrainingError", "compute_learning_rate", "make_sample_order", "train"]
+THROUGHPUT_INTERVAL = 20  # steps between two values of clips_per_second
 
 
 class TrainingError(ValueError):
-    """A training that cannot be done as asked; the message names the parameter."""
-
-
-def compute_learning_rate(step: int, num_steps: int, training: TrainingConfig) -> float:
-    """Rate at a step: linear warm-up over `warmup` of the steps, then half a cosine to 0 (section 4.3)."""
-    warm = max(1, round(training.warmup_ratio * num_steps))
-    if step < warm:
-        return training.learning_rate * (step + 1) / warm
-    return training.learning_rate * 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, num_steps - warm))))
+    """The training cannot run with these parameters; the message names the parameter."""
 
 
 def train(
     student: LanguageModel,
     targets: Targets,
-    clips,
-    store: str | Path,
+    clips: pa.Table,
+    store_dir: str | Path,
     training: TrainingConfig,
     *,
     checkpoint_dir: Path,
@@ -57,130 +52,161 @@ def train(
     checkpoint_interval_seconds: float = 60.0,
     log_metric: Callable[[str, float, int], None] = lambda name, value, step: None,
 ) -> list[dict[str, float]]:
-    """Train the student's adapter in place; returns one row of history a step (loss, its parts, rate, gradient norm).
+    """Train the student's adapter in place.
 
-    The loss of a step is the mean over the clips of its effective batch, in whatever micro-batches they came. `tell`
-    is called with (name, value, step) as the training goes, with clips_per_second and gpu_gib too, which differ from
-    run to run and are no part of the history. Raises TrainingError or memory.OutOfMemory before anything is learnt.
+    The loss of a step is the mean over the clips of its global batch, however they are split into micro-batches.
+
+    Args:
+        student: The student, with its adapter.
+        targets: Targets of the finetune clips.
+        clips: Clips (schemas.CLIP) that include those of the targets.
+        store_dir: Folder of the clip store.
+        training: Parameters of the optimization.
+        checkpoint_dir: Folder of the checkpoint; a checkpoint there is resumed.
+        title: Title of the progress bar.
+        checkpoint_interval_seconds: Time between two checkpoints.
+        log_metric: Called with (name, value, step) during training. clips_per_second and gpu_memory_gib vary between
+            runs and are not part of the history.
+
+    Returns:
+        The history, one row per step: step from 1, cross_entropy, kl_divergence, loss, learning_rate, grad_norm.
+
+    Raises:
+        TrainingError: The number of processes does not divide the global batch size.
+        InsufficientMemoryError: Not even one clip fits into the GPU's memory.
     """
-    gpu = str(student.device).startswith("cuda")
-    if gpu:
+    use_gpu = str(student.device).startswith("cuda")
+    if use_gpu:
         enable_determinism()
-    rank, world = distributed.rank(), distributed.world_size()
-    if training.global_batch_size % world:
+    rank, world_size = distributed.rank(), distributed.world_size()
+    if training.global_batch_size % world_size:
         raise TrainingError(
-            f"distill.training.effective_batch: {training.global_batch_size} clips cannot be shared evenly by {world} "
-            "processes: choose a number of processes that divides it (SYNESTHESIA_PROCESSES)"
+            f"distill.training.global_batch_size: {training.global_batch_size} clips cannot be shared evenly by "
+            f"{world_size} processes: choose a number of processes that divides it ({distributed.NUM_PROCESSES_ENV})"
         )
-    accelerator = Accelerator(cpu=not gpu)
-    learnt = [p for p in student.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        learnt, lr=training.learning_rate, weight_decay=training.weight_decay, fused=gpu or None
+    accelerator = Accelerator(cpu=not use_gpu)
+    trainable_params = [p for p in student.model.parameters() if p.requires_grad]
+    optimizer = accelerator.prepare(
+        torch.optim.AdamW(
+            trainable_params, lr=training.learning_rate, weight_decay=training.weight_decay, fused=use_gpu or None
+        )
     )
-    optimizer = accelerator.prepare(optimizer)
     student.train_mode()
-    micro = (
-        _find_micro_batch_size(student, targets, clips, store, training, accelerator)
-        if gpu
-        else training.micro_batch_size
-    )
-    micro = min(micro or training.global_batch_size, training.global_batch_size // world)
-    lessons = DistillationDataset(student, targets, clips, store, training, micro)
-    gradients = FlatGradBuffer(learnt)
-    passes = make_step(student, learnt, training)
-    if gpu:  # compiled kernels follow the shape that is met first: the same one, wherever a killed run goes on
-        for batch in passes.prefetch([lessons.load_batch(lessons.longest_prompts(micro))]):
-            passes.forward_backward(batch, micro)
+    micro_batch_size = training.micro_batch_size
+    if use_gpu:
+        micro_batch_size = _find_micro_batch_size(student, targets, clips, store_dir, training, accelerator)
+    micro_batch_size = min(micro_batch_size or training.global_batch_size, training.global_batch_size // world_size)
+    dataset = DistillationDataset(student, targets, clips, store_dir, training, micro_batch_size)
+    make_gradients = FlatGradBuffer if student.acceleration.flat_gradients else SeparateGradients
+    gradients = make_gradients(trainable_params)
+    train_step = make_step(student, trainable_params, training)
+    if use_gpu:  # compiled kernels specialize on the first shape: make it the same one, wherever a run resumes
+        longest = dataset.load_batch(dataset.longest_prompts(micro_batch_size))
+        for batch in train_step.prefetch([longest]):
+            train_step.forward_backward(batch, micro_batch_size)
         gradients.zero_()
     torch.manual_seed(training.seed)
     history = checkpoint.load_checkpoint(checkpoint_dir, student.model, optimizer)
-    first, steps = len(history), lessons.num_steps
-    mine = [lessons.micro_batch_indices(step, rank, world) for step in range(first, steps)]
-    prepared = passes.prefetch(local.make_dataloader(lessons, [number for numbers in mine for number in numbers]))
-    waiting: deque[tuple[int, Callable[[], list[float]]]] = deque()  # steps whose losses the GPU has yet to tell
-    started = saved = time.monotonic()
-    progress = tqdm(total=steps, initial=first, desc=title, unit="step", mininterval=1, disable=rank > 0)
-    for step in range(first, steps):
-        rate = compute_learning_rate(step, steps, training)
+    first_step, num_steps = len(history), dataset.num_steps
+    indices = [dataset.micro_batch_indices(step, rank, world_size) for step in range(first_step, num_steps)]
+    batches = train_step.prefetch(clip_batches.make_dataloader(dataset, [i for of_step in indices for i in of_step]))
+    pending: deque[tuple[int, float, Callable[[], list[float]]]] = deque()  # steps whose losses are still on the GPU
+    start_time = checkpoint_time = time.monotonic()
+    progress = tqdm(total=num_steps, initial=first_step, desc=title, unit="step", mininterval=1, disable=rank > 0)
+    for step in range(first_step, num_steps):
+        learning_rate = cosine_with_warmup(step, num_steps, training.warmup_ratio, training.learning_rate)
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        for _ in mine[step - first]:
-            gradients.losses += passes.forward_backward(next(prepared), lessons.num_clips_in_step(step))
-        if world > 1:
+            group["lr"] = learning_rate
+        for _ in indices[step - first_step]:
+            gradients.losses += train_step.forward_backward(next(batches), dataset.num_clips_in_step(step))
+        if world_size > 1:
             gradients.all_reduce(accelerator)
-        norm = accelerator.clip_grad_norm_(learnt, training.max_grad_norm)
+        grad_norm = cast(torch.Tensor, accelerator.clip_grad_norm_(trainable_params, training.max_grad_norm))
         optimizer.step()
-        waiting.append((step, async_tolist(torch.cat([gradients.losses, norm.detach().reshape(1)]))))
+        values = torch.cat([gradients.losses, grad_norm.detach().reshape(1)])
+        pending.append((step, learning_rate, async_tolist(values)))
         gradients.zero_()
-        due = time.monotonic() - saved > checkpoint_interval_seconds and step + 1 < steps
-        while len(waiting) > (1 if gpu and not due and step + 1 < steps else 0):  # one step behind: nothing waits
-            done, values = waiting.popleft()
-            history.append(_metrics_row(done, values(), compute_learning_rate(done, steps, training), training))
-            for name in ("loss", "learning_rate", "gradient_norm"):
+        is_last = step + 1 == num_steps
+        is_due = time.monotonic() - checkpoint_time > checkpoint_interval_seconds and not is_last
+        max_pending = 1 if use_gpu and not is_due and not is_last else 0  # read one step late: the GPU never waits
+        while len(pending) > max_pending:
+            done, done_learning_rate, get_values = pending.popleft()
+            history.append(_make_history_row(done, done_learning_rate, get_values(), training.kl_weight))
+            for name in ("loss", "learning_rate", "grad_norm"):
                 log_metric(name, history[-1][name], done + 1)
-            if done % 20 == 19:
-                seconds = time.monotonic() - started
-                log_metric("clips_per_second", (done + 1 - first) * training.global_batch_size / seconds, done + 1)
-                if gpu:
-                    log_metric("gpu_gib", torch.cuda.max_memory_allocated() / 2**30, done + 1)
-        if due and rank == 0:
-            checkpoint.save_checkpoint(checkpoint_dir, student.model, optimizer, history)
-        if due:
-            saved = time.monotonic()
+            if (done + 1) % THROUGHPUT_INTERVAL == 0:
+                num_clips = (done + 1 - first_step) * training.global_batch_size
+                log_metric("clips_per_second", num_clips / (time.monotonic() - start_time), done + 1)
+                if use_gpu:
+                    log_metric("gpu_memory_gib", torch.cuda.max_memory_allocated() / 2**30, done + 1)
+        if is_due:
+            if rank == 0:
+                checkpoint.save_checkpoint(checkpoint_dir, student.model, optimizer, history)
+            checkpoint_time = time.monotonic()
         progress.update()
     progress.close()
     student.model.eval()
     return history
 
 
-def _metrics_row(step: int, values: list[float], lr: float, training: TrainingConfig) -> dict[str, float]:
-    hard, close, norm = values
+def _make_history_row(step: int, learning_rate: float, values: list[float], kl_weight: float) -> dict[str, float]:
+    cross_entropy, kl, grad_norm = values
     return {
         "step": step + 1,
-        "cross_entropy": hard,
-        "divergence": close,
-        "loss": hard + training.kl_weight * close,
-        "learning_rate": lr,
-        "gradient_norm": norm,
+        "cross_entropy": cross_entropy,
+        "kl_divergence": kl,
+        "loss": cross_entropy + kl_weight * kl,
+        "learning_rate": learning_rate,
+        "grad_norm": grad_norm,
     }
 
 
 def _find_micro_batch_size(
-    student: LanguageModel, targets: Targets, clips, store, training: TrainingConfig, accelerator: Accelerator
+    student: LanguageModel,
+    targets: Targets,
+    clips: pa.Table,
+    store_dir: str | Path,
+    training: TrainingConfig,
+    accelerator: Accelerator,
 ) -> int:
-    """Micro-batch for this GPU; turns recomputing of activations on where nothing fits without."""
+    """Find the micro-batch size for this GPU; enable gradient checkpointing if nothing fits without it."""
 
-    def attempt(micro: int, again: bool) -> None:
-        student.set_gradient_checkpointing(again)
-        lessons = DistillationDataset(student, targets, clips, store, training, micro)
-        direct, batch = EagerStep(student, training), lessons.load_batch(lessons.longest_prompts(micro))
+    def attempt(micro_batch_size: int, use_checkpointing: bool) -> None:
+        student.set_gradient_checkpointing(use_checkpointing)
+        dataset = DistillationDataset(student, targets, clips, store_dir, training, micro_batch_size)
+        step = EagerStep(student, training)
+        inputs, *target_tensors = dataset.load_batch(dataset.longest_prompts(micro_batch_size))
         try:
-            direct.forward_backward((dict(batch[0]), *batch[1:]), micro)
+            step.forward_backward((dict(inputs), *target_tensors), micro_batch_size)
         except RuntimeError as error:
             if "deterministic" not in str(error):
                 raise
             torch.use_deterministic_algorithms(True, warn_only=True)
             print(f"a resumed training may differ in its last bits here: {str(error).splitlines()[0]}")
-            direct.forward_backward((dict(batch[0]), *batch[1:]), micro)
+            step.forward_backward((dict(inputs), *target_tensors), micro_batch_size)
         for parameter in student.model.parameters():
             parameter.grad = None
 
-    def agree(fits: bool) -> bool:
-        return bool(accelerator.reduce(torch.tensor(float(fits), device=accelerator.device), "mean").item() == 1)
+    def fits_all_ranks(fits: bool) -> bool:
+        mean = cast(torch.Tensor, accelerator.reduce(torch.tensor(float(fits), device=accelerator.device), "mean"))
+        return bool(mean.item() == 1)
 
-    tries = micro_batch.candidates(training.global_batch_size, distributed.world_size(), training.micro_batch_size)
-    micro, again = micro_batch.select_first_that_fits(tries, attempt, agree)
+    candidates = micro_batch.candidates(training.global_batch_size, distributed.world_size(), training.micro_batch_size)
+    micro_batch_size, use_checkpointing = micro_batch.select_first_that_fits(candidates, attempt, fits_all_ranks)
     if distributed.is_main():
-        how = ", activations computed twice" if again else ""
-        print(f"micro-batch of {micro} clips a GPU{how} ({torch.cuda.max_memory_allocated() / 2**30:.1f} GiB)")
-    return micro
+        suffix = ", gradient checkpointing" if use_checkpointing else ""
+        gib = torch.cuda.max_memory_allocated() / 2**30
+        print(f"micro-batch of {micro_batch_size} clips per GPU{suffix} ({gib:.1f} GiB)")
+    return micro_batch_size
 
 
 def enable_determinism() -> None:
-    """Gradients add up in one order; a resumed training then equals one that was never stopped.
+    """Make gradients sum in a fixed order, so that a resumed training equals an uninterrupted one.
 
-    With `device.pick`, which tells cuBLAS. Not `warn_only`: attention by cuDNN then keeps its order-less backward pass
-    (torch 2.11). `_fit` falls back to it for a model with an operation that has no ordered way.
+    Needs the cuBLAS workspace that `device.select_device` configures. Not `warn_only`: cuDNN attention would then keep
+    its nondeterministic backward pass (torch 2.11). `_find_micro_batch_size` falls back to `warn_only` for a model with
+    an operation that has no deterministic implementation.
     """
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # writes to every new tensor, to find faults
+    # True would fill every new tensor, to reveal bugs; costs 3 %. The attribute is missing in torch's annotations.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]

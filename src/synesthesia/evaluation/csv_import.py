@@ -2,7 +2,7 @@
 
 The CSV is UTF-8, comma-separated, its first line names the columns, in any order:
 
-    question_id    as in out/ask/questions.parquet
+    question_id    as in out/make_questions/questions.parquet
     choice         the option's index 0 to 9 or its letter A to J; empty: none was chosen, counted as wrong
     text           instead of `choice`: what was said, read by `questions.parse_letter` and never guessed
     letter_logits  optional: a JSON list, one number an option, e.g. "[1.5, -0.2, ...]"
@@ -10,10 +10,10 @@ The CSV is UTF-8, comma-separated, its first line names the columns, in any orde
     participant    optional: who of several judged; a random id
     condition      optional: audio, silent_video or sounded_video; without it all rows are of the respondent's own
     replays, focus_lost, load_failures, order    optional: counts, as the browser study exports them
-    careless       optional: true or false
+    inattentive    optional: true or false
 
 With both `choice` and `text`, `choice` is the answer and `text` what was said. The browser study's export is such a
-file, and so is a table of another model's answers; an entry under `collect.respondents` in params.yaml points at it:
+file, and so is a table of another model's answers; an entry under `import_answers.respondents` in params.yaml points at it:
 
     kimi-audio: {title: Kimi-Audio, file: answers/kimi.csv, condition: audio, human: false}
 
@@ -37,7 +37,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from synesthesia import schemas
-from synesthesia.questions.sampling import parse_letter
+from synesthesia.questions.prompt import parse_letter
 from synesthesia.schemas import CONDITIONS, LETTERS
 
 COLUMNS = (*schemas.RESPONSE.names,)
@@ -64,7 +64,7 @@ def read_responses(path: str | os.PathLike, questions: pa.Table, condition: str)
     if unknown:
         raise ResponseError(
             f"{path}: {len(unknown)} unknown question ids in {sum(unknown.values())} rows: {_preview(unknown)}. They must "
-            "be those of out/ask/questions.parquet; other clips or another ask.seed make other questions"
+            "be those of out/make_questions/questions.parquet; other clips or another ask.seed make other questions"
         )
     judged, problems = [], []
     for line, row in rows:
@@ -108,7 +108,7 @@ def aggregate_responses(
 ) -> pa.Table:
     """One answer (tables.ANSWER) a judged question, in the order of `questions`.
 
-    careless: `leave_out` drops the judgements of careless participants first, `keep` does not. several: `draw` takes
+    inattentive: `drop` drops the judgements of careless participants first, `keep` does not. aggregation: `random` takes
     one judgement of each question at random, so that accuracy is that of a single person and each clip counts once,
     as in the paper, where each was judged once; `majority` takes the option most often chosen, ties drawn, with the
     median response time. What is drawn follows from the seed, the question and the participant alone.
@@ -121,14 +121,14 @@ def aggregate_responses(
         given = by_question.get(question_id)
         if given:
             given = sorted(given, key=lambda row: _hash(seed, question_id, row["participant"]))
-            chosen = given[0] if aggregation == "draw" or len(given) == 1 else _majority_vote(given, seed)
+            chosen = given[0] if aggregation == "random" or len(given) == 1 else _majority_vote(given, seed)
             rows.append({**chosen, "respondent": respondent})
     return schemas.from_rows(rows, schemas.ANSWER, respondent)
 
 
 def drop_inattentive(responses: pa.Table, inattentive: str) -> pa.Table:
-    """The judgements that count: without those of careless participants where `careless` is `leave_out`."""
-    return responses if inattentive == "keep" else responses.filter(pa.compute.invert(responses["careless"]))
+    """The judgements that count: without those of careless participants where `inattentive` is `drop`."""
+    return responses if inattentive == "keep" else responses.filter(pa.compute.invert(responses["inattentive"]))
 
 
 def _majority_vote(responses: list[dict], seed: int) -> dict:
@@ -151,7 +151,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ResponseError(f"{path} is missing: put the CSV there or mend its entry in collect.respondents") from None
+        raise ResponseError(f"{path} is missing: put the CSV there or mend its entry in import_answers.respondents") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -210,9 +210,9 @@ def _parse_response(row: dict[str, str], header: list[str], options: list[str], 
     judged["seconds"] = _parse_float(row, "seconds")
     for name in ("replays", "focus_lost", "load_failures", "order"):
         judged[name] = _parse_count(row, name)
-    if row.get("careless", "").lower() not in ("", "true", "false"):
-        raise ValueError(f"careless {row['careless']!r} is neither true nor false")
-    judged["careless"] = row.get("careless", "").lower() == "true"
+    if row.get("inattentive", "").lower() not in ("", "true", "false"):
+        raise ValueError(f"inattentive {row['inattentive']!r} is neither true nor false")
+    judged["inattentive"] = row.get("inattentive", "").lower() == "true"
     return judged
 
 

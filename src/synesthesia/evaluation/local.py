@@ -21,8 +21,9 @@ from tqdm import tqdm
 from synesthesia import schemas
 from synesthesia.data.store import Store
 from synesthesia.evaluation.resume import CACHE_DIR
-from synesthesia.models.base import ClipInputs, LanguageModel
-from synesthesia.questions import sampling as wording
+from synesthesia.data.clip_inputs import ClipInputs
+from synesthesia.models.base import LanguageModel
+from synesthesia.questions.prompt import format_prompt, parse_letter
 from synesthesia.utils import device, distributed
 
 BATCHES_PER_PART = 8
@@ -39,7 +40,7 @@ class QuestionDataset(Dataset):
         self, model: LanguageModel, questions: pa.Table, clips: pa.Table, store: str | Path, batch_size: int
     ) -> None:
         self.clip_locations = locate_clips(clips, questions["clip_id"].to_pylist())
-        self.prompts = [wording.format_prompt(o) for o in questions["options"].to_pylist()]
+        self.prompts = [format_prompt(o) for o in questions["options"].to_pylist()]
         self.model, self.store_folder, self.batch_size = model, str(store), batch_size
         self._store: Store | None = None
         self._sorted: tuple[int, list[int]] = (-1, [])
@@ -173,7 +174,7 @@ def _answer_batch(
     for row, (values, text, tokens) in zip(rows, _forward(model, dataset, indices, inputs, likeliest), strict=True):
         options = row["options"]
         values = values[: len(options)]
-        choice = int(values.argmax()) if answer_mode == "letter_logits" else wording.parse_letter(text, options)
+        choice = int(values.argmax()) if answer_mode == "letter_logits" else parse_letter(text, options)
         answers.append(
             {
                 "question_id": row["question_id"],
@@ -207,7 +208,7 @@ def _forward(
             raise EvaluationError(
                 f"too little GPU memory for even one clip: {free / 2**30:.1f} of {total / 2**30:.1f} GiB are free "
                 "beside the model; use a card with more memory, a smaller model, or fewer pixels a frame "
-                "(curate.largest_pixels)"
+                "(curate.max_pixels)"
             ) from error
     torch.cuda.empty_cache()
     half = len(indices) // 2

@@ -21,7 +21,7 @@ from synesthesia import schemas
 from synesthesia.data.store import Store
 from synesthesia.evaluation.resume import CACHE_DIR
 from synesthesia.models.text_model import EncodedClipInputs, Reply, TextOnlyModel
-from synesthesia.questions import sampling as wording
+from synesthesia.questions.prompt import format_prompt, parse_letter
 from synesthesia.utils import distributed
 
 
@@ -58,7 +58,7 @@ def answer_questions(
         with one_at_a_time:
             clip = load_clip_inputs(shelf, *where[rows[j]["clip_id"]], model.condition)
         options = rows[j]["options"]
-        reply = model.reply(clip, wording.format_prompt(options), len(options))
+        reply = model.reply(clip, format_prompt(options), len(options))
         return to_answer_row(rows[j], reply, respondent, model.condition, answer_mode)
 
     unread = 0
@@ -118,7 +118,7 @@ def to_answer_row(question: dict, reply: Reply, respondent: str, condition: str,
     if answer_mode == "letter_logits" and reply.letter_logprobs is not None:
         choice = int(np.argmax(reply.letter_logprobs))
     else:
-        choice = wording.parse_letter(reply.text, question["options"])
+        choice = parse_letter(reply.text, question["options"])
     return {
         "question_id": question["question_id"],
         "respondent": respondent,

@@ -1,24 +1,21 @@
-"""Where unfinished work is kept, outside of every stage's outs, and the name that says what it belongs to."""
+"""Unfinished work, kept outside the outputs of every stage under a name that says what it belongs to."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
+
+from synesthesia.utils import hashing
 
 CACHE_DIR = Path("out/.partial")
 
 
 def fingerprint(*parts: object) -> str:
-    """Short hash of JSON-able values and of files and folders (given as Path) by their content."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Path):
-            for file in sorted(part.rglob("*")) if part.is_dir() else [part]:
-                if file.is_file():
-                    digest.update(str(file.relative_to(part)).encode())
-                    with open(file, "rb") as stream:
-                        digest.update(hashlib.file_digest(stream, "sha256").digest())
-        else:
-            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
-    return digest.hexdigest()[:20]
+    """Hash all that determines a result, as the name of the folder from which interrupted work resumes.
+
+    Args:
+        parts: Values for JSON; a `Path` counts by the content of its file or folder.
+
+    Returns:
+        20 hexadecimal digits.
+    """
+    return hashing.hash_json([hashing.hash_path(p) if isinstance(p, Path) else p for p in parts])[:20]

@@ -1,4 +1,4 @@
-"""The consent page's text: a Markdown file the researcher edits, with the figures of the study filled in."""
+"""Consent text: a Markdown file that the researcher edits, with placeholders for the study's parameters."""
 
 from __future__ import annotations
 
@@ -11,50 +11,75 @@ from markdown_it import MarkdownIt
 
 from synesthesia.config import HumanStudyConfig
 
-SECONDS_PER_TRIAL = 17  # a clip of ten seconds, and reading ten options; only the stated duration depends on it
+SECONDS_PER_TRIAL = 17  # a ten-second clip plus reading ten options; only the estimated duration depends on it
 REQUIRED_PLACEHOLDERS = ("retention", "contact")
 
 
 class ConsentError(ValueError):
-    """A consent text that cannot be shown."""
+    """The consent text cannot be shown."""
 
 
 @dataclass(frozen=True)
 class Consent:
-    """HTML to show (made from Markdown with raw HTML escaped), and the SHA-256 of the text agreed to."""
+    """A rendered consent text.
+
+    Attributes:
+        html: HTML rendered from Markdown, with raw HTML escaped.
+        sha256: SHA-256 hex digest of the text that participants agree to.
+        has_contact: Whether the contact is filled in, that is, holds no "[...]".
+    """
 
     html: str
     sha256: str
-    has_contact: bool  # whether the contact has been filled in
+    has_contact: bool
 
 
 def load_consent(config: HumanStudyConfig) -> Consent:
-    """Read the file; raise ConsentError where it is missing, states no retention or contact, or has another blank."""
+    """Load, fill in, and render the consent text.
+
+    Args:
+        config: Study parameters; `config.consent` names the Markdown file.
+
+    Returns:
+        The rendered text.
+
+    Raises:
+        ConsentError: The file is missing or not UTF-8, lacks a required placeholder, or has an unknown one.
+    """
     path = Path(config.consent)
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise ConsentError(f"study.consent: {path} cannot be read ({error}); it is the text people agree to") from None
-    blanks = set(re.findall(r"\{(\w+)\}", text))
-    for blank in REQUIRED_PLACEHOLDERS:
-        if blank not in blanks:
-            raise ConsentError(f"{path} must say {{{blank}}} somewhere: study.{blank} of the parameters is put there")
+        raise ConsentError(
+            f"human_study.consent: cannot read {path} ({error}); it is the text that participants agree to"
+        ) from None
+    placeholders = set(re.findall(r"\{(\w+)\}", text))
+    for name in REQUIRED_PLACEHOLDERS:
+        if name not in placeholders:
+            raise ConsentError(f"{path} must contain {{{name}}}: it is replaced with human_study.{name}")
     values = {
         "retention": config.retention,
         "contact": config.contact,
         "trials": str(config.trials_per_participant),
         "minutes": str(estimate_minutes(config)),
     }
-    if unknown := sorted(blanks - set(values)):
-        raise ConsentError(f"{path}: {{{unknown[0]}}} is not known; there are {', '.join(sorted(values))}")
+    if unknown := sorted(placeholders - set(values)):
+        raise ConsentError(f"{path}: unknown placeholder {{{unknown[0]}}}; available: {', '.join(sorted(values))}")
     filled = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text)
     html = MarkdownIt("commonmark", {"html": False}).render(filled)
     return Consent(html, hashlib.sha256(filled.encode()).hexdigest(), "[" not in config.contact)
 
 
 def estimate_minutes(config: HumanStudyConfig) -> int:
-    """How long a session takes, to the next five minutes."""
-    seconds = (
-        SECONDS_PER_TRIAL * (config.trials_per_participant + config.practice_trials + config.attention_checks) + 120
-    )
+    """Estimate the duration of a session.
+
+    Args:
+        config: Study parameters.
+
+    Returns:
+        Minutes, rounded up to a multiple of five: `SECONDS_PER_TRIAL` per trial, practice trial, and attention check,
+        plus two minutes.
+    """
+    n_trials = config.trials_per_participant + config.practice_trials + config.attention_checks
+    seconds = SECONDS_PER_TRIAL * n_trials + 120
     return -(-seconds // 300) * 5

@@ -1,4 +1,4 @@
-"""Careless and slow, by rules that are stated and the same for everybody; they mark, and take nothing away."""
+"""Data quality: fixed criteria for inattentive and slow participants. They flag responses and drop none."""
 
 from __future__ import annotations
 
@@ -10,38 +10,68 @@ from synesthesia.config import InattentionConfig
 
 
 def longest_run(choices: Sequence[int]) -> int:
-    """How often the same letter came in a row at most."""
+    """Compute the length of the longest run of equal choices.
+
+    Args:
+        choices: Option indices in session order.
+
+    Returns:
+        The length; 0 without choices.
+    """
     return max((len(list(run)) for _, run in groupby(choices)), default=0)
 
 
 def inattention_reasons(
     criteria: InattentionConfig, choices: Sequence[int], seconds: Sequence[float], n_failed_checks: int
 ) -> list[str]:
-    """Which rules speak against a participant, in words; empty: none.
+    """List the criteria that a participant meets.
 
-    `choices` are letters' indices and `seconds` response times of the finished trials, in the session's order.
+    Args:
+        criteria: Thresholds of the inattention criteria.
+        choices: Option indices of the completed trials, in session order.
+        seconds: Response times of the same trials, in seconds.
+        n_failed_checks: Number of failed attention checks.
+
+    Returns:
+        One phrase per criterion met; empty for an attentive participant.
     """
-    why = []
+    reasons = []
     if n_failed_checks >= criteria.failed_checks:
-        why.append(f"{n_failed_checks} attention check{'s' * (n_failed_checks > 1)} failed")
-    fast = sum(s < criteria.fast_seconds for s in seconds)
-    if seconds and fast >= 1 and fast / len(seconds) >= criteria.fast_fraction:
-        why.append(f"{fast} of {len(seconds)} answers within {criteria.fast_seconds:g} s")
+        reasons.append(f"{n_failed_checks} attention check{'s' * (n_failed_checks > 1)} failed")
+    n_fast = sum(s < criteria.fast_seconds for s in seconds)
+    if seconds and n_fast >= 1 and n_fast / len(seconds) >= criteria.fast_fraction:
+        reasons.append(f"{n_fast} of {len(seconds)} answers within {criteria.fast_seconds:g} s")
     run = longest_run(choices)
     if run >= criteria.max_same_choice_run:
-        why.append(f"the same letter {run} times in a row")
-    return why
+        reasons.append(f"the same letter {run} times in a row")
+    return reasons
 
 
 def is_slow(seconds: Sequence[float], slow_median_seconds: float) -> bool:
-    """Whether half of the answers took longer than the rule's seconds."""
+    """Check whether the median response time is above the threshold.
+
+    Args:
+        seconds: Response times in seconds.
+        slow_median_seconds: Threshold in seconds.
+
+    Returns:
+        True for a slow participant; False without response times.
+    """
     return bool(seconds) and median(seconds) > slow_median_seconds
 
 
 def describe_criteria(criteria: InattentionConfig, slow_median_seconds: float) -> str:
-    """The rules as a sentence for the researcher's page and the guide."""
+    """Describe the criteria in a sentence for the researcher's page.
+
+    Args:
+        criteria: Thresholds of the inattention criteria.
+        slow_median_seconds: Threshold of the median response time in seconds.
+
+    Returns:
+        The text.
+    """
     return (
-        f"Careless: {criteria.failed_checks} or more attention checks failed, or {criteria.fast_fraction:.0%} or more of the "
-        f"answers quicker than {criteria.fast_seconds:g} s after loading, or the same letter {criteria.max_same_choice_run} "
-        f"times in a row. Slow: a median response time above {slow_median_seconds:g} s."
+        f"Inattentive: {criteria.failed_checks} or more attention checks failed, or {criteria.fast_fraction:.0%} or "
+        f"more of the answers faster than {criteria.fast_seconds:g} s after loading, or the same letter "
+        f"{criteria.max_same_choice_run} times in a row. Slow: a median response time above {slow_median_seconds:g} s."
     )

@@ -1,18 +1,18 @@
-"""Finished judgements as CSV, one line each; the columns are a contract with whoever imports them.
+"""Export of completed responses as CSV, one row per trial. The columns are a contract with the importer.
 
-    question_id, participant, condition, choice, seconds, replays, focus_lost, load_failures, order, careless
+    question_id, participant, condition, choice, seconds, replays, focus_lost, load_failures, order, inattentive
 
-`choice` is an option's index (0 to 9), `seconds` the response time from the end of loading, `order` the place in the
-participant's session (from 0), `careless` whether a stated rule speaks against the participant. Practice, attention
-checks, unfinished and withdrawn trials are not in it. Simulated answers say so in the file's name and in each line:
-their participants are called `simulated-...`, by which `synesthesia.evaluation.csv_import` knows them.
+`choice` is an option index (0 to 9), `seconds` the response time since the end of loading, `order` the trial's position
+in the participant's session (from 0), and `inattentive` whether the participant meets a criterion of
+`human_study.inattention`. Practice trials, attention checks, open trials, and withdrawn participants are not exported.
+Simulated responses are marked in the file name and in each row: participant ids start with `simulated-`, which
+`synesthesia.evaluation.csv_import` checks.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,65 +23,102 @@ from synesthesia.human_study import data_quality
 from synesthesia.human_study.db.completed import count_failed_checks, load_completed_trials
 from synesthesia.human_study.db.connection import Database, DatabaseError
 from synesthesia.human_study.db.stored_plan import load_study
+from synesthesia.utils.io import write_atomic
 
 CSV_COLUMNS = ("question_id", "participant", "condition", "choice", "seconds", "replays", "focus_lost", "load_failures",
-           "order", "careless")  # fmt: skip
+               "order", "inattentive")  # fmt: skip
 
 
 def iter_rows(database: Database, config: HumanStudyConfig) -> Iterator[dict]:
-    """One mapping a finished trial, by participant and order."""
-    mark = f"{SIMULATED}-" if load_study(database).simulated else ""
+    """Iterate over the completed trials.
+
+    Args:
+        database: The study's database.
+        config: Study parameters; `config.inattention` holds the criteria.
+
+    Yields:
+        One dict per completed trial with the keys `CSV_COLUMNS`, by participant and position.
+    """
+    prefix = f"{SIMULATED}-" if load_study(database).is_simulated else ""
     with database.read() as connection:
-        finished, failed = load_completed_trials(connection), count_failed_checks(connection)
-    of = defaultdict(list)
-    for row in finished:
-        of[row.participant].append(row)
-    for participant, mine in of.items():
-        choices, seconds = [r.choice for r in mine], [r.seconds for r in mine]
-        careless = bool(data_quality.inattention_reasons(config.inattention, choices, seconds, failed[participant]))
-        for row in mine:
+        completed, n_failed_checks = load_completed_trials(connection), count_failed_checks(connection)
+    rows_by_participant = defaultdict(list)
+    for row in completed:
+        rows_by_participant[row.participant].append(row)
+    for participant, rows in rows_by_participant.items():
+        choices, seconds = [r.choice for r in rows], [r.seconds for r in rows]
+        reasons = data_quality.inattention_reasons(config.inattention, choices, seconds, n_failed_checks[participant])
+        for row in rows:
             yield {
                 "question_id": row.question_id,
-                "participant": mark + participant,
+                "participant": prefix + participant,
                 "condition": row.condition,
                 "choice": row.choice,
                 "seconds": f"{row.seconds:.3f}",
                 "replays": row.replays,
                 "focus_lost": row.focus_lost,
                 "load_failures": row.load_failures,
-                "order": row.place,
-                "careless": "true" if careless else "false",
+                "order": row.position,
+                "inattentive": "true" if reasons else "false",
             }
 
 
+def csv_name(is_simulated: bool) -> str:
+    """Name the CSV file.
+
+    Args:
+        is_simulated: Whether the responses come from simulated participants.
+
+    Returns:
+        `responses.csv` or `simulated-responses.csv`.
+    """
+    return f"{SIMULATED}-responses.csv" if is_simulated else "responses.csv"
+
+
 def to_csv(database: Database, config: HumanStudyConfig) -> tuple[str, int]:
-    """The whole file, and how many judgements are in it."""
+    """Format the completed trials as CSV.
+
+    Args:
+        database: The study's database.
+        config: Study parameters.
+
+    Returns:
+        The file's text and its number of responses.
+    """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    count = 0
+    n_responses = 0
     for row in iter_rows(database, config):
         writer.writerow(row)
-        count += 1
-    return buffer.getvalue(), count
+        n_responses += 1
+    return buffer.getvalue(), n_responses
 
 
 def write_csv(
     database: Database, config: HumanStudyConfig, folder: Path, is_simulated: bool = False
 ) -> tuple[Path, int]:
-    """Write `judgements.csv` under `folder`, whole or not at all; returns the path and the number of judgements.
+    """Write the CSV file atomically.
 
-    A database of simulated participants is refused unless `simulated`, which writes `simulated-judgements.csv`.
+    Args:
+        database: The study's database.
+        config: Study parameters.
+        folder: Destination folder; created if missing.
+        is_simulated: Whether to export simulated participants, to `simulated-responses.csv`.
+
+    Returns:
+        The file's path and its number of responses.
+
+    Raises:
+        DatabaseError: The database holds simulated participants and `is_simulated` is false, or vice versa.
     """
-    row = load_study(database)
-    if row.simulated and not is_simulated:
-        raise DatabaseError("these participants are simulated: --simulated exports them, into a file that says so")
-    if is_simulated and not row.simulated:
-        raise DatabaseError("this database holds a real study, not simulated participants: leave --simulated out")
-    content, count = to_csv(database, config)
-    path = folder / ("simulated-judgements.csv" if is_simulated else "judgements.csv")
+    study = load_study(database)
+    if study.is_simulated and not is_simulated:
+        raise DatabaseError("these participants are simulated: export them with --simulated, to a file named so")
+    if is_simulated and not study.is_simulated:
+        raise DatabaseError("this database holds a real study, not simulated participants: omit --simulated")
+    content, n_responses = to_csv(database, config)
+    path = folder / csv_name(is_simulated)
     folder.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_text(content, encoding="utf-8")
-    os.replace(beside, path)
-    return path, count
+    write_atomic(path, content)
+    return path, n_responses

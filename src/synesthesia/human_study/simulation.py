@@ -1,7 +1,7 @@
-"""Simulated participants over real connections, for load tests: they answer at random, and only in databases marked so.
+"""Simulated participants for load tests: they answer at random, over real connections, in databases marked simulated.
 
-Each keeps one connection, loads its stimuli as a browser does, thinks for a while, answers; now and then it sends an
-answer twice, or loses the connection before the reply and sends it again under the same key, as the page would.
+Each keeps one connection, loads its stimuli as a browser does, thinks, and answers. Sometimes it sends an answer twice,
+or loses the connection before the reply and sends the answer again with the same key, as the page would.
 """
 
 from __future__ import annotations
@@ -16,17 +16,25 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from synesthesia.human_study.stimuli import tones
+from synesthesia.schemas import LETTERS
 
-DUPLICATE_RATE, DROP_RATE = 0.03, 0.02  # shares of answers
+DUPLICATE_RATE, DROP_RATE = 0.03, 0.02  # fractions of answers
 
 
 class SimulationError(RuntimeError):
-    """The server is no simulation's, or answered what no participant should get."""
+    """The server is not for simulated participants, or sent an unexpected reply."""
 
 
 @dataclass
 class LoadResult:
-    """Seconds by kind of request, how many trials the server confirmed, and retries made."""
+    """Result of a load test.
+
+    Attributes:
+        latencies: Seconds by kind of request.
+        n_confirmed: Number of trials that the server confirmed.
+        n_finished: Number of participants who reached the completion code.
+        n_retries: Number of answers sent again.
+    """
 
     latencies: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     n_confirmed: int = 0
@@ -35,16 +43,29 @@ class LoadResult:
 
 
 class Browser:
-    """HTTP/1.1 over one kept connection, without the cost of a general client: the server has the processor."""
+    """Minimal HTTP/1.1 client over one keep-alive connection; leaves the processor to the server.
 
-    def __init__(self, base_url: str):
+    Args:
+        base_url: URL of the server.
+    """
+
+    def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
         self.host, self.port = parts.hostname, parts.port
         self.cookie, self.csrf_token = "", ""
-        self._streams = None
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def request(self, path: str, body: dict | None = None, drop_reply: bool = False) -> tuple[int, bytes]:
-        """Status and body; with `drop`, the connection is cut as soon as the request is out."""
+        """Send a request.
+
+        Args:
+            path: Path of the URL.
+            body: JSON body of a POST request; None for GET.
+            drop_reply: Whether to cut the connection as soon as the request is sent.
+
+        Returns:
+            Status and body; (0, b"") with `drop_reply`.
+        """
         if self._streams is None:
             self._streams = await asyncio.open_connection(self.host, self.port)
         reader, writer = self._streams
@@ -52,18 +73,17 @@ class Browser:
         head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"
         head += f"Cookie: {self.cookie}\r\n" if self.cookie else ""
         if body is not None:
-            head += (
-                f"Content-Type: application/json\r\nX-Study-Token: {self.csrf_token}\r\nContent-Length: {len(data)}\r\n"
-            )
+            head += f"Content-Type: application/json\r\nX-CSRF-Token: {self.csrf_token}\r\n"
+            head += f"Content-Length: {len(data)}\r\n"
         writer.write(head.encode() + b"\r\n" + data)
         if drop_reply:
             await writer.drain()
             self.close()
             return 0, b""
         header = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        length = int(re.search(r"(?i)content-length: (\d+)", header)[1])
-        if found := re.search(r"(?i)set-cookie: (study_session=[^;]*)", header):
-            self.cookie = found[1]
+        length = int(_search(r"(?i)content-length: (\d+)", header))
+        if match := re.search(r"(?i)set-cookie: (study_session=[^;]*)", header):
+            self.cookie = match[1]
         return int(header[9:12]), await reader.readexactly(length)
 
     def close(self) -> None:
@@ -73,54 +93,75 @@ class Browser:
             self._streams = None
 
 
+def _search(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    if match is None:
+        raise SimulationError(f"the reply has no {pattern}: {text[:200]!r}")
+    return match[1]
+
+
 async def simulate_participant(base_url: str, result: LoadResult, think_time: float, rng: random.Random) -> None:
-    """One participant from consent to completion code; adds to `outcome`."""
+    """Simulate a participant from consent to completion code.
+
+    Args:
+        base_url: URL of the server.
+        result: Result to add to.
+        think_time: Mean time between clip and answer in seconds.
+        rng: Random generator.
+
+    Raises:
+        SimulationError: The server is not for simulated participants, or sent an unexpected reply.
+    """
     browser = Browser(base_url)
 
-    async def timed(kind: str, path: str, body: dict | None = None) -> dict | bytes:
-        began = time.perf_counter()
+    async def send(kind: str, path: str, body: dict | None = None) -> bytes:
+        start = time.perf_counter()
         status, data = await browser.request(path, body)
-        result.latencies[kind].append(time.perf_counter() - began)
+        result.latencies[kind].append(time.perf_counter() - start)
         if status != 200:
             raise SimulationError(f"{path} gave {status}: {data[:200]!r}")
-        return data if kind in ("page", "stimulus") else json.loads(data)
+        return data
 
-    page = (await timed("page", "/")).decode()
+    async def send_json(kind: str, path: str, body: dict | None = None) -> dict:
+        return json.loads(await send(kind, path, body))
+
+    page = (await send("page", "/")).decode()
     if "for simulated participants" not in page:
-        raise SimulationError("this server holds a real study: simulated participants do not join it")
-    browser.csrf_token = re.search(r'study-token" content="(\w+)"', page)[1]
-    await timed("join", "/api/join", {"agreed": True})
-    now, tried = await timed("now", "/api/now"), 2
-    while now["state"] == "active":
-        step = now["step"]
+        raise SimulationError("this server holds a real study: simulated participants cannot join")
+    browser.csrf_token = _search(r'name="csrf-token" content="(\w+)"', page)
+    await send("join", "/api/join", {"has_consented": True})
+    session, n_tones = await send_json("session", "/api/session"), 2
+    while session["state"] == "active":
+        step = session["step"]
         if "stimulus" in step:
-            await timed("stimulus", f"/stimuli/{step['stimulus']}")
+            await send("stimulus", f"/stimuli/{step['stimulus']}")
         await asyncio.sleep(rng.uniform(0.5, 1.5) * think_time)
-        body = {"number": step["number"], "key": f"{rng.getrandbits(128):032x}", **_draw_answer(step, rng)}
-        if step["kind"] == "sound":
-            tried = body["choice"] = tried + 1
+        key = f"{rng.getrandbits(128):032x}"
+        body = {"number": step["number"], "idempotency_key": key, **_draw_answer(step, rng)}
+        if step["kind"] == "sound_check":
+            n_tones = body["choice"] = n_tones + 1
         if rng.random() < DROP_RATE:
             await browser.request("/api/answer", body, drop_reply=True)
             result.n_retries += 1
-        now = await timed("answer", "/api/answer", body)
-        if rng.random() < DUPLICATE_RATE and now["status"] == "saved":
-            again = await timed("answer", "/api/answer", body)
+        session = await send_json("answer", "/api/answer", body)
+        if rng.random() < DUPLICATE_RATE and session["status"] == "saved":
+            duplicate = await send_json("answer", "/api/answer", body)
             result.n_retries += 1
-            if again["status"] != "repeated":
-                raise SimulationError(f"an answer sent twice was {again['status']}")
+            if duplicate["status"] != "duplicate":
+                raise SimulationError(f"an answer sent twice has status {duplicate['status']}")
         if step["kind"] == "trial":
-            result.n_confirmed += now["status"] in ("saved", "repeated")
-    if now["state"] != "finished":
-        raise SimulationError(f"a session ended as {now['state']}")
+            result.n_confirmed += session["status"] in ("saved", "duplicate")
+    if session["state"] != "finished":
+        raise SimulationError(f"a session ended in state {session['state']}")
     result.n_finished += 1
     browser.close()
 
 
 def _draw_answer(step: dict, rng: random.Random) -> dict:
-    if step["kind"] == "headphones":
+    if step["kind"] == "headphone_check":
         return {"picks": list(tones.TARGET_INTERVALS)}
-    if step["kind"] == "check":
-        return {"choice": "ABCDEFGHIJ".index(step["instructed"][0]), "seconds": 3.0}
+    if step["kind"] == "attention_check":
+        return {"choice": LETTERS.index(step["required_option"][0]), "seconds": 3.0}
     if step["kind"] in ("trial", "practice"):
         return {
             "choice": rng.randrange(len(step["question"]["options"])),
@@ -130,16 +171,27 @@ def _draw_answer(step: dict, rng: random.Random) -> dict:
 
 
 async def run_load(
-    base_url: str, n_participants: int, think_time: float, seed: int = 0, arrive: float = 10.0
+    base_url: str, n_participants: int, think_time: float, seed: int = 0, arrival_seconds: float = 10.0
 ) -> LoadResult:
-    """`number` participants, who come within `arrive` seconds and are then there together."""
-    outcome, chance = LoadResult(), random.Random(seed)
+    """Simulate participants who are active at the same time.
 
-    async def one(late: float, own: random.Random) -> None:
-        await asyncio.sleep(late)
-        await simulate_participant(base_url, outcome, think_time, own)
+    Args:
+        base_url: URL of the server.
+        n_participants: Number of participants.
+        think_time: Mean time between clip and answer in seconds.
+        seed: Random seed.
+        arrival_seconds: Window in seconds within which participants arrive.
+
+    Returns:
+        The result.
+    """
+    result, rng = LoadResult(), random.Random(seed)
+
+    async def arrive(delay: float, participant_rng: random.Random) -> None:
+        await asyncio.sleep(delay)
+        await simulate_participant(base_url, result, think_time, participant_rng)
 
     await asyncio.gather(
-        *(one(chance.uniform(0, arrive), random.Random(chance.random())) for _ in range(n_participants))
+        *(arrive(rng.uniform(0, arrival_seconds), random.Random(rng.random())) for _ in range(n_participants))
     )
-    return outcome
+    return result

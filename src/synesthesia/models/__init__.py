@@ -1,6 +1,6 @@
-"""The LLMs that answer: one file a family, loaded by name through `load`.
+"""The LLMs: one file and one named class per family, loaded by name through `load_model`.
 
-Adding a model: write `models/<family>.py` with a class `Family(LanguageModel)`, add it to FAMILIES, and give it an
+To add a model, write `models/<family>.py` with a subclass of `LanguageModel`, add it to `FAMILIES`, and give it an
 entry under `models` in params.yaml. Nothing else knows families.
 """
 
@@ -9,61 +9,111 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from synesthesia.models.errors import ModelError
+
 if TYPE_CHECKING:
-    from synesthesia.config import ModelConfig
+    from synesthesia.config import AccelerationConfig, ModelConfig
     from synesthesia.models.base import LanguageModel
     from synesthesia.models.text_model import TextOnlyModel
 
+__all__ = [
+    "FAMILIES",
+    "TEXT_ONLY_FAMILIES",
+    "ModelError",
+    "is_text_only",
+    "load_model",
+    "load_text_model",
+    "model_class",
+]
+
 FAMILIES = {
-    "qwen2_audio": "synesthesia.models.qwen2_audio",
-    "qwen2_vl": "synesthesia.models.qwen2_vl",
-    "qwen2_5_vl": "synesthesia.models.qwen2_5_vl",
-    "videollama3": "synesthesia.models.videollama3",
-    "qwen2_5_omni": "synesthesia.models.qwen2_5_omni",
-    "qwen3_vl": "synesthesia.models.qwen3_vl",
-    "audio_flamingo3": "synesthesia.models.audio_flamingo3",
+    "qwen2_audio": "synesthesia.models.qwen2_audio:Qwen2AudioModel",
+    "qwen2_vl": "synesthesia.models.qwen2_vl:Qwen2VLModel",
+    "qwen2_5_vl": "synesthesia.models.qwen2_5_vl:Qwen2_5VLModel",
+    "videollama3": "synesthesia.models.videollama3:VideoLlama3Model",
+    "qwen2_5_omni": "synesthesia.models.qwen2_5_omni:Qwen2_5OmniModel",
+    "qwen3_vl": "synesthesia.models.qwen3_vl:Qwen3VLModel",
+    "audio_flamingo3": "synesthesia.models.audio_flamingo3:AudioFlamingo3Model",
 }
-TEXT_ONLY_FAMILIES = {  # models that only talk, see models/talker.py
-    "endpoint": "synesthesia.models.openai_api",
-    "qwen_audio_chat": "synesthesia.models.qwen_audio_chat",
-    "kimi_audio": "synesthesia.models.kimi_audio",
+TEXT_ONLY_FAMILIES = {  # models that return text, see models/text_model.py
+    "endpoint": "synesthesia.models.openai_api:OpenAICompatibleModel",
+    "qwen_audio_chat": "synesthesia.models.qwen_audio_chat:QwenAudioChatModel",
+    "kimi_audio": "synesthesia.models.kimi_audio:KimiAudioModel",
 }
 NEEDS_REMOTE_CODE = {"qwen_audio_chat", "kimi_audio"}
 
 
-class ModelError(ValueError):
-    """A model that cannot be loaded or used; the message names the checkpoint and what is wrong with it."""
+def model_class(family: str) -> type:
+    """Import the class of a family.
+
+    Args:
+        family: A key of `FAMILIES` or `TEXT_ONLY_FAMILIES`.
+
+    Returns:
+        The subclass of `LanguageModel` or `TextOnlyModel`.
+
+    Raises:
+        ModelError: The family is unknown.
+    """
+    families = {**FAMILIES, **TEXT_ONLY_FAMILIES}
+    if family not in families:
+        raise ModelError(f"family {family!r} is not known; known: {', '.join(families)} (see models/__init__.py)")
+    module, name = families[family].split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def is_text_only(model_config: ModelConfig) -> bool:
-    """Whether the entry's family only talks: `load_talker` is for it, and `asking` instead of `answering`."""
+    """Return whether the family returns text only: `load_text_model` loads it, `evaluation.remote` asks it."""
     return model_config.family in TEXT_ONLY_FAMILIES
 
 
 def load_text_model(model_config: ModelConfig, name: str = "<key>") -> TextOnlyModel:
-    """Load a model that only talks; `key` is its name under `models`, for the message where it may not run its code."""
+    """Load a model that returns text.
+
+    Args:
+        model_config: Its entry in params.yaml.
+        name: Its key under `models`, for the error message.
+
+    Returns:
+        The model, ready to answer.
+
+    Raises:
+        ModelError: The model needs remote code that is not allowed, or cannot be loaded.
+    """
     if model_config.family in NEEDS_REMOTE_CODE and not model_config.trust_remote_code:
         raise ModelError(
-            f"{model_config.title} runs code of its own that is not part of this project: look through it, then allow it with "
-            f"models.{name}.remote_code: true"
+            f"{model_config.title} runs code of its own that is not part of this project: look through it, then allow "
+            f"it with models.{name}.trust_remote_code: true"
         )
-    return importlib.import_module(TEXT_ONLY_FAMILIES[model_config.family]).Family.load(model_config)
+    return model_class(model_config.family).load(model_config)
 
 
-def load_model(model_config: ModelConfig, device: str = "cpu") -> LanguageModel:
-    """Load a model of the parameters, ready to answer; raise ModelError for an unknown family or a bad checkpoint."""
+def load_model(
+    model_config: ModelConfig, device: str = "cpu", acceleration: AccelerationConfig | None = None
+) -> LanguageModel:
+    """Load a model that runs in this process and apply `acceleration`.
+
+    Args:
+        model_config: Its entry in params.yaml.
+        device: `cpu`, `cuda` or `cuda:<index>`.
+        acceleration: Which speed-ups apply; None applies the defaults of `AccelerationConfig`.
+
+    Returns:
+        The model in evaluation mode, ready to answer.
+
+    Raises:
+        ModelError: The family is unknown or text-only, or the checkpoint cannot be used.
+    """
+    from synesthesia.acceleration import apply
+    from synesthesia.config import AccelerationConfig
+
     if is_text_only(model_config):
         raise ModelError(
-            f"{model_config.title} (family {model_config.family}) only answers: it can neither learn nor be examined"
+            f"{model_config.title} (family {model_config.family}) returns text only: it can neither be trained nor "
+            "evaluated as a student"
         )
-    if model_config.family not in FAMILIES:
-        known = ", ".join([*FAMILIES, *TEXT_ONLY_FAMILIES])
-        raise ModelError(f"family {model_config.family!r} is not known; known: {known} (see models/__init__.py)")
+    family = model_class(model_config.family)
     if model_config.dtype is None:
-        raise ModelError(f"{model_config.title}: precision is missing in its entry: float32 or bfloat16")
-    loaded = importlib.import_module(FAMILIES[model_config.family]).Family.load(
-        model_config.checkpoint, model_config.dtype, device
-    )
-    if model_config.compile:
-        loaded.compile()
-    return loaded
+        raise ModelError(f"{model_config.title}: dtype is missing in its entry: float32 or bfloat16")
+    model = family.load(model_config.checkpoint, model_config.dtype, device)
+    return apply(model, acceleration or AccelerationConfig())

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from transformers import AudioFlamingo3ForConditionalGeneration, AudioFlamingo3Processor
 
-from synesthesia.models.base import ClipInputs, LanguageModel
+from synesthesia.data.clip_inputs import ClipInputs
+from synesthesia.models.base import LanguageModel
 
 
 class AudioFlamingo3Model(LanguageModel):
-    """Hears. Its encoder takes whole windows of 30 seconds, so sounds are padded to one, and the rest is masked."""
+    """Audio only. The encoder takes windows of 30 seconds, so audio is padded to one window and the padding masked."""
 
     condition = "audio"
     model_class = AudioFlamingo3ForConditionalGeneration
@@ -19,12 +20,14 @@ class AudioFlamingo3Model(LanguageModel):
     lora_targets = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
     def chat_content(self) -> list[dict]:
+        """Return one audio part."""
         return [{"type": "audio", "path": "clip"}]
 
     def collate(self, clips: Sequence[ClipInputs], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-        batch = self.processor(  # texts and sounds are padded differently, which the common call cannot say
+        """Build a batch as `LanguageModel.collate` does, with separate padding of text and audio."""
+        batch = self.processor(  # one `padding` argument would apply to both
             text=[self.render_prompt(p) for p in prompts],
-            audio=[p.audio for p in clips],
+            audio=[clip.audio for clip in clips],
             text_kwargs={"padding": True, "padding_side": "right"},
             audio_kwargs={"sampling_rate": 16000, "padding": "max_length"},
         )

@@ -1,41 +1,49 @@
-"""What is wrong with a checkpoint, said in one sentence and before billions of weights are read.
+"""Checkpoint validation: errors name the file and the cause before billions of weights are read.
 
-Looks at the headers of its safetensors files (a few kilobytes each), then at what the vocabulary and the model's
-configuration say of each other, which transformers does not compare: it would embed another token, or run on the GPU
-into an index error without a name.
+Reads the headers of the safetensors files (a few kilobytes each), then compares the vocabulary with the model's
+configuration. transformers does not compare them: with a mismatch it embeds the wrong token, or fails on the GPU with an
+index error that names nothing.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 SINGLE_FILE, SHARD_INDEX = "model.safetensors", "model.safetensors.index.json"
 FLOAT_DTYPES = ("F32", "BF16", "F16")
-MAX_HEADER_BYTES = 100_000_000  # bytes, as the safetensors library has it
+MAX_HEADER_BYTES = 100_000_000  # limit of the safetensors library
 
 
 class CheckpointError(ValueError):
-    """A file of the checkpoint that cannot be used; the message names the file."""
+    """A file of the checkpoint cannot be used; the message names the file."""
 
 
 def validate(folder: Path) -> None:
-    """Check that all weights are there, whole and of a floating type; raise Damaged naming the first that is not."""
+    """Check that all weights exist, are complete, and have a floating-point dtype.
+
+    Args:
+        folder: A checkpoint in Hugging Face format.
+
+    Raises:
+        CheckpointError: For the first file that fails.
+    """
     if (folder / SHARD_INDEX).is_file():
         try:
             names = sorted(set(json.loads((folder / SHARD_INDEX).read_text())["weight_map"].values()))
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise CheckpointError(f"{SHARD_INDEX} is damaged ({error})") from None
-        lacking = [name for name in names if not (folder / name).is_file()]
-        if lacking:
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
             raise CheckpointError(
-                f"the checkpoint lacks {', '.join(lacking)}, which {SHARD_INDEX} names: download it again"
+                f"the checkpoint lacks {', '.join(missing)}, which {SHARD_INDEX} names: download it again"
             )
     elif (folder / SINGLE_FILE).is_file():
         names = [SINGLE_FILE]
     else:
         raise CheckpointError(
-            f"there are no weights: neither {SINGLE_FILE} nor {SHARD_INDEX} (only safetensors are read)"
+            f"there are no weights: neither {SINGLE_FILE} nor {SHARD_INDEX} exists (other formats are not read)"
         )
     for name in names:
         _validate_file(folder / name)
@@ -43,17 +51,17 @@ def validate(folder: Path) -> None:
 
 def _validate_file(path: Path) -> None:
     size = path.stat().st_size
-    with open(path, "rb") as stream:
-        start = stream.read(8)
-        if start == b"version ":
+    with open(path, "rb") as file:
+        prefix = file.read(8)
+        if prefix == b"version ":
             raise CheckpointError(
-                f"{path.name} is a Git LFS pointer, not the weights: run `git lfs pull` where it came from"
+                f"{path.name} is a Git LFS pointer, not the weights: run `git lfs pull` in its repository"
             )
-        length = int.from_bytes(start, "little")
-        header = stream.read(length) if length <= min(size, MAX_HEADER_BYTES) else b""
+        header_length = int.from_bytes(prefix, "little")
+        header = file.read(header_length) if header_length <= min(size, MAX_HEADER_BYTES) else b""
     try:
         tensors = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
-        end = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+        end = 8 + header_length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(
             f"{path.name} is truncated or damaged (its header cannot be read): download it again"
@@ -66,25 +74,36 @@ def _validate_file(path: Path) -> None:
         if name.endswith(".weight") and entry.get("dtype") not in FLOAT_DTYPES:
             raise CheckpointError(
                 f"weights of type {entry.get('dtype')}, such as {name} in {path.name}, are not supported: "
-                "take the checkpoint in float32, bfloat16 or float16"
+                "use the checkpoint in float32, bfloat16 or float16"
             )
 
 
-def validate_vocabulary(model, processor) -> None:
-    """Check that each token has an embedding and that each placeholder is the model's own; raise Damaged otherwise."""
-    tokenizer, rows = processor.tokenizer, model.get_input_embeddings().num_embeddings
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= rows:
+def validate_vocabulary(model: Any, processor: Any) -> None:
+    """Check that each token has an embedding and that the placeholders' ids match the model's configuration.
+
+    Args:
+        model: A model of transformers.
+        processor: Its processor.
+
+    Raises:
+        CheckpointError: Tokenizer and model do not match.
+    """
+    tokenizer, num_embeddings = processor.tokenizer, model.get_input_embeddings().num_embeddings
+    max_id = max(tokenizer.get_vocab().values())
+    if max_id >= num_embeddings:
         raise CheckpointError(
-            f"the vocabulary has the id {largest}, but the model has {rows} embeddings: tokenizer and weights are of "
-            "different models"
+            f"the vocabulary has the id {max_id}, but the model has {num_embeddings} embeddings: tokenizer and weights "
+            "are of different models"
         )
-    for sense in ("audio", "image", "video"):
-        token = getattr(processor, f"{sense}_token", None)
-        keys = (f"{sense}_token_id", f"{sense}_token_index")
-        said = next((getattr(model.config, key) for key in keys if getattr(model.config, key, None) is not None), None)
-        if isinstance(token, str) and said is not None and (found := tokenizer.convert_tokens_to_ids(token)) != said:
+    for modality in ("audio", "image", "video"):
+        token = getattr(processor, f"{modality}_token", None)
+        values = (getattr(model.config, f"{modality}_token_{suffix}", None) for suffix in ("id", "index"))
+        expected = next((value for value in values if value is not None), None)
+        if not isinstance(token, str) or expected is None:
+            continue
+        token_id = tokenizer.convert_tokens_to_ids(token)
+        if token_id != expected:
             raise CheckpointError(
-                f"{token!r} is {found} in the vocabulary and {said} in config.json: tokenizer and configuration are of "
-                "different models"
+                f"{token!r} is {token_id} in the vocabulary and {expected} in config.json: tokenizer and configuration "
+                "are of different models"
             )

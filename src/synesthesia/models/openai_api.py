@@ -38,9 +38,10 @@ import yaml
 from pydantic import Field, ValidationError
 
 from synesthesia.config import ModelConfig, PositiveFloat, PositiveInt, StrictModel
-from synesthesia.models import ModelError
-from synesthesia.models.text_model import EncodedClipInputs, Reply, TextOnlyModel, encode_wav
+from synesthesia.models.errors import ModelError
+from synesthesia.models.text_model import EncodedClipInputs, Reply, TextOnlyModel
 from synesthesia.schemas import LETTERS
+from synesthesia.utils.wav import encode_wav
 
 RETRY_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may pass
 CONTENT_FILTER_CODES = ("content_filter", "content_policy_violation")

@@ -6,21 +6,17 @@ from collections.abc import Sequence
 
 from transformers import Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-from synesthesia.acceleration.vision_encoder import precompute_positions_on_cpu
-from synesthesia.models.base import ClipInputs
+from synesthesia.data.clip_inputs import ClipInputs
 from synesthesia.models.vision import VisionLanguageModel, build_video_kwargs
 
 
 class Qwen2VLModel(VisionLanguageModel):
-    """Sees. It is not told when frames were seen: a pair of them is one step."""
+    """Video only. The model receives no frame times: each pair of frames is one time step."""
 
     model_class = Qwen2VLForConditionalGeneration
     processor_class = Qwen2VLProcessor
-    cpu_inputs = ("video_grid_thw",)
-
-    def __init__(self, model, processor, device: str) -> None:
-        super().__init__(model, processor, device)
-        precompute_positions_on_cpu(self.encoder)
+    size_inputs = ("video_grid_thw",)
 
     def processor_inputs(self, clips: Sequence[ClipInputs]) -> dict:
+        """Return frames without times."""
         return build_video_kwargs(self.processor, clips)

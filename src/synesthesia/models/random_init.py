@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -38,9 +37,9 @@ from transformers import (
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from synesthesia.models import FAMILIES, ModelError
+from synesthesia.models import ModelError, model_class
 from synesthesia.models.base import LanguageModel
-from synesthesia.questions import sampling as wording
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.utils import device
 
 CONFIG_DIR = Path(__file__).parent / "configurations"
@@ -89,7 +88,7 @@ def get_model_class(name: str) -> type[LanguageModel]:
     """The family's class of a configuration."""
     if name not in CONFIG_FAMILIES:
         raise ModelError(f"there is no configuration {name!r}; there are: {', '.join(CONFIG_FAMILIES)}")
-    return importlib.import_module(FAMILIES[CONFIG_FAMILIES[name]]).Family
+    return model_class(CONFIG_FAMILIES[name])
 
 
 def load_special_tokens(name: str) -> dict[str, int]:
@@ -103,7 +102,7 @@ def build_tokenizer(name: str, texts: Iterable[str] | None = None, scale: Scaled
     Ids between the merges and the special tokens are filled with tokens that no text has. `texts` are by default
     questions about two dozen sounds.
     """
-    texts = list(texts or [wording.format_prompt(DEFAULT_LABELS[i : i + 10]) for i in range(0, 15)])
+    texts = list(texts or [format_prompt(DEFAULT_LABELS[i : i + 10]) for i in range(0, 15)])
     qwen = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[])
     bpe = Tokenizer(tokenizing.BPE())
     bpe.pre_tokenizer, bpe.normalizer = qwen.backend_tokenizer.pre_tokenizer, qwen.backend_tokenizer.normalizer
@@ -284,16 +283,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the checkpoint's folder; it must not exist yet")
     parser.add_argument("--layers", type=int, help="scaled down: this many layers in each part")
     parser.add_argument("--heads", type=int, help="scaled down: this many heads of 32 in each part")
-    parser.add_argument("--precision", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="where the weights are drawn (default: the GPU where there is one)")
     given = parser.parse_args(argv)
     if Path(given.out).exists():
         parser.error(f"{given.out} exists already: remove it or name another folder")
-    smaller = {k: v for k, v in (("layers", given.layers), ("heads", given.heads)) if v}
+    smaller = {k: v for k, v in (("num_layers", given.layers), ("num_heads", given.heads)) if v}
     scale = ScaledConfig(**smaller) if smaller else None
     model = build_model(
-        given.name, given.device or device.select_device(), given.precision, seed=given.seed, scale=scale
+        given.name, given.device or device.select_device(), given.dtype, seed=given.seed, scale=scale
     )
     save_checkpoint(model, given.out)
     count = sum(p.numel() for p in model.model.parameters())

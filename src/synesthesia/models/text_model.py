@@ -1,24 +1,25 @@
-"""The contract of a model that only talks: one clip and one question in, words out, log-probabilities where it has any.
+"""Interface of text-only models (APIs, remote code): they return text and, where available, letter log-probabilities.
 
-For models behind an interface that hands out no tensors (an endpoint, remote code, a package of its own); those of
-transformers' own classes are `base.LanguageModel`. Imports no torch: an endpoint needs none.
+For models whose interface returns no tensors (an endpoint, remote code, a separate package); those of transformers' own
+classes are `base.LanguageModel`. This module imports no torch: an endpoint needs none.
 """
 
 from __future__ import annotations
 
-import io
-import wave
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLE_RATE = 16000
-
 
 @dataclass(frozen=True)
 class EncodedClipInputs:
-    """What a talker perceives: audio float32 (samples,) in [-1, 1) at 16 kHz, frames as JPEGs; None: not that sense."""
+    """Media of one clip as an endpoint takes them, limited to the modalities of the respondent's condition.
+
+    Attributes:
+        audio: float32 (samples,) in [-1, 1) at 16 kHz mono, or None.
+        jpegs: Frames as JPEG files, or None.
+    """
 
     audio: np.ndarray | None = None
     jpegs: tuple[bytes, ...] | None = None
@@ -26,30 +27,40 @@ class EncodedClipInputs:
 
 @dataclass(frozen=True)
 class Reply:
-    """What was said, and log-probabilities or logits (options,) of the letters; each None where there is none."""
+    """A reply to one question.
+
+    Attributes:
+        text: Its text, or None for a refusal.
+        letter_logprobs: Log-probabilities or logits (options,) of the letters, or None if the model returns none.
+    """
 
     text: str | None
     letter_logprobs: tuple[float, ...] | None = None
 
 
 class TextOnlyModel(ABC):
-    """A model that only talks. `concurrency` questions may be asked at a time, from as many threads."""
+    """A model that returns text only.
+
+    Attributes:
+        condition: Modalities of the model: `audio`, `silent_video` or `sounded_video`.
+        concurrency: Number of questions in flight, each in a thread of its own.
+    """
 
     condition: str
     concurrency: int = 1
 
     @abstractmethod
     def reply(self, clip: EncodedClipInputs, prompt: str, num_options: int) -> Reply:
-        """Answer one question of `options` letters; raise ModelError where no further question would be answered."""
+        """Answer one question.
 
+        Args:
+            clip: Media of the clip.
+            prompt: The question (`questions.prompt.format_prompt`).
+            num_options: Number of options, 2 to 10.
 
-def encode_wav(audio: np.ndarray) -> bytes:
-    """A WAV file, 16-bit mono at 16 kHz, of float32 (samples,) in [-1, 1)."""
-    samples = np.clip(np.rint(audio * 32768.0), -32768, 32767).astype("<i2")
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE)
-        out.writeframes(samples.tobytes())
-    return file.getvalue()
+        Returns:
+            The reply.
+
+        Raises:
+            ModelError: No further question can be answered.
+        """

@@ -1,1 +1,1 @@
-"""One file a DVC stage: paths and parameters in, files out. The method lives in the other packages."""
+"""The DVC stages: each module reads parameters and paths, runs one step, and writes its outputs below `out/`."""

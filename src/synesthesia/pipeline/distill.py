@@ -1,4 +1,4 @@
-"""Distil one model into the other: one setting of Table 2, or of the other direction (paper section 4).
+"""Distill one model into the other: one setting of Table 2, or of the opposite direction (paper section 4).
 
 Examples:
   python -m synesthesia.pipeline.distill visual-to-audio
@@ -10,94 +10,110 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
-
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from synesthesia import schemas, tracking
 from synesthesia.config import Config, DistillSetting
 from synesthesia.pipeline import stage_cli
 from synesthesia.utils import distributed
 
+if TYPE_CHECKING:
+    from synesthesia.distillation.targets import Targets
+
 OUTPUT_DIR = Path("out/distill")
 STORE_DIR = Path("out/curate/store")
 
 
 def run(config: Config, item: str) -> None:
-    """Write out/distill/<setting>/adapter and history.csv; a killed run goes on from its last checkpoint."""
+    """Write out/distill/<setting>/adapter and history.csv; a killed run resumes from its last checkpoint.
+
+    Args:
+        config: The configuration.
+        item: Key of the setting.
+    """
     setting = stage_cli.get_item(config.distill.settings, item, "setting")
-    model, out = config.models[setting.student], OUTPUT_DIR / item
+    model_config, training = config.models[setting.student], config.distill.training
     clips = schemas.read("out/curate/clips.parquet", schemas.CLIP)
     with tracking.start_run("distill", item) as session:
         from synesthesia import models
         from synesthesia.distillation import adapters, trainer
-        from synesthesia.evaluation.resume import CACHE_DIR, fingerprint
         from synesthesia.utils import device
 
-        lessons = build_targets(config, setting)
-        student = models.load_model(model, device.select_device())
-        device.seed(config.distill.training.seed)
+        targets = build_targets(config, setting)
+        student = models.load_model(model_config, device.select_device(), config.acceleration)
+        device.seed(training.seed)
         adapters.add_lora(student, config.distill.lora)
-        training = config.distill.training
-        decides = setting, config.distill.lora, training.model_copy(update={"checkpoint_minutes": 1.0}), model
-        partial = (
-            CACHE_DIR
-            / "distill"
-            / fingerprint(
-                [block.model_dump() for block in decides],
-                [lessons.questions.to_pylist(), lessons.letters.tolist(), lessons.soft.tolist()],
-                [lessons.teacher_logits.tolist(), None if lessons.tokens is None else lessons.tokens.tolist()],
-                Path(model.checkpoint),
-                STORE_DIR / "shards.json",
-            )
-        )
+        checkpoint_dir = _make_checkpoint_dir(config, setting, targets)
         history = trainer.train(
             student,
-            lessons,
+            targets,
             clips,
             STORE_DIR,
             training,
-            checkpoint_dir=partial,
+            checkpoint_dir=checkpoint_dir,
             checkpoint_interval_seconds=60 * training.checkpoint_interval_minutes,
-            title=f"distil {item}",
+            title=f"distill {item}",
             log_metric=session.log_metric,
         )
         if not distributed.is_main():
             return
-        out.mkdir(parents=True, exist_ok=True)
-        with open(out / "history.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({k: v if k == "step" else f"{v:.6g}" for k, v in row.items()} for row in history)
-        adapters.save(student, out / "adapter", model.checkpoint)
-        shutil.rmtree(partial, ignore_errors=True)
-        session.finish(build_record(config, item))
+        output_dir = OUTPUT_DIR / item
+        output_dir.mkdir(parents=True, exist_ok=True)
+        _write_history(history, output_dir / "history.csv")
+        adapters.save(student, output_dir / "adapter", model_config.checkpoint)
+        shutil.rmtree(checkpoint_dir, ignore_errors=True)
+        session.finish(stage_cli.require_record(build_record(config, item)))
 
 
-def build_targets(config: Config, setting: DistillSetting):
-    """What each finetune clip teaches in this setting (distillation.targets.Targets)."""
+def build_targets(config: Config, setting: DistillSetting) -> Targets:
+    """Build the training targets of the finetune clips from questions, routes and answers.
+
+    Args:
+        config: The configuration.
+        setting: The setting.
+
+    Returns:
+        One target per finetune clip that has one.
+    """
     from synesthesia.distillation.targets import make_targets
 
-    questions = schemas.read("out/ask/questions.parquet", schemas.QUESTION)
-    asked = questions.filter(pc.equal(questions["split"], "finetune"))
+    questions = schemas.read("out/make_questions/questions.parquet", schemas.QUESTION)
     route = schemas.read("out/route/route.parquet", schemas.ROUTE)
     column = "visual_teaches" if setting.teacher == config.measure_gap.visual else "audio_teaches"
-    closed = dict(zip(route["clip_id"].to_pylist(), route[column].to_pylist(), strict=True))
-    files = (f"out/answer/{who}/finetune.parquet" for who in (setting.teacher, setting.student))
-    shared = None
-    if setting.kl and config.distill.training.kl_support == "likeliest_tokens":
+    teacher_answers, student_answers = (
+        schemas.read(f"out/evaluate/{name}/finetune.parquet", schemas.ANSWER)
+        for name in (setting.teacher, setting.student)
+    )
+    shared_token_ids = None
+    if setting.kl and config.distill.training.kl_support == "top_k":
         from synesthesia.distillation.shared_vocabulary import find_shared_token_ids
 
-        teacher = stage_cli.get_item(
-            config.models, setting.teacher, "model"
-        )  # tokens come from models that are loaded here
-        shared = find_shared_token_ids(teacher.checkpoint, config.models[setting.student].checkpoint)
-    return make_targets(asked, setting, closed, *(schemas.read(file, schemas.ANSWER) for file in files), shared)
+        # Token ids exist only for models that are loaded here, not for respondents from files.
+        teacher = stage_cli.get_item(config.models, setting.teacher, "model")
+        shared_token_ids = find_shared_token_ids(teacher.checkpoint, config.models[setting.student].checkpoint)
+    return make_targets(
+        schemas.select_split(questions, "finetune"),
+        setting,
+        dict(zip(route["clip_id"].to_pylist(), route[column].to_pylist(), strict=True)),
+        teacher_answers,
+        student_answers,
+        shared_token_ids,
+    )
 
 
 def make_registered_model(
     config: Config, item: str, analysis_accuracy: float | None = None
 ) -> tracking.RegisteredModel:
-    """The adapter as a version of the student's registered model; `score` is its accuracy on analysis."""
+    """Make the model version that MLflow registers for an adapter.
+
+    Args:
+        config: The configuration.
+        item: Key of the setting.
+        analysis_accuracy: Accuracy on the analysis split in [0, 1], which selects the best version; None if unknown.
+
+    Returns:
+        The model. Adapters trained on ground truth are not eligible as best.
+    """
     setting = config.distill.settings[item]
     return tracking.RegisteredModel(
         f"{setting.student}-adapter",
@@ -108,13 +124,21 @@ def make_registered_model(
 
 
 def build_record(config: Config, item: str) -> tracking.Record | None:
-    """What this stage item tells MLflow, from its outs alone."""
-    setting, out = config.distill.settings[item], OUTPUT_DIR / item
-    if not (out / "adapter" / "adapter_config.json").exists():
+    """Build the MLflow record of a setting from its outputs.
+
+    Args:
+        config: The configuration.
+        item: Key of the setting.
+
+    Returns:
+        The record, or None if outputs are missing. `final_loss` is the mean over the last tenth of the steps.
+    """
+    setting, output_dir = config.distill.settings[item], OUTPUT_DIR / item
+    if not (output_dir / "adapter" / "adapter_config.json").exists():
         return None
-    with open(out / "history.csv", newline="") as file:
+    with open(output_dir / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    last = rows[-max(1, len(rows) // 10) :]
+    final_rows = rows[-max(1, len(rows) // 10) :]
     return tracking.Record(
         stage="distill",
         item=item,
@@ -123,13 +147,42 @@ def build_record(config: Config, item: str) -> tracking.Record | None:
         ),
         metrics={
             "steps": float(len(rows)),
-            "final_loss": sum(float(r["loss"]) for r in last) / len(last),
+            "final_loss": sum(float(row["loss"]) for row in final_rows) / len(final_rows),
         },
-        history=out / "history.csv",
-        artifacts=[out / "adapter"],
-        inputs=["out/answer", "out/route/route.parquet", "out/ask/questions.parquet", "out/curate/clips.parquet"],
+        history=output_dir / "history.csv",
+        artifacts=[output_dir / "adapter"],
+        inputs=[
+            "out/evaluate",
+            "out/route/route.parquet",
+            "out/make_questions/questions.parquet",
+            "out/curate/clips.parquet",
+        ],
         model=make_registered_model(config, item),
     )
+
+
+def _make_checkpoint_dir(config: Config, setting: DistillSetting, targets: Targets) -> Path:
+    """Name the checkpoint folder by everything that the result depends on; the checkpoint interval does not count."""
+    from synesthesia.evaluation.resume import CACHE_DIR, fingerprint
+
+    model_config = config.models[setting.student]
+    training = config.distill.training.model_copy(update={"checkpoint_interval_minutes": 1.0})
+    blocks = setting, config.distill.lora, training, model_config, config.acceleration
+    name = fingerprint(
+        [block.model_dump() for block in blocks],
+        [targets.questions.to_pylist(), targets.labels.tolist(), targets.kl_mask.tolist()],
+        [targets.teacher_logits.tolist(), None if targets.token_ids is None else targets.token_ids.tolist()],
+        Path(model_config.checkpoint),
+        STORE_DIR / "shards.json",
+    )
+    return CACHE_DIR / "distill" / name
+
+
+def _write_history(history: list[dict[str, float]], path: Path) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: v if k == "step" else f"{v:.6g}" for k, v in row.items()} for row in history)
 
 
 if __name__ == "__main__":

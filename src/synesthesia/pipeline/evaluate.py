@@ -1,8 +1,8 @@
-"""Ask one model the questions of its splits, through its own sense.
+"""Let one model answer the questions of its splits, in its own modality.
 
 Examples:
   python -m synesthesia.pipeline.evaluate qwen2-audio
-  dvc repro answer@qwen2-vl
+  dvc repro evaluate@qwen2-vl
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from synesthesia import schemas, tracking
-from synesthesia.config import Config, ModelConfig
+from synesthesia.config import AccelerationConfig, Config, ModelConfig
 from synesthesia.pipeline import accuracy_record, stage_cli
 from synesthesia.utils import distributed
 
@@ -23,77 +23,154 @@ if TYPE_CHECKING:
     from synesthesia.models.base import LanguageModel
     from synesthesia.models.text_model import TextOnlyModel
 
-OUTPUT_DIR = Path("out/answer")
+OUTPUT_DIR = Path("out/evaluate")
 STORE_DIR = Path("out/curate/store")
 
 
 def run(config: Config, item: str) -> None:
-    """Write out/answer/<model>/<split>.parquet for each split of the model; finished parts survive a kill."""
-    model = stage_cli.get_item(config.models, item, "model")
-    with tracking.start_run("answer", item) as session:
-        family = load_respondent(model, item)
-        evaluate_splits(config, family, item, model.splits, OUTPUT_DIR / item, Path(model.checkpoint), model.batch_size)
+    """Write out/evaluate/<model>/<split>.parquet for each split of the model; a killed run resumes.
+
+    Args:
+        config: The configuration.
+        item: Key of the model.
+    """
+    model_config = stage_cli.get_item(config.models, item, "model")
+    with tracking.start_run("evaluate", item) as session:
+        model = load_respondent(model_config, item, config.acceleration)
+        evaluate_splits(
+            config,
+            model,
+            item,
+            model_config.splits,
+            OUTPUT_DIR / item,
+            Path(model_config.checkpoint),
+            model_config.batch_size,
+        )
         if distributed.is_main():
-            session.finish(build_record(config, item))
+            session.finish(stage_cli.require_record(build_record(config, item)))
 
 
-def load_respondent(model_config: ModelConfig, respondent_name: str) -> LanguageModel | TextOnlyModel:
-    """The entry's model, ready to answer; an endpoint is ready without torch."""
+def load_respondent(
+    model_config: ModelConfig, respondent_name: str, acceleration: AccelerationConfig | None = None
+) -> LanguageModel | TextOnlyModel:
+    """Load a model for answering. Models behind an API load without torch.
+
+    Args:
+        model_config: The entry of the model.
+        respondent_name: Its key, for error messages.
+        acceleration: Speed-ups of models that run in this process; None applies the defaults.
+
+    Returns:
+        The model.
+    """
     from synesthesia import models
 
     if models.is_text_only(model_config):
         return models.load_text_model(model_config, respondent_name)
     from synesthesia.utils import device
 
-    return models.load_model(model_config, device.select_device())
+    return models.load_model(model_config, device.select_device(), acceleration)
 
 
 def evaluate_splits(
-    config: Config, model, respondent: str, splits: Sequence[str], output_dir: Path, weights_path: Path, batch_size: int
+    config: Config,
+    model: LanguageModel | TextOnlyModel,
+    respondent: str,
+    splits: Sequence[str],
+    output_dir: Path,
+    weights_path: Path,
+    batch_size: int,
 ) -> None:
-    """Answers of respondent `who` to the questions of `splits`, one file a split in the folder `out`."""
+    """Answer the questions of splits and write <split>.parquet (schemas.ANSWER) for each.
+
+    Args:
+        config: The configuration.
+        model: The model.
+        respondent: Name of the respondent in the answers.
+        splits: Splits to answer.
+        output_dir: Folder of the files.
+        weights_path: File or folder whose content identifies the model, for reusing finished parts.
+        batch_size: Questions per batch.
+    """
     from synesthesia.evaluation import resume
-    from synesthesia.models.text_model import TextOnlyModel
-
-    more = {}
-    if isinstance(model, TextOnlyModel):
-        from synesthesia.evaluation import remote as way
-    else:
-        from synesthesia.evaluation import local as way
-
-        more["likeliest_tokens"] = config.evaluate.top_k_logits
 
     clips = schemas.read("out/curate/clips.parquet", schemas.CLIP)
-    questions = schemas.read("out/ask/questions.parquet", schemas.QUESTION)
-    decides = respondent, config.evaluate.model_dump(), batch_size, weights_path, STORE_DIR / "shards.json"
+    questions = schemas.read("out/make_questions/questions.parquet", schemas.QUESTION)
+    cache_inputs = (
+        respondent,
+        config.evaluate.model_dump(),
+        config.acceleration.model_dump(),
+        batch_size,
+        weights_path,
+        STORE_DIR / "shards.json",
+    )
     for split in splits:
-        asked = questions.filter(pc.equal(questions["split"], split))
-        key = resume.fingerprint(asked.to_pylist(), *decides)
-        answers = way.answer_questions(
-            model,
-            asked,
-            clips,
-            STORE_DIR,
-            respondent=respondent,
-            read=config.evaluate.mode,
-            batch=batch_size,
-            key=key,
-            title=f"{respondent} answers {split}",
-            **more,
-        )
+        split_questions = schemas.select_split(questions, split)
+        cache_key = resume.fingerprint(split_questions.to_pylist(), *cache_inputs)
+        answers = _answer_questions(config, model, split_questions, clips, respondent, split, batch_size, cache_key)
         if not distributed.is_main():
             continue
         schemas.write(answers, output_dir / f"{split}.parquet", schemas.ANSWER)
-        shutil.rmtree(resume.CACHE_DIR / "answers" / key, ignore_errors=True)
+        shutil.rmtree(resume.CACHE_DIR / "answers" / cache_key, ignore_errors=True)
+
+
+def _answer_questions(
+    config: Config,
+    model: LanguageModel | TextOnlyModel,
+    questions: pa.Table,
+    clips: pa.Table,
+    respondent: str,
+    split: str,
+    batch_size: int,
+    cache_key: str,
+) -> pa.Table:
+    from synesthesia.models.text_model import TextOnlyModel
+
+    title = f"{respondent} answers {split}"
+    if isinstance(model, TextOnlyModel):
+        from synesthesia.evaluation import remote
+
+        return remote.answer_questions(
+            model,
+            questions,
+            clips,
+            STORE_DIR,
+            respondent=respondent,
+            answer_mode=config.evaluate.mode,
+            batch_size=batch_size,
+            cache_key=cache_key,
+            title=title,
+        )
+    from synesthesia.evaluation import local
+
+    return local.answer_questions(
+        model,
+        questions,
+        clips,
+        STORE_DIR,
+        respondent=respondent,
+        answer_mode=config.evaluate.mode,
+        batch_size=batch_size,
+        cache_key=cache_key,
+        title=title,
+        top_k_logits=config.evaluate.top_k_logits,
+    )
 
 
 def build_record(config: Config, item: str) -> tracking.Record | None:
-    """What this stage item tells MLflow, from its outs alone."""
-    model = config.models[item]
-    files = [OUTPUT_DIR / item / f"{split}.parquet" for split in model.splits]
-    return accuracy_record.build_accuracy_record(
-        "answer", item, files, {**model.model_dump(), **config.evaluate.model_dump()}
-    )
+    """Build the MLflow record of a model from its outputs.
+
+    Args:
+        config: The configuration.
+        item: Key of the model.
+
+    Returns:
+        The record, or None if outputs are missing.
+    """
+    model_config = config.models[item]
+    files = [OUTPUT_DIR / item / f"{split}.parquet" for split in model_config.splits]
+    parameters = {**model_config.model_dump(), **config.evaluate.model_dump()}
+    return accuracy_record.build_accuracy_record("evaluate", item, files, parameters)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Ask a distilled student the questions that its original answered.
+"""Let a distilled student answer the questions that the original student answered.
 
 Examples:
   python -m synesthesia.pipeline.evaluate_students visual-to-audio
-  dvc repro examine@visual-to-audio
+  dvc repro evaluate_students@visual-to-audio
 """
 
 from __future__ import annotations
@@ -15,36 +15,50 @@ from synesthesia.config import Config
 from synesthesia.pipeline import accuracy_record, distill, evaluate, stage_cli
 from synesthesia.utils import distributed
 
-OUTPUT_DIR = Path("out/examine")
+OUTPUT_DIR = Path("out/evaluate_students")
 SPLITS = ("analysis", "test", "unseen")
 
 
 def run(config: Config, item: str) -> None:
-    """Write out/examine/<setting>/<split>.parquet for analysis, test and unseen."""
+    """Write out/evaluate_students/<setting>/<split>.parquet for analysis, test and unseen.
+
+    Args:
+        config: The configuration.
+        item: Key of the setting.
+    """
     setting = stage_cli.get_item(config.distill.settings, item, "setting")
-    model = config.models[setting.student]
-    adapter = distill.OUTPUT_DIR / item / "adapter"
-    with tracking.start_run("examine", item) as session:
+    model_config = config.models[setting.student]
+    adapter_dir = distill.OUTPUT_DIR / item / "adapter"
+    with tracking.start_run("evaluate_students", item) as session:
         from synesthesia import models
         from synesthesia.distillation import adapters
         from synesthesia.utils import device
 
-        family = adapters.load(models.load_model(model, device.select_device()), adapter)
-        evaluate.evaluate_splits(config, family, item, SPLITS, OUTPUT_DIR / item, adapter, model.batch_size)
+        student = models.load_model(model_config, device.select_device(), config.acceleration)
+        student = adapters.load(student, adapter_dir)
+        evaluate.evaluate_splits(config, student, item, SPLITS, OUTPUT_DIR / item, adapter_dir, model_config.batch_size)
         if distributed.is_main():
-            session.finish(build_record(config, item))
+            session.finish(stage_cli.require_record(build_record(config, item)))
 
 
 def build_record(config: Config, item: str) -> tracking.Record | None:
-    """What this stage item tells MLflow; its analysis accuracy decides which adapter is called best."""
+    """Build the MLflow record of a student from its outputs.
+
+    Args:
+        config: The configuration.
+        item: Key of the setting.
+
+    Returns:
+        The record, or None if outputs are missing. Its model carries the accuracy on analysis, which selects the best
+        adapter.
+    """
     setting = config.distill.settings[item]
     files = [OUTPUT_DIR / item / f"{split}.parquet" for split in SPLITS]
-    made = accuracy_record.build_accuracy_record("examine", item, files, setting.model_dump())
-    if made is None:
+    record = accuracy_record.build_accuracy_record("evaluate_students", item, files, setting.model_dump())
+    if record is None:
         return None
-    return dataclasses.replace(
-        made, model=distill.make_registered_model(config, item, made.metrics.get("accuracy.analysis"))
-    )
+    model = distill.make_registered_model(config, item, record.metrics.get("accuracy.analysis"))
+    return dataclasses.replace(record, model=model)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Collect the answers of one who answered elsewhere: humans of the browser study, or anybody's CSV.
+"""Import the answers of one respondent from a CSV file: humans of the browser study, or any external model.
 
-The CSV's columns are told in synesthesia/judgements.py. From here on a human, a file and a model are all the same:
-rows of tables.ANSWER under out/answer. A file without rows (no human has taken part yet) is no error.
+`synesthesia.evaluation.csv_import` documents the columns. The result has the same form as a model's answers:
+schemas.ANSWER in out/evaluate. A file without rows (no human has participated yet) is not an error.
 
 Examples:
   python -m synesthesia.pipeline.import_answers human-ears
-  dvc repro collect@human-eyes
+  dvc repro import_answers@human-eyes
 """
 
 from __future__ import annotations
@@ -20,53 +20,81 @@ from synesthesia.config import Config
 from synesthesia.evaluation import csv_import
 from synesthesia.pipeline import accuracy_record, stage_cli
 
-OUTPUT_DIR, ANSWERS_DIR = Path("out/collect"), Path("out/answer")
-QUESTIONS_FILE = Path("out/ask/questions.parquet")
+OUTPUT_DIR, ANSWERS_DIR = Path("out/import_answers"), Path("out/evaluate")
+QUESTIONS_FILE = Path("out/make_questions/questions.parquet")
 
 
 def run(config: Config, item: str) -> None:
-    """Write out/collect/<respondent>/judgements.parquet, and out/answer/<respondent>/<split>.parquet where judged."""
+    """Import the answers of one respondent and log them.
+
+    Args:
+        config: The configuration.
+        item: Key of the respondent.
+    """
     stage_cli.get_item(config.import_answers.respondents, item, "respondent")
     import_answers(config, item)
-    made = build_record(config, item)
-    if made is not None:
-        tracking.log_record(made)
+    record = build_record(config, item)
+    if record is not None:
+        tracking.log_record(record)
 
 
 def import_answers(config: Config, item: str) -> None:
-    """The work itself."""
-    block, who = config.import_answers, config.import_answers.respondents[item]
+    """Write out/import_answers/<respondent>/responses.parquet and out/evaluate/<respondent>/<split>.parquet.
+
+    Splits without a response get no file.
+
+    Args:
+        config: The configuration.
+        item: Key of the respondent.
+
+    Raises:
+        ResponseError: The CSV file is missing or invalid; nothing is written then.
+    """
+    import_config, respondent = config.import_answers, config.import_answers.respondents[item]
     questions = schemas.read(QUESTIONS_FILE, schemas.QUESTION)
-    judged = csv_import.read_responses(who.file, questions, who.condition)
-    given = csv_import.aggregate_responses(
-        judged, questions, item, seed=block.seed, aggregation=block.aggregation, inattentive=block.inattentive
+    responses = csv_import.read_responses(respondent.file, questions, respondent.condition)
+    answers = csv_import.aggregate_responses(
+        responses,
+        questions,
+        item,
+        seed=import_config.seed,
+        aggregation=import_config.aggregation,
+        inattentive=import_config.inattentive,
     )
-    for folder in (
-        OUTPUT_DIR / item,
-        ANSWERS_DIR / item,
-    ):  # an older file may have judged splits that this one does not
+    for folder in (OUTPUT_DIR / item, ANSWERS_DIR / item):  # an earlier file may have covered other splits
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    schemas.write(judged, OUTPUT_DIR / item / "judgements.parquet", schemas.RESPONSE)
+    schemas.write(responses, OUTPUT_DIR / item / "responses.parquet", schemas.RESPONSE)
     for split in schemas.SPLITS:
-        asked = questions.filter(pc.equal(questions["split"], split))["question_id"]
-        part = given.filter(pc.is_in(given["question_id"], asked.combine_chunks()))
-        if part.num_rows:
-            schemas.write(part, ANSWERS_DIR / item / f"{split}.parquet", schemas.ANSWER)
-    print(f"{item}: {judged.num_rows} judgements in {who.file}, answers to {given.num_rows} questions")
+        question_ids = schemas.select_split(questions, split)["question_id"]
+        is_in_split = pc.is_in(  # pyright: ignore[reportAttributeAccessIssue] pyarrow generates it at import
+            answers["question_id"], question_ids.combine_chunks()
+        )
+        split_answers = answers.filter(is_in_split)
+        if split_answers.num_rows:
+            schemas.write(split_answers, ANSWERS_DIR / item / f"{split}.parquet", schemas.ANSWER)
+    print(f"{item}: {responses.num_rows} responses in {respondent.file}, answers to {answers.num_rows} questions")
 
 
 def build_record(config: Config, item: str) -> tracking.Record | None:
-    """What this stage item tells MLflow, from its outs alone; None where nobody has judged."""
+    """Build the MLflow record of a respondent from the outputs.
+
+    Args:
+        config: The configuration.
+        item: Key of the respondent.
+
+    Returns:
+        The record, or None if there are no answers.
+    """
     files = [ANSWERS_DIR / item / f"{split}.parquet" for split in schemas.SPLITS]
     files = [file for file in files if file.exists()]
     if not files:
         return None
-    block = config.import_answers
-    told = {"seed": block.seed, "several": block.aggregation, "careless": block.inattentive}
-    return accuracy_record.build_accuracy_record(
-        "collect", item, files, {**block.respondents[item].model_dump(), **told}
-    )
+    parameters = {
+        **config.import_answers.respondents[item].model_dump(),
+        **config.import_answers.model_dump(include={"seed", "aggregation", "inattentive"}),
+    }
+    return accuracy_record.build_accuracy_record("import_answers", item, files, parameters)
 
 
 if __name__ == "__main__":

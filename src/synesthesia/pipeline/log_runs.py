@@ -1,6 +1,6 @@
 """Enters into MLflow what is under out/ and not there yet: `make log`.
 
-No stage of the study: it goes through dvc.yaml's stages and items, asks each stage's `record(params, item)` what its
+No stage of the study: it goes through dvc.yaml's stages and items, asks each stage's `build_record(config, item)` what its
 outs say (None: there are none), and adds those records that MLflow lacks. For a clone that only pulled outputs, for
 outs made while MLflow could not be reached, and for the data versions of outs, which DVC knows only once a stage has
 ended. Outs that no longer belong to params.yaml or the code are left out: their record would tell a lie.
@@ -23,11 +23,11 @@ from synesthesia import tracking
 
 def list_items(config: parameters.Config, stage: str) -> list[str | None]:
     """What a stage runs over: models, respondents from files, settings, or once."""
-    if stage == "answer":
+    if stage == "evaluate":
         return list(config.models)
-    if stage == "collect":
+    if stage == "import_answers":
         return list(config.import_answers.respondents)
-    if stage in ("distill", "examine"):
+    if stage in ("distill", "evaluate_students"):
         return list(config.distill.settings)
     return [None]
 
@@ -66,15 +66,15 @@ def iter_records(config: parameters.Config, stages: list[str], stale: dict[str, 
     """Every record that can be made from the outs on disk, in the study's order; says what is left out."""
     for stage in stages:
         module = importlib.import_module(f"synesthesia.pipeline.{stage}")
-        if not hasattr(module, "record"):
-            print(f"{stage}: has no record(params, item), cannot be logged")
+        if not hasattr(module, "build_record"):
+            print(f"{stage}: has no build_record(config, item), cannot be logged")
             continue
         for item in list_items(config, stage):
             name = stage + (f"@{item}" if item else "")
             if name in stale:
                 print(f"{name}: left out, `dvc repro` first ({stale[name]})")
                 continue
-            record = module.record(config, item)
+            record = module.build_record(config, item)
             if record is None:
                 print(f"{name}: no outs")
             else:

@@ -105,7 +105,7 @@ def resolve_graph(preset_name: str | None = None) -> Iterator[tuple[str, str, li
 
 
 def _summarize_items(item_names: list[str]) -> str:
-    """`answer@a, answer@b, answer@c` as `answer (3)`."""
+    """`evaluate@a, evaluate@b, evaluate@c` as `answer (3)`."""
     counts: dict[str, int] = {}
     for name in item_names:
         counts[name.split("@")[0]] = counts.get(name.split("@")[0], 0) + 1

@@ -23,7 +23,7 @@ def run(config: Config) -> None:
     """Write out/report: index.html, metrics.json, figures/*.{png,svg}, tables/*.csv; same study, same bytes."""
     with tracking.start_run("report") as session:
         write_report(config)
-        session.finish(build_record(config, None))
+        session.finish(stage_cli.require_record(build_record(config, None)))
 
 
 def build_record(config: Config, item: str | None) -> tracking.Record | None:
@@ -35,7 +35,13 @@ def build_record(config: Config, item: str | None) -> tracking.Record | None:
         parameters=tracking.flatten(config.report),
         metrics=tracking.flatten(json.loads((OUTPUT_DIR / "metrics.json").read_text(encoding="utf-8"))),
         artifacts=[OUTPUT_DIR / "index.html", OUTPUT_DIR / "figures", OUTPUT_DIR / "tables"],
-        inputs=["out/answer", "out/examine", "out/gap", "out/switch/predictions.parquet", "out/route"],
+        inputs=[
+            "out/evaluate",
+            "out/evaluate_students",
+            "out/measure_gap",
+            "out/train_switch/predictions.parquet",
+            "out/route",
+        ],
     )
 
 
@@ -51,7 +57,7 @@ def write_report(config: Config) -> None:
         svg = paper.encode_figure(drawing.figure, drawing.name, "svg")
         files[f"figures/{drawing.name}.svg"] = svg
         files[f"figures/{drawing.name}.png"] = paper.encode_figure(drawing.figure, drawing.name, "png")
-        pictures.append({"name": drawing.name, "says": drawing.alt_text, "svg": svg})
+        pictures.append({"name": drawing.name, "alt_text": drawing.alt_text, "svg": svg})
     for name, frame in tables.items():
         files[f"tables/{name}.csv"] = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
     files["index.html"] = html_report.render_page(whole, tables, found, pictures).encode()

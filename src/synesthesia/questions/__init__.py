@@ -1,1 +1,1 @@
-"""Ten-option questions: which options are drawn, how they are worded, how a reply is parsed."""
+"""Ten-option questions: `sampling` draws the options, `prompt` words the question and parses the reply."""

@@ -1,20 +1,19 @@
-"""The ten-option question: its wording, the drawing of its options, and the reading of a letter (paper section 3.1).
+"""Draws the options of every question (paper section 3.1).
 
-Every clip gets one question, and every model and every human gets the same one. A question follows from the seed, the
-clip's id and the table of label frequencies alone: a lost clip changes no other question, and neither does the order
-of the table or the number of processes.
+Every clip gets one question, the same for every model and every human. A question depends on nothing but the seed, the
+clip's id, and the label frequencies: neither a lost clip, nor the order of the table, nor the number of processes
+changes another question.
 
-Drawing by frequency without replacement is done with exponential races (Efraimidis & Spirakis 2006): label l gets the
-key -log(u) / frequency(l), with u hashed from (seed, clip id, label), and the nine smallest keys win. That is the same
-as drawing nine times with probabilities in proportion to the frequencies of the labels not drawn yet, but it needs no
-state, so all questions are drawn as one matrix. Where the nine then stand is hashed apart from the keys, hence a
-frequency that moves by one (a clip more in the list) swaps one option in about nine questions of the whole study.
+Drawing by frequency without replacement uses exponential races (Efraimidis & Spirakis 2006): label l gets the key
+-log(u) / frequency(l), with u hashed from (seed, clip id, label), and the nine smallest keys win. This equals nine
+successive draws with probabilities proportional to the frequencies of the labels not drawn yet, but it needs no state,
+so all questions are drawn as one matrix. The order of the nine is hashed independently of the keys. So one more clip of
+a label in the list changes one option in about nine questions of the whole study.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -22,65 +21,30 @@ import numpy as np
 import pyarrow as pa
 
 from synesthesia import schemas
-from synesthesia.schemas import LETTERS
 
 LabelFrequencies = Mapping[str, Mapping[str, int]]
 
-_CHUNK_SIZE = 1024  # clips drawn at once: 1024 x 286 keys of 8 bytes stay within the processor's cache's reach
+_CLIPS_PER_BLOCK = 1024  # 1024 x 286 keys of 8 bytes stay within reach of the CPU's cache
 _POSITION_SALT, _LABEL_SALT, _ORDER_SALT = (
     np.uint64(n) for n in (0x5851F42D4C957F2D, 0x14057B7EF767814F, 0xD6E8FEB86659FD93)
 )
 
 
 class QuestionError(ValueError):
-    """Questions cannot be drawn from these clips; the message says what lacks."""
-
-
-def format_prompt(options: Sequence[str]) -> str:
-    """The text that follows the media, word for word as in the paper; `options` are 2 to 10 display names."""
-    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
-    return (
-        "Classify the sounding object into one of the categories below:\n"
-        + "\n".join(lines)
-        + f"\nRespond only with a single letter from A to {LETTERS[len(options) - 1]}."
-    )
-
-
-def parse_letter(text: str | None, options: Sequence[str]) -> int | None:
-    """Index of the option that `text` names, or None where it names none or more than one; never a guess.
-
-    Read are a lone letter in either case ("B", "b.", "(B)", "B:"), a letter with its own option's text ("B. dog"), an
-    option's text alone, and each of these after "Answer:". A letter with another option's text is None: the answer
-    contradicts itself, and it is counted as wrong and unparseable.
-    """
-    if text is None:
-        return None
-    said = re.sub(r"^answer\s*:\s*", "", text.strip(), flags=re.IGNORECASE)
-    names = [_normalize_text(option) for option in options]
-    found = {index for index, name in enumerate(names) if _normalize_text(said) == name}
-    lone = re.fullmatch(r"\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\s*[.):]?", said)
-    with_text = re.fullmatch(r"(?:\(([A-Za-z])\)|([A-Za-z])\s*[.):])\s*(.+)", said, flags=re.DOTALL)
-    if lone:
-        index = LETTERS.find(next(filter(None, lone.groups())).upper())
-        if 0 <= index < len(options):
-            found.add(index)
-    elif with_text:
-        index = LETTERS.find((with_text[1] or with_text[2]).upper())
-        if 0 <= index < len(options) and _normalize_text(with_text[3]) == names[index]:
-            found.add(index)
-    return found.pop() if len(found) == 1 else None
-
-
-def _normalize_text(text: str) -> str:
-    text = text.strip().casefold()
-    return text[:-1].rstrip() if text.endswith(".") else text
+    """Questions cannot be drawn from these clips; the message says what is missing."""
 
 
 def count_label_frequencies(clips: pa.Table) -> dict[str, dict[str, int]]:
-    """Label frequencies of a CLIP table: `{dataset: {label: clips}}`, VGGSound's counted outside its test split.
+    """Count how often each label occurs, VGGSound's test split excluded.
 
-    The study itself does not use this but `out/curate/labels.json`, counted over the cleaned lists *before* damaged
-    and absent files drop out, so that losing a file changes no other clip's question.
+    The pipeline reads `out/curate/labels.json` instead, which counts the cleaned lists *before* rejected and absent
+    files drop out, so that losing a file changes no other clip's question.
+
+    Args:
+        clips: Clips (schemas.CLIP).
+
+    Returns:
+        `{dataset: {label: number of clips}}`, labels in alphabetical order.
     """
     counts: dict[str, Counter] = {}
     columns = (clips[c].to_pylist() for c in ("dataset", "labels", "split"))
@@ -93,55 +57,78 @@ def count_label_frequencies(clips: pa.Table) -> dict[str, dict[str, int]]:
 def draw_questions(
     clips: pa.Table, seed: int, n_options: int, distractors: str, frequencies: LabelFrequencies | None = None
 ) -> pa.Table:
-    """One question a clip: CLIP table in, QUESTION table out, in the clips' order.
+    """Draw one question per clip.
 
-    `distractors` is "frequency" (in proportion to how often labels occur in the clip's data set, without replacement)
-    or "uniform"; `table` gives the frequencies by data set, by default those of `clips`. The true option of a clip of
-    several labels is drawn from them evenly, none of them is a distractor, and its position is even over the letters.
-    Raises QuestionError for no clips, and for fewer labels than options.
+    The true option of a clip with several labels is drawn uniformly from them, none of them is a distractor, and its
+    position is uniform over the letters.
+
+    Args:
+        clips: Clips (schemas.CLIP).
+        seed: Seed of all draws.
+        n_options: Options per question, 2 to 10.
+        distractors: `frequency` (in proportion to how often labels occur in the clip's dataset, without replacement)
+            or `uniform`.
+        frequencies: Label frequencies per dataset; those of `clips` by default.
+
+    Returns:
+        Questions (schemas.QUESTION), in the order of `clips`.
+
+    Raises:
+        QuestionError: There are no clips, fewer labels than options, or a label has no frequency.
     """
     if not clips.num_rows:
-        raise QuestionError("there are no clips to ask about: look into out/curate/damaged.parquet, then `dvc repro`")
+        raise QuestionError("there are no clips to ask about: look into out/curate/rejected.parquet, then `dvc repro`")
     if distractors not in ("frequency", "uniform"):
-        raise QuestionError(f"ask.distractors: {distractors!r} is not one of frequency, uniform")
+        raise QuestionError(f"make_questions.distractors: {distractors!r} is not one of frequency, uniform")
     if frequencies is None:
-        frequencies = frequencies(clips)
+        frequencies = count_label_frequencies(clips)
     clip_ids, datasets = clips["clip_id"].to_pylist(), np.array(clips["dataset"].to_pylist(), dtype=object)
-    own_labels = clips["labels"].to_pylist()
+    clip_labels = clips["labels"].to_pylist()
     options = np.empty((clips.num_rows, n_options), np.int32)
-    answers = np.empty(clips.num_rows, np.int8)
+    targets = np.empty(clips.num_rows, np.int8)
     vocabulary: list[str] = []
     for dataset in sorted(set(datasets)):
         weights = dict(sorted(frequencies.get(dataset, {}).items()))
         if len(weights) < n_options:
             raise QuestionError(
-                f"ask.options: {n_options}, but only {len(weights)} labels in {dataset} ({_preview(weights)}): "
-                f"lower ask.options or add clips of more labels"
+                f"make_questions.num_options: {n_options}, but only {len(weights)} labels in {dataset} "
+                f"({_preview(weights)}): lower make_questions.num_options or add clips of more labels"
             )
-        which = np.flatnonzero(datasets == dataset)
-        for start in range(0, len(which), _CHUNK_SIZE):
-            rows = which[start : start + _CHUNK_SIZE]
-            drawn = _draw_options(
-                [clip_ids[r] for r in rows], [own_labels[r] for r in rows], weights, seed, n_options, distractors
+        dataset_rows = np.flatnonzero(datasets == dataset)
+        for start in range(0, len(dataset_rows), _CLIPS_PER_BLOCK):
+            rows = dataset_rows[start : start + _CLIPS_PER_BLOCK]
+            label_indices, positions = _draw_options(
+                [clip_ids[r] for r in rows], [clip_labels[r] for r in rows], weights, seed, n_options, distractors
             )
-            options[rows], answers[rows] = drawn[0] + len(vocabulary), drawn[1]
+            options[rows], targets[rows] = label_indices + len(vocabulary), positions
         vocabulary += weights
-    flat = pa.array(vocabulary, pa.string()).take(pa.array(options.ravel()))
+    flat_options = pa.array(vocabulary, pa.string()).take(pa.array(options.ravel()))
     offsets = pa.array(np.arange(clips.num_rows + 1, dtype=np.int32) * n_options)
-    made = pa.table(
+    questions = pa.table(
         {
             "question_id": [f"{clip_id}-q" for clip_id in clip_ids],
             "clip_id": clip_ids,
             "split": clips["split"],
-            "options": pa.ListArray.from_arrays(offsets, flat),
-            "answer": answers,
+            "options": pa.ListArray.from_arrays(offsets, flat_options),
+            "target": targets,
         }
     )
-    return schemas.check(made, schemas.QUESTION, "questions")
+    return schemas.check(questions, schemas.QUESTION, "questions")
 
 
-def _draw_options(clip_ids, clip_labels, weights, seed, n_options, distractors) -> tuple[np.ndarray, np.ndarray]:
-    """Options (clips, n_options) as indices into `weights`, and the true option's position (clips,)."""
+def _draw_options(
+    clip_ids: Sequence[str],
+    clip_labels: Sequence[Sequence[str]],
+    weights: Mapping[str, int],
+    seed: int,
+    n_options: int,
+    distractors: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the options of some clips of one dataset.
+
+    Returns:
+        Options int64 (clips, n_options) as indices into `weights`, and positions of the true ones int64 (clips,).
+    """
     names = list(weights)
     column = {name: index for index, name in enumerate(names)}
     clip_hash = np.array([_hash(f"{seed}\0{clip_id}") for clip_id in clip_ids], np.uint64)
@@ -151,27 +138,32 @@ def _draw_options(clip_ids, clip_labels, weights, seed, n_options, distractors) 
     key = -np.log(uniform)
     if distractors == "frequency":
         key /= np.array(list(weights.values()), np.float64)
-    truth = np.empty(len(clip_ids), np.int64)
+    true_label = np.empty(len(clip_ids), np.int64)
     for row, labels in enumerate(clip_labels):
-        own = [column[label] for label in labels if label in column]
-        if len(own) < len(labels):
-            raise QuestionError(f"clip {clip_ids[row]}: label {next(x for x in labels if x not in column)!r} is not "
-                                "in the table of label frequencies: run `dvc repro curate`")  # fmt: skip
-        if len(names) - len(own) < n_options - 1:
+        columns = [column[label] for label in labels if label in column]
+        if len(columns) < len(labels):
+            unknown = next(label for label in labels if label not in column)
             raise QuestionError(
-                f"ask.options: {n_options}, but only {len(names)} labels, of which clip {clip_ids[row]} has {len(own)} "
-                "itself: lower ask.options"
+                f"clip {clip_ids[row]}: label {unknown!r} is not in the table of label frequencies: "
+                "run `dvc repro curate`"
             )
-        key[row, own] = np.inf
-        truth[row] = own[int(np.argmin(_splitmix64(mixed[row, own] ^ _LABEL_SALT)))] if len(own) > 1 else own[0]
+        if len(names) - len(columns) < n_options - 1:
+            raise QuestionError(
+                f"make_questions.num_options: {n_options}, but only {len(names)} labels, of which clip {clip_ids[row]} "
+                f"has {len(columns)} itself: lower make_questions.num_options"
+            )
+        key[row, columns] = np.inf
+        true_label[row] = (
+            columns[int(np.argmin(_splitmix64(mixed[row, columns] ^ _LABEL_SALT)))] if len(columns) > 1 else columns[0]
+        )
     drawn = np.argpartition(key, n_options - 2, axis=1)[:, : n_options - 1]
     order = np.argsort(_splitmix64(np.take_along_axis(mixed, drawn, 1) ^ _ORDER_SALT), axis=1)
     drawn = np.take_along_axis(drawn, order, 1)
     position = (_splitmix64(clip_hash ^ _POSITION_SALT) % np.uint64(n_options)).astype(np.int64)
     options = np.empty((len(clip_ids), n_options), np.int64)
-    place = np.arange(n_options)[None, :] != position[:, None]
-    options[place] = drawn.ravel()
-    options[~place] = truth
+    is_distractor = np.arange(n_options)[None, :] != position[:, None]
+    options[is_distractor] = drawn.ravel()
+    options[~is_distractor] = true_label
     return options, position
 
 
@@ -180,7 +172,7 @@ def _hash(text: str) -> int:
 
 
 def _splitmix64(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser: 64 bits in, 64 well-mixed bits out (Steele, Lea & Flood 2014)."""
+    """Mix 64 bits with SplitMix64's finalizer (Steele, Lea & Flood 2014)."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -188,5 +180,5 @@ def _splitmix64(x: np.ndarray) -> np.ndarray:
 
 
 def _preview(names: Mapping[str, int]) -> str:
-    shown = sorted(names)[:10]
-    return ", ".join(shown) + (", …" if len(names) > len(shown) else "") if shown else "none"
+    first = sorted(names)[:10]
+    return ", ".join(first) + (", …" if len(names) > len(first) else "") if first else "none"

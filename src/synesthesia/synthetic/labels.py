@@ -1,27 +1,30 @@
-"""What the embedded world consists of: the kinds of things that are heard and seen, with their real label names.
+"""Sound classes of the synthetic dataset, with label names of VGGSound and AudioSet.
 
-Names are VGGSound's and AudioSet's own. `regime` says which sense the evidence favours in this world:
+The group of a class says which modality carries the evidence in this dataset:
 
-- ``heard and seen``: clear to both senses.
-- ``better heard``: clear to the ear; the pictures are small, dark or alike (three people who cough, sneeze, whistle).
-- ``better seen``: clear to the eye; the sounds are short knocks or soft noises that resemble one another.
-- ``several names``: labels with a comma, there so that the rule which drops such labels has something to drop.
-- ``unseen``: AudioSet's alone; VGGSound's list (as far as this world goes) lacks them.
+- ``balanced``: clear in both modalities.
+- ``audio better``: clear in audio; the frames are small, dark or alike (three people who cough, sneeze, whistle).
+- ``visual better``: clear in video; the sounds are short knocks or soft noises that resemble one another.
+- ``multiple names``: labels with a comma, which the curate stage drops.
+- ``unseen``: only in the AudioSet-like part; the VGGSound-like list lacks them.
 """
 
 from dataclasses import dataclass
 
-BALANCED, AUDIO_BETTER, VISUAL_BETTER = "heard and seen", "better heard", "better seen"
-MULTI_NAME, UNSEEN = "several names", "unseen"
+BALANCED, AUDIO_BETTER, VISUAL_BETTER = "balanced", "audio better", "visual better"
+MULTI_NAME, UNSEEN = "multiple names", "unseen"
 
 
 @dataclass(frozen=True)
 class SoundClass:
-    """One kind of thing.
+    """One sound class.
 
-    `name`: its label, and its key everywhere in the world. `beat`: the shortest and longest time in seconds between
-    two of its events (barks, bounces, key strokes) and the share by which that time varies within a clip. `audioset`:
-    display names that an AudioSet clip of this kind carries; the first one always, each other one in some clips.
+    Attributes:
+        name: Label, and key of the class in every table of this package.
+        group: One of the groups above.
+        event_interval: Shortest and longest time in seconds between two events (barks, bounces, key strokes), and the
+            fraction by which that time varies within a clip.
+        audioset_names: Display names of an AudioSet clip of this class: always the first, each other one in some clips.
     """
 
     name: str
@@ -73,7 +76,7 @@ MULTI_NAME_CLASSES: tuple[SoundClass, ...] = (
     SoundClass("cattle, bovinae cowbell", MULTI_NAME, (0.4, 0.9, 0.5), ("Cowbell", "Cattle, bovinae")),
 )
 
-# the last six are of the flavour of the better-seen labels: pictures tell, sounds are knocks and rustles
+# the last six resemble the visual-better group: distinct pictures, sounds that are knocks and rustles
 UNSEEN_CLASSES: tuple[SoundClass, ...] = (
     SoundClass("Alarm clock", UNSEEN, (0.7, 1.1, 0.0), ("Alarm clock", "Alarm")),
     SoundClass("Telephone bell ringing", UNSEEN, (2.4, 3.6, 0.05), ("Telephone bell ringing", "Telephone")),
@@ -93,7 +96,7 @@ UNSEEN_CLASSES: tuple[SoundClass, ...] = (
     SoundClass("Shuffling cards", UNSEEN, (1.2, 2.0, 0.2), ("Shuffling cards",)),
 )
 
-# mids and positions in AudioSet's class_labels_indices.csv of every display name above
+# display name -> (index, mid) in AudioSet's class_labels_indices.csv
 AUDIOSET_ROWS: dict[str, tuple[int, str]] = {
     "Baby cry, infant cry": (23, "/t/dd00002"),
     "Whistling": (40, "/m/01w250"),
@@ -184,5 +187,5 @@ AUDIOSET_ROWS: dict[str, tuple[int, str]] = {
 }
 
 SOUND_CLASSES: dict[str, SoundClass] = {
-    kind.name: kind for kind in (*MAIN_CLASSES, *MULTI_NAME_CLASSES, *UNSEEN_CLASSES)
+    sound_class.name: sound_class for sound_class in (*MAIN_CLASSES, *MULTI_NAME_CLASSES, *UNSEEN_CLASSES)
 }

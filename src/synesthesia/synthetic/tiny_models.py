@@ -1,6 +1,6 @@
-"""The miniature models: transformers' own classes of the paper's LLMs, a million parameters each, around one Qwen2.
+"""Tiny models: transformers' classes of the paper's LLMs with a million parameters each, around one shared Qwen2.
 
-Sizes follow what was measured to learn the ten-option question (a Qwen2 of 3 layers, 128 wide). The encoders see a
+A Qwen2 of 3 layers, 128 wide, is the size that learned the ten-option question in our measurements. The encoders get a
 10-second clip as 200 mel frames (50 audio tokens) and ten frames of at most 9,408 pixels (at most 60 video tokens).
 """
 
@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, cast
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     AddedToken,
+    PreTrainedModel,
+    ProcessorMixin,
     Qwen2_5OmniProcessor,
     Qwen2_5OmniThinkerConfig,
     Qwen2_5OmniThinkerForConditionalGeneration,
@@ -26,7 +29,7 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
-    Qwen2VLVideoProcessor,
+    Qwen2VLVideoProcessor,  # pyright: ignore[reportAttributeAccessIssue] -- transformers exports it lazily
     WhisperFeatureExtractor,
 )
 
@@ -85,9 +88,15 @@ AUDIO_CONFIG = {"d_model": 128, "encoder_layers": 3, "encoder_attention_heads": 
 
 
 def train_tokenizer(texts: Iterable[str]) -> Qwen2Tokenizer:
-    """Qwen2's tokenizer class with a small byte-level BPE trained on `texts`, large enough for a token a word.
+    """Train a small byte-level BPE in Qwen2's tokenizer class, large enough for about one token per word.
 
-    The special tokens are part of the vocabulary itself, so that ids are the same with and without Omni's names.
+    The special tokens are part of the vocabulary itself, so that ids are equal with and without Omni's names.
+
+    Args:
+        texts: Training texts.
+
+    Returns:
+        The tokenizer.
     """
     bpe = Tokenizer(models.BPE())
     qwen = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[])
@@ -106,15 +115,15 @@ def train_tokenizer(texts: Iterable[str]) -> Qwen2Tokenizer:
 def _build_tokenizer(
     vocab: dict[str, int], merges: list[tuple[str, ...]], extra_special_tokens: dict[str, str]
 ) -> Qwen2Tokenizer:
-    made = Qwen2Tokenizer(
+    tokenizer = Qwen2Tokenizer(
         vocab=vocab,
-        merges=merges,
+        merges=cast("list[str]", merges),  # pairs, which transformers accepts besides strings
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         extra_special_tokens=extra_special_tokens,
     )
-    made.add_tokens([AddedToken(s, special=True) for s in SPECIAL_TOKENS], special_tokens=True)
-    return made
+    tokenizer.add_tokens([AddedToken(s, special=True) for s in SPECIAL_TOKENS], special_tokens=True)
+    return tokenizer
 
 
 def _build_omni_tokenizer(tokenizer: Qwen2Tokenizer) -> Qwen2Tokenizer:
@@ -122,43 +131,71 @@ def _build_omni_tokenizer(tokenizer: Qwen2Tokenizer) -> Qwen2Tokenizer:
     return _build_tokenizer(model["vocab"], [tuple(m) for m in model["merges"]], OMNI_TOKENS)
 
 
-def build_processor(name: str, tokenizer: Qwen2Tokenizer):
-    """The family's processor around the miniature's tokenizer, features and frame size."""
-    hearing = WhisperFeatureExtractor(
+def build_processor(name: str, tokenizer: Qwen2Tokenizer) -> ProcessorMixin:
+    """Build a family's processor with the tiny models' tokenizer, mel features and frame size.
+
+    Args:
+        name: Key of `CHAT_TEMPLATES`.
+        tokenizer: Tokenizer of `train_tokenizer`.
+
+    Returns:
+        The processor.
+    """
+    feature_extractor = WhisperFeatureExtractor(
         feature_size=MEL_BINS, sampling_rate=SAMPLE_RATE, hop_length=HOP_LENGTH, chunk_length=CLIP_SECONDS, n_fft=1024
     )
     size = {"shortest_edge": 28 * 28, "longest_edge": MAX_PIXELS}
-    image, video = Qwen2VLImageProcessor(size=size), Qwen2VLVideoProcessor(size=size)
+    image_processor, video_processor = Qwen2VLImageProcessor(size=size), Qwen2VLVideoProcessor(size=size)
     if name == "qwen2-audio":
-        return Qwen2AudioProcessor(feature_extractor=hearing, tokenizer=tokenizer, chat_template=CHAT_TEMPLATES[name])
+        return Qwen2AudioProcessor(
+            feature_extractor=feature_extractor, tokenizer=tokenizer, chat_template=CHAT_TEMPLATES[name]
+        )
     if name == "qwen2-vl":
         return Qwen2VLProcessor(
-            image_processor=image, tokenizer=tokenizer, video_processor=video, chat_template=CHAT_TEMPLATES[name]
+            image_processor=image_processor,
+            tokenizer=tokenizer,
+            video_processor=video_processor,
+            chat_template=CHAT_TEMPLATES[name],
         )
     return Qwen2_5OmniProcessor(
-        image_processor=image,
-        video_processor=video,
-        feature_extractor=hearing,
+        image_processor=image_processor,
+        video_processor=video_processor,
+        feature_extractor=feature_extractor,
         tokenizer=_build_omni_tokenizer(tokenizer),
         chat_template=CHAT_TEMPLATES[name],
     )
 
 
 def build_shared_lm(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
-    """The shared miniature Qwen2, random."""
+    """Build the shared Qwen2 with random weights.
+
+    Args:
+        tokenizer: Tokenizer of `train_tokenizer`.
+
+    Returns:
+        The language model.
+    """
     return Qwen2ForCausalLM(Qwen2Config(**TEXT_CONFIG, **_vocab_config(tokenizer), rope_parameters=ROPE_PARAMETERS))
 
 
-def build_model(name: str, tokenizer: Qwen2Tokenizer):
-    """A random miniature of the named family; `share` then puts the shared Qwen2 into it."""
-    ids = {s: tokenizer.convert_tokens_to_ids(s) for s in SPECIAL_TOKENS}
-    ends = _vocab_config(tokenizer)
+def build_model(name: str, tokenizer: Qwen2Tokenizer) -> PreTrainedModel:
+    """Build a tiny model of a family with random weights.
+
+    Args:
+        name: Key of `CHAT_TEMPLATES`.
+        tokenizer: Tokenizer of `train_tokenizer`.
+
+    Returns:
+        The model; `copy_shared_lm` replaces its language model.
+    """
+    ids = {s: cast("int", tokenizer.convert_tokens_to_ids(s)) for s in SPECIAL_TOKENS}
+    vocab_config = _vocab_config(tokenizer)
     if name == "qwen2-audio":
         audio = {**AUDIO_CONFIG, "num_mel_bins": MEL_BINS, "max_source_positions": MEL_FRAMES // 2}
         return Qwen2AudioForConditionalGeneration(
             Qwen2AudioConfig(
                 audio_config={"model_type": "qwen2_audio_encoder", **audio},
-                text_config={"model_type": "qwen2", **TEXT_CONFIG, **ends, "rope_parameters": ROPE_PARAMETERS},
+                text_config={"model_type": "qwen2", **TEXT_CONFIG, **vocab_config, "rope_parameters": ROPE_PARAMETERS},
                 audio_token_index=ids["<|AUDIO|>"],
             )
         )
@@ -166,7 +203,7 @@ def build_model(name: str, tokenizer: Qwen2Tokenizer):
     if name == "qwen2-vl":
         return Qwen2VLForConditionalGeneration(
             Qwen2VLConfig(
-                text_config={**TEXT_CONFIG, **ends, "rope_parameters": MROPE_PARAMETERS},
+                text_config={**TEXT_CONFIG, **vocab_config, "rope_parameters": MROPE_PARAMETERS},
                 vision_config={**vision, "embed_dim": 96, "hidden_size": 128, "mlp_ratio": 3},
                 image_token_id=ids["<|image_pad|>"],
                 video_token_id=ids["<|video_pad|>"],
@@ -174,9 +211,14 @@ def build_model(name: str, tokenizer: Qwen2Tokenizer):
                 vision_end_token_id=ids["<|vision_end|>"],
             )
         )
+    # extra attributes of the configuration, which get_rope_index reads
+    vision_ids: dict[str, Any] = {
+        "vision_start_token_id": ids["<|vision_bos|>"],
+        "vision_end_token_id": ids["<|vision_eos|>"],
+    }
     return Qwen2_5OmniThinkerForConditionalGeneration(
         Qwen2_5OmniThinkerConfig(
-            text_config={**TEXT_CONFIG, **ends, "rope_parameters": MROPE_PARAMETERS},
+            text_config={**TEXT_CONFIG, **vocab_config, "rope_parameters": MROPE_PARAMETERS},
             audio_config={
                 **AUDIO_CONFIG,
                 "num_mel_bins": MEL_BINS,
@@ -196,28 +238,42 @@ def build_model(name: str, tokenizer: Qwen2Tokenizer):
             video_token_index=ids["<|VIDEO|>"],
             audio_start_token_id=ids["<|audio_bos|>"],
             audio_end_token_id=ids["<|audio_eos|>"],
-            vision_start_token_id=ids["<|vision_bos|>"],
-            vision_end_token_id=ids["<|vision_eos|>"],
             position_id_per_seconds=5,
+            **vision_ids,
         )
     )
 
 
-def copy_shared_lm(shared_lm: Qwen2ForCausalLM, model) -> None:
-    """Copy the shared Qwen2 (layers, embeddings and head) into a miniature."""
-    text = model.model.language_model if hasattr(model.model, "language_model") else model.model
-    text.load_state_dict(shared_lm.model.state_dict())
-    model.lm_head.load_state_dict(shared_lm.lm_head.state_dict())
+def copy_shared_lm(shared_lm: Qwen2ForCausalLM, model: PreTrainedModel) -> None:
+    """Copy layers, embeddings and head of the shared Qwen2 into a tiny model.
+
+    Args:
+        shared_lm: Source.
+        model: Destination, changed in place.
+    """
+    destination: Any = model
+    decoder = destination.model
+    if hasattr(decoder, "language_model"):
+        decoder = decoder.language_model
+    decoder.load_state_dict(shared_lm.model.state_dict())
+    destination.lm_head.load_state_dict(shared_lm.lm_head.state_dict())
 
 
-def save_model(name: str, model, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
-    """Write model and processor in Hugging Face format."""
+def save_model(name: str, model: PreTrainedModel, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
+    """Write model and processor in Hugging Face format.
+
+    Args:
+        name: Key of `CHAT_TEMPLATES`.
+        model: Model to save.
+        tokenizer: Tokenizer of `train_tokenizer`.
+        folder: Destination folder.
+    """
     model.save_pretrained(folder)
     build_processor(name, tokenizer).save_pretrained(folder)
     (Path(folder) / "model.safetensors").chmod(0o644)
 
 
-def _vocab_config(tokenizer: Qwen2Tokenizer) -> dict:
+def _vocab_config(tokenizer: Qwen2Tokenizer) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
         "bos_token_id": None,

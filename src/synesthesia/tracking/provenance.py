@@ -25,7 +25,7 @@ MAX_NEW_FILE_BYTES = 2**18
 def current_preset(path: str = "params.yaml") -> str:
     """The study's size, for the experiment's name; `unknown` outside of a study."""
     try:
-        return str((_load_yaml(path) or {}).get("size", "unknown"))
+        return str((_load_yaml(path) or {}).get("preset", "unknown"))
     except (OSError, yaml.YAMLError, AttributeError):
         return "unknown"
 

@@ -1,6 +1,6 @@
 """Registered models: one version for each content, and the aliases `best` and `upper-bound`.
 
-Versions are compared by their tags alone: `analysis_accuracy` (never the test split's), `eligible`, `setting`, `size`,
+Versions are compared by their tags alone: `analysis_accuracy` (never the test split's), `eligible`, `setting`, `preset`,
 `folder_sha256`, and `entered`, when this content was last seen as the setting's current one. A setting that was
 distilled again under other parameters has several versions; only its newest competes, and only within the study's
 size, since accuracies on other questions do not compare.
@@ -39,7 +39,7 @@ def register_model(client, record: Record, run_id: str, preset: str) -> None:
         version = client.create_model_version(model.name, source=source, run_id=run_id, tags={"folder_sha256": content})
     tags = {
         "setting": record.item or record.stage,
-        "size": preset,
+        "preset": preset,
         "eligible": str(model.eligible).lower(),
         "entered": f"{time.time_ns():020d}",
     }
@@ -64,7 +64,7 @@ def _update_aliases(client, name: str, preset: str) -> None:
     current: dict[str, object] = {}
     for version in _list_versions(client, name):
         setting = version.tags.get("setting")
-        if version.tags.get("size") != preset or setting is None:
+        if version.tags.get("preset") != preset or setting is None:
             continue
         if setting not in current or version.tags["entered"] > current[setting].tags["entered"]:
             current[setting] = version

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-NUM_PROCESSES_ENV = "SYNESTHESIA_PROCESSES"
+NUM_PROCESSES_ENV = "SYNESTHESIA_NUM_PROCESSES"
 
 
 class ProcessError(ValueError):
@@ -36,7 +36,7 @@ def is_main() -> bool:
 def relaunch_distributed(module: str, args: list[str]) -> None:
     """Become `launcher(...) --module module arguments` where several processes are wanted and none was launched.
 
-    Wanted are as many as there are GPUs; SYNESTHESIA_PROCESSES says another number. Returns where it is one.
+    Wanted are as many as there are GPUs; SYNESTHESIA_NUM_PROCESSES says another number. Returns where it is one.
     """
     if "RANK" in os.environ:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +21,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         path: Destination file. Its folder must exist.
 
     Yields:
-        The temporary path to write to. The process id is part of its name, so that processes do not collide.
+        The temporary path to write to. Host name and process id are part of its name, so that neither processes nor
+        machines on a network file system collide.
     """
     path = Path(path)
-    tmp_path = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    tmp_path = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
     try:
         yield tmp_path
         os.replace(tmp_path, path)

@@ -1,9 +1,9 @@
-"""Worker processes that may hang or die: each costs no more than the item it was at.
+"""A process pool in which a worker that hangs or dies costs only the item it was processing.
 
 `concurrent.futures` gives up its whole pool when one worker is killed, and cannot stop one that hangs. Media libraries
-do both on hostile files, so here every worker has its own pipe, and for each item a deadline and a limit of processor
-time; its address space is limited, and it leaves no core file. The processor's limit is the kernel's, so a worker that
-spins ends even where the process that should stop it was killed.
+do both on corrupted files. Here, every worker has its own pipe, and each item a deadline and a CPU time limit; the
+address space is limited, and core files are disabled. The kernel enforces the CPU time limit, so a worker in an endless
+loop ends even if its parent was killed.
 """
 
 from __future__ import annotations
@@ -21,37 +21,46 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
 
-START_TIMEOUT = 120.0
+START_TIMEOUT = 120.0  # s until a new worker is ready
 
 
 class WorkerError(RuntimeError):
-    """Worker processes cannot be started at all."""
+    """Raised when worker processes cannot be started."""
 
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """In place of a result: what became of the worker."""
+    """Result of an item whose worker failed.
+
+    Attributes:
+        reason: What happened to the worker.
+    """
 
     reason: str
 
 
 @dataclass
+class _Task:
+    index: int
+    item: Any
+    num_retries: int = 0
+
+
+@dataclass
 class _Worker:
     process: Any
-    pipe: connection.Connection
-    task: tuple[int, Any, int] | None = None  # index, item, tries before
+    pipe: Any  # multiprocessing's Connection, whose stub differs from what Pipe() returns
+    task: _Task | None = None
     deadline: float = 0.0
 
 
 class SandboxedPool:
-    """`with Pool(work, 2, seconds=60, memory_bytes=2 << 30) as pool: for result in pool.map(items): ...`
+    """Maps a function over items in limited worker processes.
 
-    `work` is a function of a module, called as `work(item)` in a worker; results come in the items' order. An item
-    that is not done after `seconds` by the clock or on the processor, or whose worker dies twice, gives `Lost` (dying
-    is tried again once, since a worker may be killed from outside). A worker may take `memory_bytes` of address space
-    beyond what it starts with; what asks for more gets a MemoryError, or the library's error for it. At most `ahead`
-    items are worked on beyond the one that is waited for, which bounds memory. The modules of `preload` are imported
-    once for all workers.
+    Example:
+        >>> with SandboxedPool(func, 2, timeout=60, memory_bytes=2 << 30) as pool:
+        ...     for result in pool.map(items):
+        ...         ...
     """
 
     def __init__(
@@ -64,8 +73,19 @@ class SandboxedPool:
         prefetch: int = 64,
         preload: Sequence[str] = (),
     ):
-        self._work, self._num_workers, self._timeout = func, max(1, num_workers), timeout
-        self._memory_bytes, self._ahead = memory_bytes, max(prefetch, 2 * num_workers)
+        """Prepare the pool; the `with` block starts the workers.
+
+        Args:
+            func: A picklable function of one item, called in a worker.
+            num_workers: Number of processes, at least 1.
+            timeout: Limit per item in seconds, of wall-clock time and of CPU time.
+            memory_bytes: Address space that a worker may take beyond its initial size. Allocations beyond it raise
+                MemoryError, or the library's equivalent.
+            prefetch: Maximum number of items processed beyond the next one to be returned; it bounds memory.
+            preload: Modules imported once for all workers.
+        """
+        self._func, self._num_workers, self._timeout = func, max(1, num_workers), timeout
+        self._memory_bytes, self._prefetch = memory_bytes, max(prefetch, 2 * num_workers)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self._workers: list[_Worker] = []
@@ -74,81 +94,101 @@ class SandboxedPool:
         self._workers = [self._start() for _ in range(self._num_workers)]
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             self._stop(worker)
         self._workers = []
 
     def map(self, items: Iterable) -> Iterator:
-        """Results of `work` in the order of `items`; `Lost` for an item that cost its worker."""
-        todo, again = enumerate(items), deque()
+        """Apply the function to all items.
+
+        An item is retried once if its worker dies, because the cause may lie outside.
+
+        Args:
+            items: Picklable items; consumed lazily.
+
+        Yields:
+            Results in the order of `items`; a WorkerFailure for an item that exceeds its time or kills two workers.
+
+        Raises:
+            WorkerError: Workers cannot be started.
+        """
+        todo = enumerate(items)
+        retries: deque[_Task] = deque()
         ready: dict[int, Any] = {}
-        awaited, exhausted = 0, False
+        next_index, is_exhausted = 0, False
         while True:
-            for place, worker in enumerate(self._workers):
+            for slot, worker in enumerate(self._workers):
                 if worker.task is not None:
                     continue
-                task = again.popleft() if again else None
-                if task is None and not exhausted and awaited + self._ahead > self._furthest(ready, awaited):
-                    drawn = next(todo, None)
-                    exhausted = drawn is None
-                    task = None if drawn is None else (*drawn, 0)
+                task = retries.popleft() if retries else None
+                if task is None and not is_exhausted and next_index + self._prefetch > self._end(ready, next_index):
+                    numbered_item = next(todo, None)
+                    is_exhausted = numbered_item is None
+                    task = None if numbered_item is None else _Task(*numbered_item)
                 if task is not None:
-                    self._give(place, task)
-            busy = {w.pipe: (n, w) for n, w in enumerate(self._workers) if w.task is not None}
+                    self._submit(slot, task)
+            busy = {worker.pipe: slot for slot, worker in enumerate(self._workers) if worker.task is not None}
             if not busy:
                 break
-            wait = max(0.0, min(w.deadline for _, w in busy.values()) - time.monotonic())
-            for pipe in connection.wait(list(busy), wait):
-                place, worker = busy[pipe]
-                index, item, tries = worker.task
-                try:
-                    ready[index] = worker.pipe.recv()
-                    worker.task = None
-                except (EOFError, OSError):
-                    worker.process.join(1)
-                    code = worker.process.exitcode
-                    self._replace(place)
-                    if code == -signal.SIGXCPU:
-                        ready[index] = WorkerFailure(f"not done after {self._timeout:g} s of processor time")
-                    elif tries:
-                        ready[index] = WorkerFailure(f"the worker died ({_describe_exit(code)})")
-                    else:
-                        again.append((index, item, tries + 1))
+            first_deadline = min(self._workers[slot].deadline for slot in busy.values())
+            for pipe in connection.wait(list(busy), max(0.0, first_deadline - time.monotonic())):
+                slot = busy[pipe]
+                self._receive(slot, ready, retries)
             now = time.monotonic()
-            for place, worker in enumerate(self._workers):
+            for slot, worker in enumerate(self._workers):
                 if worker.task is not None and worker.deadline <= now and not worker.pipe.poll():
-                    ready[worker.task[0]] = WorkerFailure(f"not done after {self._timeout:g} s")
-                    self._replace(place)
-            while awaited in ready:
-                yield ready.pop(awaited)
-                awaited += 1
+                    ready[worker.task.index] = WorkerFailure(f"not finished after {self._timeout:g} s")
+                    self._replace(slot)
+            while next_index in ready:
+                yield ready.pop(next_index)
+                next_index += 1
 
-    def _furthest(self, results: dict, awaited: int) -> int:
-        given = [w.task[0] for w in self._workers if w.task is not None]
-        return max([*results, *given, awaited - 1]) + 1
+    def _receive(self, slot: int, ready: dict[int, Any], retries: deque[_Task]) -> None:
+        """Store the result of a worker; if it died, replace it, and retry its item or store a failure."""
+        worker = self._workers[slot]
+        task = worker.task
+        assert task is not None
+        try:
+            ready[task.index] = worker.pipe.recv()
+            worker.task = None
+        except (EOFError, OSError):
+            worker.process.join(1)
+            exit_code = worker.process.exitcode
+            self._replace(slot)
+            if exit_code == -signal.SIGXCPU:
+                ready[task.index] = WorkerFailure(f"not finished after {self._timeout:g} s of CPU time")
+            elif task.num_retries:
+                ready[task.index] = WorkerFailure(f"the worker died ({_describe_exit(exit_code)})")
+            else:
+                retries.append(_Task(task.index, task.item, task.num_retries + 1))
 
-    def _give(self, slot: int, task: tuple[int, Any, int]) -> None:
+    def _end(self, results: dict[int, Any], next_index: int) -> int:
+        """Return the index after the last item that is finished or in progress."""
+        in_progress = [worker.task.index for worker in self._workers if worker.task is not None]
+        return max([*results, *in_progress, next_index - 1]) + 1
+
+    def _submit(self, slot: int, task: _Task) -> None:
         for _ in range(3):
             worker = self._workers[slot]
             try:
-                worker.pipe.send(task[1])
-            except OSError:  # it died while idle
+                worker.pipe.send(task.item)
+            except OSError:  # the worker died while idle
                 self._replace(slot)
                 continue
             worker.task, worker.deadline = task, time.monotonic() + self._timeout
             return
-        raise WorkerError("worker processes die as soon as they are given work")
+        raise WorkerError("worker processes die as soon as they receive an item")
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        given = (theirs, self._work, self._timeout, self._memory_bytes)
-        process = self._context.Process(target=_worker_loop, args=given, daemon=True)
+        parent_pipe, worker_pipe = self._context.Pipe()
+        arguments = (worker_pipe, self._func, self._timeout, self._memory_bytes)
+        process = self._context.Process(target=_worker_loop, args=arguments, daemon=True)
         process.start()
-        theirs.close()
-        worker = _Worker(process, ours)
+        worker_pipe.close()
+        worker = _Worker(process, parent_pipe)
         try:
-            if ours.poll(START_TIMEOUT) and ours.recv() == "ready":
+            if parent_pipe.poll(START_TIMEOUT) and parent_pipe.recv() == "ready":
                 return worker
         except (EOFError, OSError):
             pass
@@ -167,7 +207,7 @@ class SandboxedPool:
 
 
 def cpu_count() -> int:
-    """How many processors this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -191,16 +231,16 @@ def _worker_loop(pipe: connection.Connection, func: Callable, timeout: float, me
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    """Limit the address space to `memory_bytes` more than now, and core files to nothing."""
-    with contextlib.suppress(OSError, ValueError):  # no such limit on this system: the deadline still holds
+    """Limit the address space to `memory_bytes` beyond its current size, and disable core files."""
+    with contextlib.suppress(OSError, ValueError):  # unsupported on this system: the deadline still applies
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with open("/proc/self/statm") as file:
-            now = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + memory_bytes, resource.RLIM_INFINITY))
+            current = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (current + memory_bytes, resource.RLIM_INFINITY))
 
 
 def _limit_cpu_time(seconds: float) -> None:
-    """Let this process run for `seconds` more on the processor, rounded up; SIGXCPU ends it then."""
+    """Limit this process to `seconds` more CPU time, rounded up; SIGXCPU then ends it."""
     with contextlib.suppress(OSError, ValueError):
-        most = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), most))
+        hard_limit = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), hard_limit))

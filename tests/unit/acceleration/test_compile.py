@@ -6,7 +6,7 @@ Whether compiled layers give transformers' bits depends on a GPU's kernels: benc
 import pytest
 import torch
 
-from synesthesia.acceleration.compile import compile_layers
+from synesthesia.acceleration.compile import compile_layers, compile_model
 from tests.helpers.tiny_checkpoints import fresh
 
 pytestmark = pytest.mark.torch
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.torch
 def test_layers_are_compiled_but_those_with_gelu_by_the_error_function(family, left, monkeypatch):
     model, compiled = fresh(family), []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda layer, **options: compiled.append((layer, options)))
-    model.compile()
+    compile_model(model)
     names = {id(module): name for name, module in model.model.named_modules()}
     expected = [layer for layer in model.layers() if left is None or left not in names[id(layer)]]
     assert len(expected) > 0 and (len(expected) < len(model.layers())) == (left is not None)

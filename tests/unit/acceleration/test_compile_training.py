@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from synesthesia.acceleration.compile import compile_model
 from synesthesia.acceleration.lora_grouped import build_lora_weights
 from synesthesia.distillation import adapters
 from tests.helpers.tiny_checkpoints import fresh, lora, percepts, prompts
@@ -29,8 +30,8 @@ def compile_to_graphs(module, dynamic, options):
 
 def compile_layers(model):
     torch.nn.Module.compile = compile_to_graphs
-    model.compile()
-    assert model.compiled and all(layer._compiled_call_impl is not None for layer in model.decoder().layers)
+    compile_model(model)
+    assert model.is_compiled and all(layer._compiled_call_impl is not None for layer in model.decoder().layers)
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from synesthesia.acceleration import split_forward
 from synesthesia.acceleration.audio_attention import fuse_qkv
 from tests.helpers.tiny_checkpoints import FAMILIES, checkpoint, fresh, loaded, percepts, prompts
 
@@ -47,7 +48,7 @@ def test_queries_keys_and_values_as_one_product_hear_the_same_with_the_same_weig
     before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
     with torch.no_grad():
         apart = model.answer_logits(dict(batch))
-        for layer in model._window.layers:
+        for layer in model.audio_encoder.layers:
             fuse_qkv(layer.self_attn)
         together = model.answer_logits(dict(batch))
     assert (together - apart).norm() < near * apart.norm()
@@ -60,7 +61,8 @@ def test_one_position_gives_the_logits_of_all_positions(family):
     batch = model.collate(percepts(model.condition), prompts())
     with torch.inference_mode():
         short = model.answer_logits(dict(batch))
-        model.prepare(batch)
+        for hook in model.before_forward:
+            hook(batch)
         logits = model.model(**batch, use_cache=False).logits  # outside of `at`, nothing is cut and the mask is used
     at = batch["attention_mask"].sum(1) - 1
     assert logits.shape[1] == batch["input_ids"].shape[1]
@@ -77,10 +79,10 @@ def test_embedding_and_decoding_apart_give_the_same_logits_with_any_padding(fami
     batch = model.collate(percepts(model.condition), prompts())
     with torch.inference_mode():
         whole = model.answer_logits(dict(batch))
-        embeds, places, at = model.embed_inputs(dict(batch))
+        embeds, places, at = split_forward.embed_inputs(model, dict(batch))
         embeds = torch.nn.functional.pad(embeds, (0, 0, 0, more))
         places = None if places is None else torch.nn.functional.pad(places, (0, more))
-        torch.testing.assert_close(model.decode_embeds(embeds, places, at), whole, **CLOSE)
+        torch.testing.assert_close(split_forward.decode_embeds(model, embeds, places, at), whole, **CLOSE)
 
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_5_omni", "audio_flamingo3"])
@@ -89,7 +91,9 @@ def test_embedding_apart_hears_nothing_behind_the_end_of_shorter_sounds(family):
     batch = model.collate(percepts(model.condition, (10.0, 3.3, 8.0, 5.7, 9.99)), prompts())
     with torch.inference_mode():
         whole = model.answer_logits(dict(batch))
-        torch.testing.assert_close(model.decode_embeds(*model.embed_inputs(dict(batch))), whole, **CLOSE)
+        torch.testing.assert_close(
+            split_forward.decode_embeds(model, *split_forward.embed_inputs(model, dict(batch))), whole, **CLOSE
+        )
 
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_vl"])
@@ -100,10 +104,10 @@ def test_embedding_is_free_to_take_the_usual_kernels_whatever_a_training_asks_fo
     hook = encoder.register_forward_pre_hook(lambda *_: ordered.append(torch.are_deterministic_algorithms_enabled()))
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        assert not model.embed_inputs(dict(batch))[0].requires_grad
+        assert not split_forward.embed_inputs(model, dict(batch))[0].requires_grad
         assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
         with pytest.raises(KeyError):
-            model.embed_inputs({})
+            split_forward.embed_inputs(model, {})
         assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
         torch.use_deterministic_algorithms(False)

@@ -20,7 +20,7 @@ def pass_(student, together=False):
 
 def passes_(student, *smalls):
     for small in smalls:
-        small.renew()
+        small.refresh()
         logits = student.answer_logits(student.collate(percepts("audio"), prompts()))
         small.backward(logits.log_softmax(-1)[:, 32].sum())
     return logits.detach(), {n: p.grad for n, p in student.model.named_parameters() if p.grad is not None}
@@ -76,10 +76,10 @@ def test_layers_with_dropout_of_their_own_share_nothing():
     sharing, random = adapted(), adapted(dropout=0.5)
     for student, products in ((sharing, 4), (random, 7)):  # of seven layers q, k, v and gate, up have one input each
         small = build_lora_weights(student.model, grouped=True)
-        assert len(small._shared) == products * len(student.decoder().layers)
+        assert len(small._stacked_lora_a) == products * len(student.decoder().layers)
 
 
-def test_copies_serve_learning_alone_and_follow_the_weights_once_renewed():
+def test_copies_serve_learning_alone_and_follow_the_weights_once_refreshed():
     student, other, never = (adapted(torch.bfloat16) for _ in range(3))
     before = pass_(student, together=True)[0]
     for each in (student, other, never):

@@ -3,7 +3,7 @@
 import pytest
 
 from synesthesia.pipeline import import_answers
-from tests.helpers.simulated_responses import judge
+from tests.helpers.simulated_responses import write_responses
 from tests.helpers.study_outputs import Maker, parameters
 
 
@@ -19,7 +19,7 @@ def maker(tmp_path_factory):
     senses = {"audio": "audio", "silent_video": "visual", "sounded_video": "audio-visual"}
     knows = {condition: made.knows[sense] for condition, sense in senses.items()}
     asked = made.questions[made.questions["split"] == "analysis"]
-    judge(asked, made.out.parent / "humans/judgements.csv", knows, times=2)
+    write_responses(asked, made.out.parent / "humans/responses.csv", knows, responses_per_question=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made.out.parent)
         for name in made.params.import_answers.respondents:

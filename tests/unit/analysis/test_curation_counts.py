@@ -21,7 +21,7 @@ def maker(tmp_path_factory) -> Maker:
 
 
 def test_the_counts_after_each_rule_stand_above_the_papers(maker):
-    counts = {"as_listed": (309, 183730, 15446), "one_name_a_label": (286, 164767, 14296)}
+    counts = {"as_listed": (309, 183730, 15446), "one_name_per_label": (286, 164767, 14296)}
     counted = {rule: dict(zip(("labels", "train_clips", "test_clips"), n, strict=True)) for rule, n in counts.items()}
     (maker.out / "curate/counts.json").write_text(json.dumps({"vggsound": {"rules": counted}}))
     study = load_results(maker.params, maker.out)
@@ -68,13 +68,13 @@ def annotated(tmp_path_factory):
         for row in rows:
             if row["clip_id"] in names:
                 row["options"] = list(row["options"])
-                row["options"][row["answer"]] = names[row["clip_id"]]
+                row["options"][row["target"]] = names[row["clip_id"]]
         for known in made.knows.values():
             known |= dict.fromkeys(names.values(), 0.7)
         made.questions = pd.DataFrame(rows)
         from synesthesia import schemas
 
-        made._parquet(rows, schemas.QUESTION, "ask/questions.parquet")
+        made._parquet(rows, schemas.QUESTION, "make_questions/questions.parquet")
         clips = made.clips.to_dict("records")
         for clip in clips:
             clip["video_id"] = clip["clip_id"][:-7]

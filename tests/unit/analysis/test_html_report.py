@@ -77,7 +77,7 @@ def test_the_synthetic_size_and_a_control_are_announced(study, text):
         for n in ("figure1", "humans", "gap", "switch", "table2", "figure3", "positions")
     ]
     route = study.params.route.model_copy(update={"mode": "random"})
-    study.params, kept = study.params.model_copy(update={"size": "paper", "route": route}), study.params
+    study.params, kept = study.params.model_copy(update={"preset": "paper", "route": route}), study.params
     try:
         other = html_report.render_page(study, tables, headline.compute_headlines(study), pictures)
     finally:

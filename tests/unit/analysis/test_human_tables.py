@@ -13,6 +13,7 @@ from scipy import stats
 
 from synesthesia.analysis import headline, human_tables, tables
 from synesthesia.analysis.figures import paper
+from synesthesia.distillation import gap
 from synesthesia.pipeline import report
 
 pytestmark = pytest.mark.slow  # real files and figures: seconds each
@@ -23,9 +24,9 @@ EARS, EYES, BOTH = "human-ears", "human-eyes", "human-ears-and-eyes"
 @pytest.fixture(scope="module")
 def judged(maker):
     """The CSV of the made-up study as it was written."""
-    frame = pd.read_csv(maker.out.parent / "humans/judgements.csv", dtype={"choice": "Int64"})
+    frame = pd.read_csv(maker.out.parent / "humans/responses.csv", dtype={"choice": "Int64"})
     frame = frame.merge(maker.questions, on="question_id")
-    frame["label"] = [o[a] for o, a in zip(frame["options"], frame["answer"], strict=True)]
+    frame["label"] = [o[a] for o, a in zip(frame["options"], frame["target"], strict=True)]
     return frame
 
 
@@ -42,17 +43,17 @@ def test_each_label_has_both_gaps_and_says_whether_they_agree(study):
             assert row[name] == pytest.approx(answers[answers["label"] == label]["correct"].mean())
         assert row["compared_gap"] == pytest.approx(sides["compared_visual"] - sides["compared_audio"])
         lead = row["models_visual"] - row["models_audio"]
-        assert row["regime"] == ("On a par" if abs(lead) <= 0.1 else "Visual better" if lead > 0 else "Audio better")
+        assert row["regime"] == ("Tie" if abs(lead) <= 0.1 else "Visual better" if lead > 0 else "Audio better")
         product = lead * row["compared_gap"]
         expected = "tie" if abs(product) < 1e-9 else "yes" if product > 0 else "no"
-        assert row["agrees"] == ("" if row["regime"] == "On a par" else expected)
+        assert row["agrees"] == ("" if row["regime"] == "Tie" else expected)
     test = study.pair("test", "qwen2-audio", "qwen2-vl").groupby("label")[["qwen2-audio", "qwen2-vl"]].mean()
     assert frame["models_gap_test"].to_dict() == pytest.approx((test["qwen2-vl"] - test["qwen2-audio"]).to_dict())
 
 
 def test_agreement_counts_stand_beside_the_papers_and_a_tie_is_no_agreement(study):
     frame = pd.DataFrame(
-        {"regime": ["Visual better"] * 4 + ["Audio better"] * 2 + ["On a par"],
+        {"regime": ["Visual better"] * 4 + ["Audio better"] * 2 + ["Tie"],
          "agrees": ["yes", "yes", "no", "tie", "tie", "yes", ""],
          "compared_audio": [0.5, 0.4, 0.2, 0.3, 1, 1, 1], "models_audio": [0.3, 0.4, 0.3, 0.1, 1, 1, 1]}
     )  # fmt: skip
@@ -90,7 +91,7 @@ def test_everybody_is_compared_on_the_labels_that_humans_judged(study, monkeypat
     assert table.loc[[EARS, EYES, BOTH], "against"].tolist() == [study.title(k) for k in (
         "qwen2-audio", "qwen2-vl", "qwen2-5-omni")]  # fmt: skip
     assert table.loc[[EARS, EYES, BOTH, "qwen2-vl"], "paper_accuracy"].tolist() == [0.719, 0.741, 0.842, 0.839]
-    rows = paper.group_labels(
+    rows = gap.group_labels(
         human_tables.build_human_label_table(study).rename(
             columns={"models_audio": "audio", "models_visual": "visual"}
         ),
@@ -103,8 +104,8 @@ def test_judgements_are_counted_timed_and_compared_without_the_careless(study, j
     table = human_tables.build_response_table(study).set_index("respondent")
     for key, condition in ((EARS, "audio"), (EYES, "silent_video"), (BOTH, "sounded_video")):
         mine = judged[judged["condition"] == condition]
-        careful, row = mine[~mine["careless"]], table.loc[key]
-        assert row["careless_participants"] == mine[mine["careless"]]["participant"].nunique() == 1
+        careful, row = mine[~mine["inattentive"]], table.loc[key]
+        assert row["careless_participants"] == mine[mine["inattentive"]]["participant"].nunique() == 1
         assert row["judgements"] == len(careful)
         assert row["participants"] == careful["participant"].nunique()
         assert row["no_choice"] == careful["choice"].isna().sum() > 0
@@ -120,8 +121,8 @@ def test_judgements_are_counted_timed_and_compared_without_the_careless(study, j
 
 def test_keeping_the_careless_counts_them_in(study, monkeypatch):
     before = human_tables.build_response_table(study).set_index("respondent")
-    block = study.params.collect.model_copy(update={"careless": "keep"})
-    monkeypatch.setattr(study, "params", study.params.model_copy(update={"collect": block}))
+    block = study.params.import_answers.model_copy(update={"inattentive": "keep"})
+    monkeypatch.setattr(study, "params", study.params.model_copy(update={"import_answers": block}))
     after = human_tables.build_response_table(study).set_index("respondent")
     assert (after["judgements"] == before["judgements"] + before["careless_judgements"]).all()
     assert "are kept in" in " ".join(human_tables.build_human_notes(study, human_tables.build_human_tables(study)))
@@ -129,12 +130,12 @@ def test_keeping_the_careless_counts_them_in(study, monkeypatch):
 
 def test_any_two_respondents_can_be_compared(study, monkeypatch):
     gap = study.params.gap
-    block = study.params.report.model_copy(update={"compare": gap})
+    block = study.params.report.model_copy(update={"reference_gap": gap})
     monkeypatch.setattr(study, "params", study.params.model_copy(update={"report": block}))
     frame = human_tables.build_human_label_table(study)
     assert frame["compared_gap"].tolist() == pytest.approx(frame["models_gap"].tolist())
     assert human_tables.build_correlation_table(study, frame).iloc[0]["correlation"] == pytest.approx(1)
-    block = block.model_copy(update={"compare": None})
+    block = block.model_copy(update={"reference_gap": None})
     monkeypatch.setattr(study, "params", study.params.model_copy(update={"report": block}))
     assert human_tables.build_human_label_table(study).empty
     assert not human_tables.build_respondent_table(study).empty, "humans are there all the same"

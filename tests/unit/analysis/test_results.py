@@ -61,10 +61,10 @@ def lacking(tmp_path_factory):
                   clips=4, unseen=0)  # fmt: skip
     maker.write()
     for name in maker.params.import_answers.respondents:  # as the stage leaves them where the CSV has a header only
-        (maker.out / "answer" / name).mkdir(parents=True)
-    (maker.out / "answer/qwen2-5-omni/test.parquet").unlink()
-    (maker.out / "examine/visual-to-audio/test.parquet").write_bytes(b"broken")
-    (maker.out / "switch/history.csv").unlink()
+        (maker.out / "evaluate" / name).mkdir(parents=True)
+    (maker.out / "evaluate/qwen2-5-omni/test.parquet").unlink()
+    (maker.out / "evaluate_students/visual-to-audio/test.parquet").write_bytes(b"broken")
+    (maker.out / "train_switch/history.csv").unlink()
     with pytest.MonkeyPatch.context() as patch:
         return maker.out, *told(maker, patch)
 
@@ -94,7 +94,7 @@ def spoil(path, change):
 
 
 def test_missing_and_foreign_answers_are_counted_in_a_note(maker, loaded):
-    path = loaded / "answer/qwen2-vl/analysis.parquet"
+    path = loaded / "evaluate/qwen2-vl/analysis.parquet"
     spoil(path, lambda f: f.iloc[3:].assign(question_id=["nobody asked", *f["question_id"].iloc[4:]]))
     study = studies.load_results(maker.params, loaded)
     assert any("1 answers to questions not in analysis" in note for note in study.notes)
@@ -103,20 +103,20 @@ def test_missing_and_foreign_answers_are_counted_in_a_note(maker, loaded):
 
 
 def test_answers_of_somebody_else_are_not_taken_for_the_models(maker, loaded):
-    spoil(loaded / "answer/qwen2-vl/analysis.parquet", lambda f: f.assign(respondent="impostor"))
+    spoil(loaded / "evaluate/qwen2-vl/analysis.parquet", lambda f: f.assign(respondent="impostor"))
     study = studies.load_results(maker.params, loaded)
     assert study.get_answers("qwen2-vl", "analysis").empty
     assert any("'impostor'" in note for note in study.notes)
 
 
 def test_humans_who_judged_some_clips_only_are_no_note_but_a_file_that_lacks_answers_is(maker, loaded):
-    path = loaded / "answer/human-ears/analysis.parquet"
+    path = loaded / "evaluate/human-ears/analysis.parquet"
     spoil(path, lambda f: f.iloc[:30])
     assert not any("human-ears" in note for note in studies.load_results(maker.params, loaded).notes)
-    people = maker.params.collect.respondents
+    people = maker.params.import_answers.respondents
     other = {**people, "human-ears": people["human-ears"].model_copy(update={"human": False})}
-    collect = maker.params.collect.model_copy(update={"respondents": other})
-    study = studies.load_results(maker.params.model_copy(update={"collect": collect}), loaded)
+    collect = maker.params.import_answers.model_copy(update={"respondents": other})
+    study = studies.load_results(maker.params.model_copy(update={"import_answers": collect}), loaded)
     assert any("human-ears/analysis.parquet: only 30 of 72" in note for note in study.notes)
     assert tables.build_table1(study).set_index("respondent").loc["human-ears", "role"] == "from a file"
 
@@ -131,7 +131,7 @@ def test_without_humans_the_report_does_not_speak_of_them(lacking):
 
 
 def test_predictions_without_a_column_are_left_out_with_its_name(maker, loaded):
-    path = loaded / "switch/predictions.parquet"
+    path = loaded / "train_switch/predictions.parquet"
     pd.read_parquet(path).drop(columns="target").to_parquet(path)
     study = studies.load_results(maker.params, loaded)
     assert study.switch_predictions is None
@@ -139,6 +139,6 @@ def test_predictions_without_a_column_are_left_out_with_its_name(maker, loaded):
 
 
 def test_a_study_without_questions_stops_with_a_sentence(maker, loaded):
-    (loaded / "ask/questions.parquet").unlink()
+    (loaded / "make_questions/questions.parquet").unlink()
     with pytest.raises(schemas.SchemaError, match="run `dvc repro`"):
         studies.load_results(maker.params, loaded)

@@ -19,13 +19,13 @@ HUMANS = ["human-ears", "human-eyes", "human-ears-and-eyes"]
 
 def shares(maker, folder, split):
     answers = pd.read_parquet(maker.out / folder / f"{split}.parquet").merge(maker.questions, on="question_id")
-    right = answers["choice"] == answers["answer"]
+    right = answers["choice"] == answers["target"]
     return right.sum(), len(answers), answers["choice"].isna().sum()
 
 
 def test_table1_counts_what_the_files_say(study, maker):
     row = tables.build_table1(study).set_index("respondent").loc[AUDIO]
-    right, total, lost = shares(maker, f"answer/{AUDIO}", "analysis")
+    right, total, lost = shares(maker, f"evaluate/{AUDIO}", "analysis")
     expected = stats.wilson(right, total)
     assert row["analysis_accuracy"] == expected.estimate
     assert (row["analysis_accuracy_low"], row["analysis_accuracy_high"]) == (expected.low, expected.high)

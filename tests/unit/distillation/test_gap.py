@@ -1,29 +1,33 @@
-"""The label-wise gap: who is better where, and what is refused."""
+"""The label gap: which model is better on which label, label groups, and rejected input. Needs no torch."""
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from synesthesia import config, schemas
+from synesthesia.distillation.gap import TIE_TOLERANCE, compute_label_gap, group_labels
 from synesthesia.pipeline import measure_gap
 
 OPTIONS = ["cat", "dog", "owl"]
 
 
-def questions(*labels):
+def make_questions(*labels):
     return pd.DataFrame(
         {
             "question_id": [f"q{i}" for i in range(len(labels))],
             "clip_id": [f"c{i}" for i in range(len(labels))],
             "split": "analysis",
             "options": [OPTIONS] * len(labels),
-            "answer": [OPTIONS.index(x) for x in labels],
+            "target": [OPTIONS.index(x) for x in labels],
         }
     )
 
 
-def answers(*choices, respondent="x", condition="audio"):
+def make_answers(*choices, respondent="x", condition="audio"):
     rows = [
         {"question_id": f"q{i}", "respondent": respondent, "condition": condition, "choice": choice}
         for i, choice in enumerate(choices)
@@ -32,44 +36,65 @@ def answers(*choices, respondent="x", condition="audio"):
 
 
 def test_a_tie_counts_as_audio_at_least_as_good():
-    asked = questions("cat", "cat", "dog", "dog", "owl")
-    found = measure_gap.compute_label_gap(asked, answers(0, 1, 1, 0, 2), answers(1, 0, 1, 1, 0)).set_index("label")
-    assert found["visual_better"].to_dict() == {"cat": False, "dog": True, "owl": False}
-    assert found.loc["cat", ["clips", "audio_accuracy", "visual_accuracy"]].tolist() == [2, 0.5, 0.5]
+    questions = make_questions("cat", "cat", "dog", "dog", "owl")
+    gap = compute_label_gap(questions, make_answers(0, 1, 1, 0, 2), make_answers(1, 0, 1, 1, 0)).set_index("label")
+    assert gap["visual_better"].to_dict() == {"cat": False, "dog": True, "owl": False}
+    assert gap.loc["cat", ["n_clips", "audio_accuracy", "visual_accuracy"]].tolist() == [2, 0.5, 0.5]
 
 
-def test_an_unparseable_answer_is_wrong_and_never_a_choice():
-    found = measure_gap.compute_label_gap(questions("cat", "cat"), answers(None, 0), answers(0, 0))
-    assert found[["audio_accuracy", "visual_accuracy"]].to_numpy().tolist() == [[0.5, 1.0]]
+def test_an_unparseable_answer_is_wrong():
+    gap = compute_label_gap(make_questions("cat", "cat"), make_answers(None, 0), make_answers(0, 0))
+    assert gap[["audio_accuracy", "visual_accuracy"]].to_numpy().tolist() == [[0.5, 1.0]]
 
 
 def test_the_order_of_answers_does_not_matter():
-    asked, mine = questions("cat", "dog", "owl"), answers(0, 0, 2)
-    whole = measure_gap.compute_label_gap(asked, mine, mine)
-    assert whole.equals(measure_gap.compute_label_gap(asked, mine[::-1].reset_index(drop=True), mine))
+    questions, answers = make_questions("cat", "dog", "owl"), make_answers(0, 0, 2)
+    gap = compute_label_gap(questions, answers, answers)
+    assert gap.equals(compute_label_gap(questions, answers[::-1].reset_index(drop=True), answers))
 
 
-def test_a_missing_answer_is_refused_with_its_question():
+def test_a_missing_answer_is_an_error_that_names_its_question():
     with pytest.raises(schemas.SchemaError, match="visual model answered 1 of 2 analysis questions, not q1"):
-        measure_gap.compute_label_gap(questions("cat", "dog"), answers(0, 1), answers(0))
+        compute_label_gap(make_questions("cat", "dog"), make_answers(0, 1), make_answers(0))
 
 
-def test_the_stage_writes_labels_and_totals(tmp_path, monkeypatch):
+def test_a_second_answer_is_an_error_that_names_its_question():
+    twice = pd.concat([make_answers(0, 1), make_answers(0)])
+    with pytest.raises(schemas.SchemaError, match="audio model answered question q0 twice"):
+        compute_label_gap(make_questions("cat", "dog"), twice, make_answers(0, 1))
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 300), st.integers(1, 12), st.integers(0, 5))
+def test_label_groups_are_disjoint_and_ordered_by_gap(num_labels, max_labels, seed):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"label": [f"label {i:03d}" for i in range(num_labels)]})
+    frame["audio"], frame["visual"] = rng.integers(0, 51, (2, num_labels)) / 50
+    groups = group_labels(frame, max_labels)
+    gap = frame.assign(gap=frame["visual"] - frame["audio"]).set_index("label")["gap"]
+    grouped = [label for labels in groups.values() for label in labels]
+    assert len(grouped) == len(set(grouped)) <= 3 * max_labels
+    assert all(abs(gap[label]) <= TIE_TOLERANCE + 1e-6 for label in groups["Tie"])
+    assert all(gap[label] < 0 for label in groups["Audio better"])
+    assert list(gap[groups["Visual better"]]) == sorted(gap[gap > TIE_TOLERANCE + 1e-6], reverse=True)[:max_labels]
+
+
+def test_the_stage_writes_the_gap_and_its_metrics(tmp_path, monkeypatch):
     from tests.helpers.study_outputs import Maker, parameters
 
     monkeypatch.chdir(tmp_path)
-    given: config.Config = parameters()
-    Maker(tmp_path / "out", given, labels=4, clips=4, unseen=2).write()
-    expected = schemas.read("out/gap/gap.parquet", schemas.GAP)
-    measure_gap.run(given)
-    assert schemas.read("out/gap/gap.parquet", schemas.GAP).equals(expected)
-    totals = json.loads((tmp_path / "out/gap/metrics.json").read_text())
-    assert totals["labels"] == 4
-    assert totals["visual_better_labels"] == sum(expected["visual_better"].to_pylist())
-    assert totals["audio_accuracy"] == pytest.approx(sum(expected["audio_accuracy"].to_pylist()) / 4)
+    study_config: config.Config = parameters()
+    Maker(tmp_path / "out", study_config, labels=4, clips=4, unseen=2).write()
+    expected = schemas.read("out/measure_gap/gap.parquet", schemas.GAP)
+    measure_gap.run(study_config)
+    assert schemas.read("out/measure_gap/gap.parquet", schemas.GAP).equals(expected)
+    metrics = json.loads((tmp_path / "out/measure_gap/metrics.json").read_text())
+    assert metrics["labels"] == 4
+    assert metrics["visual_better_labels"] == sum(expected["visual_better"].to_pylist())
+    assert metrics["audio_accuracy"] == pytest.approx(sum(expected["audio_accuracy"].to_pylist()) / 4)
 
 
-def test_no_analysis_question_is_refused(tmp_path, monkeypatch):
+def test_a_table_without_analysis_questions_is_an_error(tmp_path, monkeypatch):
     from tests.helpers.study_outputs import Maker, parameters
 
     monkeypatch.chdir(tmp_path)
@@ -79,7 +104,7 @@ def test_no_analysis_question_is_refused(tmp_path, monkeypatch):
         schemas.from_rows(
             maker.questions[maker.questions["split"] == "test"].to_dict("records"), schemas.QUESTION, "questions"
         ),
-        "out/ask/questions.parquet",
+        "out/make_questions/questions.parquet",
         schemas.QUESTION,
     )
     with pytest.raises(schemas.SchemaError, match="no analysis question"):

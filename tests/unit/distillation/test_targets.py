@@ -1,11 +1,11 @@
-"""What each clip teaches in the settings of Table 2, on five clips worked out by hand. Needs no torch.
+"""Targets of each clip in the settings of Table 2, on five clips computed by hand. Needs no torch.
 
-Clip    switch   teacher says       student says      truth
-right   closed   B                  A                 B
-wrong   closed   C                  B                 B
-lost    closed   (unparseable)      A                 B
-open    open     C                  A                 B
-mute    open     C                  (unparseable)     B
+Clip            switch   teacher         student         correct
+teacher-right   closed   B               A               B
+teacher-wrong   closed   C               B               B
+teacher-none    closed   (unparseable)   A               B
+open            open     C               A               B
+student-none    open     C               (unparseable)   B
 """
 
 from pathlib import Path
@@ -17,156 +17,162 @@ from synesthesia import config, schemas
 from synesthesia.distillation.targets import TargetError, make_targets
 
 A, B, C, NONE = 0, 1, 2, -1
-CLIPS = ("right", "wrong", "lost", "open", "mute")
-TEACHER = {"right": B, "wrong": C, "lost": None, "open": C, "mute": C}
-STUDENT = {"right": A, "wrong": B, "lost": A, "open": A, "mute": None}
-CLOSED = {"right": True, "wrong": True, "lost": True, "open": False, "mute": False}
+CLIPS = ("teacher-right", "teacher-wrong", "teacher-none", "open", "student-none")
+TEACHER = dict(zip(CLIPS, (B, C, None, C, C), strict=True))
+STUDENT = dict(zip(CLIPS, (A, B, A, A, None), strict=True))
+CLOSED = dict(zip(CLIPS, (True, True, True, False, False), strict=True))
 
 
-def questions(clips=CLIPS, answer=B):
+def make_questions(clips=CLIPS, target=B):
     rows = [
-        {"question_id": f"q-{c}", "clip_id": c, "split": "finetune", "options": ["cat", "dog", "owl"], "answer": answer}
+        {"question_id": f"q-{c}", "clip_id": c, "split": "finetune", "options": ["cat", "dog", "owl"], "target": target}
         for c in clips
     ]
     return schemas.from_rows(rows, schemas.QUESTION, "questions")
 
 
-def logits(clip):
+def letter_logits(clip):
     return [1.5, -0.5, 0.25 * CLIPS.index(clip)]
 
 
-def answers(choices, with_logits=True):
+def make_answers(choices, with_logits=True):
     rows = [
         {
             "question_id": f"q-{clip}",
             "respondent": "x",
             "condition": "audio",
             "choice": choice,
-            "letter_logits": logits(clip) if with_logits else None,
+            "letter_logits": letter_logits(clip) if with_logits else None,
         }
         for clip, choice in choices.items()
     ]
     return schemas.from_rows(rows, schemas.ANSWER, "answers")
 
 
-def setting(labels="teacher", kl=False, anti_forgetting=True):
-    values = {"title": "This setting", "teacher": "eyes", "student": "ears"}
+def make_setting(labels="teacher", kl=False, anti_forgetting=True):
+    values = {"title": "This setting", "teacher": "visual-model", "student": "audio-model"}
     return config.DistillSetting(**values, labels=labels, kl=kl, anti_forgetting=anti_forgetting)
 
 
-def made(asked=None, closed=CLOSED, teacher=TEACHER, own=STUDENT, **kinds):
-    asked = questions() if asked is None else asked
-    return make_targets(asked, setting(**kinds), closed, answers(teacher), answers(own))
+def targets_of(questions=None, closed=CLOSED, teacher=TEACHER, student=STUDENT, **options):
+    questions = make_questions() if questions is None else questions
+    return make_targets(questions, make_setting(**options), closed, make_answers(teacher), make_answers(student))
 
 
-def taught(found):
-    """clip -> (letter, whether the teacher's logits are matched)."""
-    clips = found.questions["clip_id"].to_pylist()
-    return dict(zip(clips, zip(found.letters.tolist(), found.soft.tolist(), strict=True), strict=True))
+def by_clip(targets):
+    """clip -> (label, whether the teacher's logits are matched)."""
+    clips = targets.questions["clip_id"].to_pylist()
+    return dict(zip(clips, zip(targets.labels.tolist(), targets.kl_mask.tolist(), strict=True), strict=True))
+
+
+OWN_ANSWERS = {"teacher-none": (A, False), "open": (A, False)}
 
 
 @pytest.mark.parametrize(
-    "kinds, expected",
+    "options, expected",
     [
-        ({}, {"right": (B, False), "wrong": (C, False), "lost": (A, False), "open": (A, False)}),
+        ({}, {"teacher-right": (B, False), "teacher-wrong": (C, False), **OWN_ANSWERS}),
         (
             {"labels": "none", "kl": True},
-            {"right": (NONE, True), "wrong": (NONE, True), "lost": (A, False), "open": (A, False)},
+            {"teacher-right": (NONE, True), "teacher-wrong": (NONE, True), **OWN_ANSWERS},
         ),
-        ({"kl": True}, {"right": (B, True), "wrong": (C, True), "lost": (A, False), "open": (A, False)}),
+        ({"kl": True}, {"teacher-right": (B, True), "teacher-wrong": (C, True), **OWN_ANSWERS}),
         ({"labels": "ground_truth", "anti_forgetting": False}, dict.fromkeys(CLIPS, (B, False))),
-        ({"anti_forgetting": False}, {"right": (B, False), "wrong": (C, False)}),
+        ({"anti_forgetting": False}, {"teacher-right": (B, False), "teacher-wrong": (C, False)}),
     ],
     ids=["labels", "kl", "kl and labels", "ground truth", "without anti-forgetting"],
 )
-def test_each_setting_of_table_2_teaches(kinds, expected):
-    assert taught(made(**kinds)) == expected
+def test_each_setting_of_table_2_gives_its_targets(options, expected):
+    assert by_clip(targets_of(**options)) == expected
 
 
-def test_the_five_settings_of_the_parameters_are_these():
-    given = config.load(Path(__file__).parents[3] / "params/embedded.yaml").distill.settings.values()
-    kinds = {(s.labels, s.kl, s.anti_forgetting) for s in given if s.teacher == "qwen2-vl"}
-    assert kinds == {("teacher", False, True), ("none", True, True), ("teacher", True, True),
-                     ("ground_truth", False, False), ("teacher", False, False)}  # fmt: skip
+def test_the_embedded_preset_has_the_five_settings():
+    settings = config.load(Path(__file__).parents[3] / "params/embedded.yaml").distill.settings.values()
+    options = {(s.labels, s.kl, s.anti_forgetting) for s in settings if s.teacher == "qwen2-vl"}
+    assert options == {("teacher", False, True), ("none", True, True), ("teacher", True, True),
+                       ("ground_truth", False, False), ("teacher", False, False)}  # fmt: skip
 
 
-def test_logits_stand_where_they_are_matched_minus_infinity_beyond_the_options_and_zero_elsewhere():
-    found = made(kl=True)
-    assert found.teacher_logits.dtype == np.float32
-    for row, clip in zip(found.teacher_logits, found.questions["clip_id"].to_pylist(), strict=True):
-        expected = [*logits(clip), *[-np.inf] * 7] if clip in ("right", "wrong") else [0] * 10
+def test_teacher_logits_are_minus_infinity_beyond_the_options_and_zero_where_they_are_not_matched():
+    targets = targets_of(kl=True)
+    assert targets.teacher_logits.dtype == np.float32
+    for row, clip in zip(targets.teacher_logits, targets.questions["clip_id"].to_pylist(), strict=True):
+        is_matched = clip in ("teacher-right", "teacher-wrong")
+        expected = [*letter_logits(clip), *[-np.inf] * 7] if is_matched else [0] * 10
         assert row.tolist() == expected
 
 
-def with_tokens(ids_of):
-    """The teacher's answers with the logits of some tokens, by clip."""
-    rows = answers(TEACHER).to_pylist()
+def make_answers_with_tokens(token_ids):
+    """The teacher's answers with the logits of some tokens per clip."""
+    rows = make_answers(TEACHER).to_pylist()
     for row in rows:
-        ids = ids_of[row["question_id"].removeprefix("q-")]
+        ids = token_ids[row["question_id"].removeprefix("q-")]
         row |= {"token_ids": ids, "token_logits": [t / 8 for t in ids]}
     return schemas.from_rows(rows, schemas.ANSWER, "answers")
 
 
-def test_over_the_likeliest_tokens_those_that_both_vocabularies_have_are_matched():
-    teacher = with_tokens({"right": [7, 5, 900], "wrong": [2, 7, 5], "lost": [1], "open": [1], "mute": [1]})
-    found = make_targets(questions(), setting(kl=True), CLOSED, teacher, answers(STUDENT), {2, 5, 7})
-    clips = found.questions["clip_id"].to_pylist()
-    by_clip = {
-        c: (t.tolist(), v.tolist()) for c, t, v in zip(clips, found.token_ids, found.teacher_logits, strict=True)
+def test_of_the_top_k_tokens_those_in_both_vocabularies_are_matched():
+    teacher = make_answers_with_tokens(dict(zip(CLIPS, ([7, 5, 900], [2, 7, 5], [1], [1], [1]), strict=True)))
+    targets = make_targets(make_questions(), make_setting(kl=True), CLOSED, teacher, make_answers(STUDENT), {2, 5, 7})
+    tokens = {
+        clip: (ids.tolist(), logits.tolist())
+        for clip, ids, logits in zip(
+            targets.questions["clip_id"].to_pylist(), targets.token_ids, targets.teacher_logits, strict=True
+        )
     }
-    assert by_clip == {
-        "right": ([7, 5, 0], [7 / 8, 5 / 8, -np.inf]),
-        "wrong": ([2, 7, 5], [2 / 8, 7 / 8, 5 / 8]),
-        "lost": ([0, 0, 0], [0, 0, 0]),
+    assert tokens == {
+        "teacher-right": ([7, 5, 0], [7 / 8, 5 / 8, -np.inf]),
+        "teacher-wrong": ([2, 7, 5], [2 / 8, 7 / 8, 5 / 8]),
+        "teacher-none": ([0, 0, 0], [0, 0, 0]),
         "open": ([0, 0, 0], [0, 0, 0]),
     }
-    assert taught(found) == {"right": (B, True), "wrong": (C, True), "lost": (A, False), "open": (A, False)}
+    assert by_clip(targets) == {"teacher-right": (B, True), "teacher-wrong": (C, True), **OWN_ANSWERS}
 
 
-def test_over_the_likeliest_tokens_answers_without_them_and_vocabularies_apart_are_refused():
-    with pytest.raises(TargetError, match=r"eyes gave no logits of its likeliest tokens for q-right"):
-        make_targets(questions(), setting(kl=True), CLOSED, answers(TEACHER), answers(STUDENT), {1, 2})
-    teacher = with_tokens({key: [7, 900] for key in CLIPS})
+def test_answers_without_top_k_tokens_and_disjoint_vocabularies_are_errors():
+    questions, setting, student = make_questions(), make_setting(kl=True), make_answers(STUDENT)
+    with pytest.raises(TargetError, match=r"visual-model gave no logits of its top-k tokens for q-teacher-right"):
+        make_targets(questions, setting, CLOSED, make_answers(TEACHER), student, {1, 2})
+    teacher = make_answers_with_tokens({clip: [7, 900] for clip in CLIPS})
     with pytest.raises(TargetError, match=r"the student's vocabulary has 1 under the same id: too few"):
-        make_targets(questions(), setting(kl=True), CLOSED, teacher, answers(STUDENT), {7, 8})
+        make_targets(questions, setting, CLOSED, teacher, student, {7, 8})
 
 
-def test_the_closed_share_counts_all_clips_also_those_that_teach_nothing():
-    assert made().teacher_fraction == made(anti_forgetting=False).teacher_fraction == 3 / 5
+def test_the_teacher_fraction_counts_clips_without_a_target_too():
+    assert targets_of().teacher_fraction == targets_of(anti_forgetting=False).teacher_fraction == 3 / 5
 
 
 def test_kl_needs_logits_only_of_the_clips_where_the_switch_is_closed():
-    kinds = {"labels": "none", "kl": True}
-    with pytest.raises(TargetError, match="eyes gave no letter logits for q-right; kl needs them"):
-        make_targets(questions(), setting(**kinds), CLOSED, answers(TEACHER, with_logits=False), answers(STUDENT))
-    shut_on_the_lost = {c: c == "lost" for c in CLIPS}
-    found = make_targets(
-        questions(), setting(**kinds), shut_on_the_lost, answers(TEACHER, with_logits=False), answers(STUDENT, False)
-    )
-    assert taught(found) == {"right": (A, False), "wrong": (B, False), "lost": (A, False), "open": (A, False)}
+    questions, setting = make_questions(), make_setting(labels="none", kl=True)
+    teacher, student = make_answers(TEACHER, with_logits=False), make_answers(STUDENT, with_logits=False)
+    with pytest.raises(TargetError, match="visual-model gave no letter logits for q-teacher-right; kl needs them"):
+        make_targets(questions, setting, CLOSED, teacher, make_answers(STUDENT))
+    closed_without_answer = {clip: clip == "teacher-none" for clip in CLIPS}
+    targets = make_targets(questions, setting, closed_without_answer, teacher, student)
+    assert by_clip(targets) == {"teacher-right": (A, False), "teacher-wrong": (B, False), **OWN_ANSWERS}
 
 
-def test_answers_in_another_order_and_of_other_questions_change_nothing():
-    turned = dict(reversed(TEACHER.items()))
-    found = made(asked=questions(["open", "right"]), teacher=turned)
-    assert list(taught(found)) == ["open", "right"]
-    assert taught(found) == {"open": (A, False), "right": (B, False)}
+def test_neither_the_order_of_answers_nor_answers_to_other_questions_matter():
+    reordered = dict(reversed(TEACHER.items()))
+    targets = targets_of(questions=make_questions(["open", "teacher-right"]), teacher=reordered)
+    assert list(by_clip(targets)) == ["open", "teacher-right"]
+    assert by_clip(targets) == {"open": (A, False), "teacher-right": (B, False)}
 
 
-def test_a_clip_without_a_route_is_named():
+def test_a_clip_without_a_route_is_an_error_that_names_it():
     with pytest.raises(TargetError, match=r"clip open has no route: run `dvc repro route`"):
-        made(closed={c: True for c in CLIPS if c != "open"})
+        targets_of(closed={c: True for c in CLIPS if c != "open"})
 
 
-@pytest.mark.parametrize("who", ["teacher", "own"])
-def test_missing_answers_are_counted_and_the_first_is_named(who):
-    some = {c: A for c in CLIPS if c not in ("wrong", "mute")}
-    name = {"teacher": "teacher", "own": "student"}[who]
-    with pytest.raises(TargetError, match=f"the {name} has not answered 2 finetune questions, q-wrong first"):
-        made(**{who: some})
+@pytest.mark.parametrize("respondent", ["teacher", "student"])
+def test_missing_answers_are_counted_and_the_first_is_named(respondent):
+    answers = {c: A for c in CLIPS if c not in ("teacher-wrong", "student-none")}
+    message = f"the {respondent} has not answered 2 finetune questions, q-teacher-wrong first"
+    with pytest.raises(TargetError, match=message):
+        targets_of(**{respondent: answers})
 
 
-@pytest.mark.parametrize("asked", [questions(), questions([])])
-def test_nothing_taught_says_why(asked):
-    with pytest.raises(TargetError, match=r"This setting: no clip teaches anything \(switch closed on 0 of"):
-        made(asked=asked, closed=dict.fromkeys(CLIPS, False), anti_forgetting=False)
+@pytest.mark.parametrize("questions", [make_questions(), make_questions([])], ids=["closed nowhere", "no question"])
+def test_the_error_without_any_target_gives_the_cause(questions):
+    with pytest.raises(TargetError, match=r"This setting: no clip has a target \(switch closed on 0 of"):
+        targets_of(questions=questions, closed=dict.fromkeys(CLIPS, False), anti_forgetting=False)

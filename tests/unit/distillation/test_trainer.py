@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from synesthesia.data import clip_batches
 from synesthesia.data.store import Store
 from synesthesia.distillation import adapters, checkpoint, trainer
-from synesthesia.evaluation import local
-from synesthesia.questions import sampling as wording
+from synesthesia.questions.prompt import format_prompt
 from tests.helpers.tiny_checkpoints import fresh, lora, study, training
 from tests.helpers.training_examples import CLIPS, lessons
 
@@ -36,7 +36,7 @@ def trained(partial, family="qwen2_audio", targets=None, stop_after=None, second
             raise Killed
 
     clips, _, store = study(CLIPS)
-    given = training(**{"effective_batch": 4, "micro_batch": 4, "epochs": 2.0, **changes})
+    given = training(**{"global_batch_size": 4, "micro_batch": 4, "epochs": 2.0, **changes})
     history = trainer.train(
         student,
         targets or lessons(),
@@ -57,10 +57,10 @@ def learnt(student):
 def first_step(original, of):
     """The clips of the first step of four, and the float64 logits of a student that has learnt nothing yet for each."""
     clips, _, folder = study(CLIPS)
-    store, places = Store(folder), local.locate_clips(clips, of.questions["clip_id"].to_pylist())
+    store, places = Store(folder), clip_batches.locate_clips(clips, of.questions["clip_id"].to_pylist())
     for i in trainer.make_sample_order(CLIPS, training(epochs=2.0))[:4]:
-        percept = local.load_clip_inputs(store, *places[i], "audio")
-        prompt = wording.format_prompt(of.questions["options"][int(i)].as_py())
+        percept = clip_batches.load_clip_inputs(store, *places[i], "audio")
+        prompt = format_prompt(of.questions["options"][int(i)].as_py())
         with torch.inference_mode():
             yield i, original.answer_logits(original.collate([percept], [prompt]))[0].double()
 
@@ -103,7 +103,7 @@ def test_logits_over_the_vocabulary_are_matched_at_their_own_tokens(tmp_path):
 
 
 def test_micro_batches_change_neither_loss_nor_gradient_nor_what_is_learnt(tmp_path):
-    runs = [trained(tmp_path / str(n), effective_batch=8, micro_batch=n, epochs=1.0) for n in (8, 2)]
+    runs = [trained(tmp_path / str(n), global_batch_size=8, micro_batch=n, epochs=1.0) for n in (8, 2)]
     for one, other in zip(runs[0][1], runs[1][1], strict=True):
         assert one == pytest.approx(other, rel=2e-3, abs=1e-5)
     assert runs[0][1][0] == pytest.approx(runs[1][1][0], rel=2e-5, abs=1e-6)
@@ -112,10 +112,10 @@ def test_micro_batches_change_neither_loss_nor_gradient_nor_what_is_learnt(tmp_p
 
 
 def test_the_last_incomplete_batch_is_a_mean_over_its_own_clips(tmp_path):
-    given = {"effective_batch": 8, "epochs": 1.0, "learning_rate": 1e-12}
+    given = {"global_batch_size": 8, "epochs": 1.0, "learning_rate": 1e-12}
     _, history = trained(tmp_path / "8", micro_batch=8, **given)
     assert [row["step"] for row in history] == [1, 2]  # 12 clips: 8 and 4
-    _, fours = trained(tmp_path / "4", **{**given, "effective_batch": 4}, micro_batch=4)
+    _, fours = trained(tmp_path / "4", **{**given, "global_batch_size": 4}, micro_batch=4)
     assert history[0]["loss"] == pytest.approx((fours[0]["loss"] + fours[1]["loss"]) / 2, rel=1e-4)
     assert history[1]["loss"] == pytest.approx(fours[2]["loss"], rel=1e-4)
 
@@ -137,7 +137,7 @@ def test_only_the_adapter_learns_and_it_learns_its_lessons(family, tmp_path):
 def test_the_history_has_the_schedules_rate_and_what_is_told(tmp_path):
     told = []
     clips, _, store = study(CLIPS)
-    given = training(effective_batch=4, micro_batch=2, epochs=1.0)
+    given = training(global_batch_size=4, micro_batch=2, epochs=1.0)
     history = trainer.train(
         student_of("qwen2_audio"),
         lessons(),

@@ -15,13 +15,13 @@ from synesthesia.evaluation.csv_import import ResponseError
 OPTIONS = [["cat", "dog", "owl"], ["car", "dog", "rain"], [f"thing {i}" for i in range(10)]]
 QUESTIONS = schemas.from_rows(
     [
-        {"question_id": f"q{i}", "clip_id": f"c{i}", "split": "analysis", "options": options, "answer": 0}
+        {"question_id": f"q{i}", "clip_id": f"c{i}", "split": "analysis", "options": options, "target": 0}
         for i, options in enumerate(OPTIONS)
     ],
     schemas.QUESTION,
     "questions",
 )
-STUDY = "question_id,participant,condition,choice,seconds,replays,focus_lost,load_failures,order,careless\n"
+STUDY = "question_id,participant,condition,choice,seconds,replays,focus_lost,load_failures,order,inattentive\n"
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def read(tmp_path):
     return written
 
 
-def answers(judged, seed=0, several="draw", careless="leave_out"):
-    return csv_import.aggregate_responses(judged, QUESTIONS, "x", seed=seed, aggregation=several, inattentive=careless)
+def answers(judged, seed=0, aggregation="random", inattentive="drop"):
+    return csv_import.aggregate_responses(judged, QUESTIONS, "x", seed=seed, aggregation=aggregation, inattentive=inattentive)
 
 
 def test_the_browser_studys_export_is_read_one_condition_at_a_time(read):
@@ -44,7 +44,7 @@ def test_the_browser_studys_export_is_read_one_condition_at_a_time(read):
     assert ears == [
         {"question_id": "q0", "participant": "ab12", "condition": "audio", "choice": 2, "letter_logits": None,
          "text": None, "seconds": 3.25, "replays": 1, "focus_lost": 0, "load_failures": 0, "order": 7,
-         "careless": False}
+         "inattentive": False}
     ]  # fmt: skip
     assert [(row["question_id"], row["choice"], row["focus_lost"]) for row in eyes] == [("q1", None, 2)]
     assert read(content, "sounded_video").num_rows == 0
@@ -101,7 +101,7 @@ def test_logits_and_text_stay_beside_a_choice(read):
         ("question_id,choice,seconds\nq0,1,nan\n", "seconds 'nan' is no number"),
         ("question_id,choice,seconds\nq0,1,soon\n", "seconds 'soon' is no number"),
         ("question_id,choice,replays\nq0,1,1.5\n", "replays '1.5' is no count"),
-        ("question_id,choice,careless\nq0,1,maybe\n", "careless 'maybe' is neither true nor false"),
+        ("question_id,choice,inattentive\nq0,1,maybe\n", "inattentive 'maybe' is neither true nor false"),
         ("question_id,choice,condition\nq0,1,smell\n", "condition 'smell' is not one of audio,"),
         ("question_id,choice,participant\nq0,1,\n", "participant is empty"),
         ('question_id,choice,letter_logits\nq0,1,"[1, 2]"\n', "must be a JSON list of 3 numbers"),
@@ -174,7 +174,7 @@ several_judged = st.dictionaries(
 
 def table(judged):
     rows = [
-        {"question_id": q, "participant": p, "condition": "audio", "choice": c, "seconds": s, "careless": k}
+        {"question_id": q, "participant": p, "condition": "audio", "choice": c, "seconds": s, "inattentive": k}
         for (q, p), (c, s, k) in judged.items()
     ]
     return schemas.from_rows(rows, schemas.RESPONSE, "judged")
@@ -192,7 +192,7 @@ def test_each_question_gets_one_of_its_judgements_whatever_the_order_of_the_file
     for answer in found:
         given_ones = [(c, s) for (q, _), (c, s, _) in kept.items() if q == answer["question_id"]]
         assert (answer["choice"], answer["seconds"]) in given_ones
-    many = answers(table(judged), seed, careless="keep")
+    many = answers(table(judged), seed, inattentive="keep")
     assert set(many["question_id"].to_pylist()) == {q for q, _ in judged}
 
 

@@ -15,7 +15,7 @@ import torch
 from synesthesia import schemas
 from synesthesia.data.store import Store
 from synesthesia.evaluation import local, resume
-from synesthesia.questions import sampling as wording
+from synesthesia.questions.prompt import format_prompt
 from tests.helpers.tiny_checkpoints import ROOT, checkpoint, fresh, loaded, study
 
 pytestmark = pytest.mark.torch
@@ -30,7 +30,7 @@ class Killed(Exception):
 def folder(tmp_path, monkeypatch):
     """Work in an empty folder; a part is two batches of two questions."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "PART_BATCHES", 2)
+    monkeypatch.setattr(local, "BATCHES_PER_PART", 2)
     return tmp_path
 
 
@@ -81,7 +81,7 @@ def test_each_answer_is_to_its_own_clip_and_question():
     for row, (shard, at), question in zip(found, places, asked.to_pylist(), strict=True):
         assert store.clip_id(shard, at) == question["clip_id"]
         percept = local.load_clip_inputs(store, shard, at, model.condition)
-        logits = model.answer_logits(model.collate([percept], [wording.format_prompt(question["options"])]))
+        logits = model.answer_logits(model.collate([percept], [format_prompt(question["options"])]))
         alone = model.letter_logits(logits, len(question["options"]))[0].tolist()
         assert row["letter_logits"] == pytest.approx(alone, abs=1e-4)
         assert row["text"] == model.greedy_token(logits)[0]
@@ -144,7 +144,7 @@ def test_unparseable_answers_are_counted_and_wrong(folder, unsorted):
 
     asked = study(CLIPS)[1]
     schemas.write(asked, accuracy_record.QUESTIONS_FILE, schemas.QUESTION)
-    texts = [schemas.LETTERS[a] for a in asked["answer"].to_pylist()]
+    texts = [schemas.LETTERS[a] for a in asked["target"].to_pylist()]
     texts[:3] = ["the", "", "Z"]
     schemas.write(answered("t", model=saying(texts), read="text"), folder / "finetune.parquet", schemas.ANSWER)
     metrics = accuracy_record.build_accuracy_record("answer", "tiny", [folder / "finetune.parquet"], {}).metrics
@@ -238,7 +238,7 @@ def test_a_finished_stage_keeps_no_parts_and_asks_anew_when_forced(folder):
     clips, asked, store = study(CLIPS)
     shutil.copytree(store, stage.STORE_DIR)
     schemas.write(clips, "out/curate/clips.parquet", schemas.CLIP)
-    schemas.write(asked, "out/ask/questions.parquet", schemas.QUESTION)
+    schemas.write(asked, "out/make_questions/questions.parquet", schemas.QUESTION)
     given = config.load(ROOT / "params/embedded.yaml")
     changed = fresh("qwen2_vl")
     with torch.no_grad():

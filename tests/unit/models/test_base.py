@@ -9,8 +9,9 @@ import torch
 
 from synesthesia import models
 from synesthesia.models import ModelError
-from synesthesia.models.base import ClipInputs, LanguageModel
-from synesthesia.questions import sampling as wording
+from synesthesia.data.clip_inputs import ClipInputs
+from synesthesia.models.base import LanguageModel
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.synthetic import tiny_models
 from tests.helpers.tiny_checkpoints import (
     FAMILIES,
@@ -45,14 +46,14 @@ TEXTS = {
 
 @miniature
 def test_the_rendered_prompt_word_for_word(family):
-    assert loaded(family).render_prompt(wording.format_prompt(OPTIONS[:3])) == TEXTS[family]
+    assert loaded(family).render_prompt(format_prompt(OPTIONS[:3])) == TEXTS[family]
 
 
 @miniature
 def test_the_tokens_are_the_rendered_prompt_with_a_place_for_each_percept(family):
     model = loaded(family)
     percept = percepts(model.condition)[0]
-    ids = model.collate([percept], [wording.format_prompt(OPTIONS[:3])])["input_ids"][0].tolist()
+    ids = model.collate([percept], [format_prompt(OPTIONS[:3])])["input_ids"][0].tolist()
     frames, height, width = (4, 56, 84)
     expected = TEXTS[family].replace("<|AUDIO|>", "<|AUDIO|>" * 50)
     for token in ("<|video_pad|>", "<|VIDEO|>"):

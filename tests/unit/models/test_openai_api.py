@@ -24,8 +24,9 @@ from synesthesia import config, schemas
 from synesthesia.data.store import StoreWriter
 from synesthesia.evaluation import remote
 from synesthesia.models import ModelError, load_text_model, openai_api
-from synesthesia.models.text_model import EncodedClipInputs, encode_wav
-from synesthesia.questions import sampling as wording
+from synesthesia.models.text_model import EncodedClipInputs
+from synesthesia.questions.prompt import format_prompt
+from synesthesia.utils.wav import encode_wav
 
 pytestmark = pytest.mark.slow  # servers that hang, drip and refuse
 
@@ -128,7 +129,7 @@ def clip(seed=0):
 def reply(server, behave=None, options=4, **changes):
     if behave:
         server.behave = behave
-    return talker(server, **changes).reply(clip(), wording.format_prompt(OPTIONS), options)
+    return talker(server, **changes).reply(clip(), format_prompt(OPTIONS), options)
 
 
 @contextmanager
@@ -152,7 +153,7 @@ def study(count=COUNT):
             rows.append({"clip_id": clip_id, "video_id": f"clip{i:02d}", "dataset": "vggsound", "split": "test",
                          "labels": [OPTIONS[i % 4]], "shard": shard, "row": row})  # fmt: skip
             asked.append({"question_id": f"{clip_id}-q", "clip_id": clip_id, "split": "test",
-                          "options": OPTIONS[i % 4 :] + OPTIONS[: i % 4], "answer": 0})  # fmt: skip
+                          "options": OPTIONS[i % 4 :] + OPTIONS[: i % 4], "target": 0})  # fmt: skip
     return schemas.from_rows(rows, schemas.CLIP, "clips"), schemas.from_rows(asked, schemas.QUESTION, "questions")
 
 
@@ -171,7 +172,7 @@ def test_a_listener_gets_the_sound_as_wav_and_the_papers_question_after_it(serve
     (body,) = server.requests
     *_, sound, text = body["messages"][0]["content"]
     assert server.paths == ["/v1/chat/completions"]
-    assert text == {"type": "text", "text": wording.format_prompt(OPTIONS)}
+    assert text == {"type": "text", "text": format_prompt(OPTIONS)}
     assert sound["input_audio"]["format"] == "wav"
     with wave.open(io.BytesIO(base64.b64decode(sound["input_audio"]["data"]))) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16000)
@@ -466,11 +467,11 @@ def test_the_stage_asks_an_endpoint_and_keeps_no_parts(server):
     Path("out/curate").mkdir(parents=True)
     Path("store").rename(stage.STORE_DIR)
     schemas.write(clips, "out/curate/clips.parquet", schemas.CLIP)
-    Path("out/ask").mkdir()
-    schemas.write(asked, "out/ask/questions.parquet", schemas.QUESTION)
+    Path("out/make_questions").mkdir()
+    schemas.write(asked, "out/make_questions/questions.parquet", schemas.QUESTION)
     given = config.load(Path(__file__).parents[3] / "params/embedded.yaml")
-    stage.evaluate_splits(given, talker(server), "served", ["test"], Path("out/answer"), Path("endpoint.yaml"), 4)
-    found = schemas.read("out/answer/test.parquet", schemas.ANSWER)
+    stage.evaluate_splits(given, talker(server), "served", ["test"], Path("out/evaluate"), Path("endpoint.yaml"), 4)
+    found = schemas.read("out/evaluate/test.parquet", schemas.ANSWER)
     assert set(found["respondent"].to_pylist()) == {"served"}
     assert found["choice"].to_pylist() == [1] * COUNT
     assert not list(remote.CACHE_DIR.rglob("*.parquet"))

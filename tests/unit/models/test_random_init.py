@@ -8,9 +8,9 @@ from safetensors import safe_open
 
 from synesthesia import config, models
 from synesthesia.models import ModelError, random_init
-from synesthesia.models.base import ClipInputs
+from synesthesia.data.clip_inputs import ClipInputs
 from synesthesia.models.random_init import CONFIG_FAMILIES, ScaledConfig
-from synesthesia.questions import sampling as wording
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.schemas import LETTERS
 from tests.helpers.tiny_checkpoints import OPTIONS, SIZES, film, sound
 
@@ -87,13 +87,13 @@ def test_the_real_configuration_has_the_published_number_of_parameters(name):
 
 @names
 def test_the_paper_s_question_through_the_models_own_chat_template_word_for_word(name, small):
-    assert small(name).text(wording.format_prompt(OPTIONS[:3])) == TEXTS[name]
+    assert small(name).text(format_prompt(OPTIONS[:3])) == TEXTS[name]
 
 
 @names
 def test_the_tokens_are_the_rendered_text_with_a_place_for_each_percept(name, small):
     model = small(name)
-    ids = model.collate([clip(model)], [wording.format_prompt(OPTIONS[:3])])["input_ids"][0].tolist()
+    ids = model.collate([clip(model)], [format_prompt(OPTIONS[:3])])["input_ids"][0].tolist()
     expected = TEXTS[name].replace(*PERCEIVED[name])
     if name == "qwen2.5-omni":
         expected = expected.replace("<|AUDIO|>", "<|AUDIO|>" * 250)
@@ -108,7 +108,7 @@ def test_letters_and_special_tokens_have_qwens_own_ids(name, small):
         assert words.encode(token) == [number]
     assert words.decode(words.encode("Ärger, 猫 & 'B.'\n")) == "Ärger, 猫 & 'B.'\n"
     assert (
-        len(words.encode(wording.format_prompt(OPTIONS))) < 150
+        len(words.encode(format_prompt(OPTIONS))) < 150
     )  # words of the question are tokens, as under the real one
 
 
@@ -131,11 +131,11 @@ def test_saved_in_shards_it_loads_back_the_same(name, small, tmp_path):
         dtype="float32", batch_size=1, role="audio", splits=["test"],
     )  # fmt: skip
     back = models.load_model(entry)
-    batch = made.collate([clip(made)], [wording.format_prompt(OPTIONS)])
+    batch = made.collate([clip(made)], [format_prompt(OPTIONS)])
     with torch.inference_mode():
         torch.testing.assert_close(back.answer_logits(batch), made.answer_logits(batch), atol=1e-6, rtol=0)
     assert all(torch.equal(v, back.model.state_dict()[k]) for k, v in made.model.state_dict().items())
-    again = back.collate([clip(made)], [wording.format_prompt(OPTIONS)])
+    again = back.collate([clip(made)], [format_prompt(OPTIONS)])
     assert all(torch.equal(again[k], v) for k, v in batch.items() if isinstance(v, torch.Tensor))
 
 

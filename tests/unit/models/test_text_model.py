@@ -18,7 +18,7 @@ from synesthesia import config as params
 from synesthesia import models
 from synesthesia.models import ModelError
 from synesthesia.models.text_model import EncodedClipInputs
-from synesthesia.questions import sampling as wording
+from synesthesia.questions.prompt import format_prompt, parse_letter
 from synesthesia.schemas import LETTERS
 
 pytestmark = pytest.mark.torch
@@ -142,7 +142,7 @@ def test_their_code_does_not_run_unless_the_parameters_say_so(checkpoint):
     (checkpoint / "tokenization_qwen.py").write_text("raise SystemExit('ran')")
     for family in ("qwen_audio_chat", "kimi_audio"):
         off = entry(checkpoint, family).model_copy(
-            update={"remote_code": params.ModelConfig.model_fields["remote_code"].default}
+            update={"trust_remote_code": params.ModelConfig.model_fields["trust_remote_code"].default}
         )
         with pytest.raises(ModelError, match=r"allow it with models\.my-model\.remote_code: true"):
             models.load_text_model(off, "my-model")
@@ -163,7 +163,7 @@ def test_a_local_family_never_runs_a_checkpoints_code(checkpoint):
 
 def test_letters_are_the_logits_behind_the_models_own_conversation(checkpoint):
     model = models.load_text_model(entry(checkpoint))
-    prompt = wording.format_prompt(OPTIONS)
+    prompt = format_prompt(OPTIONS)
     found = model.reply(sound(), prompt, 3)
     text = (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nAudio 1:<audio></audio>\n"
@@ -247,10 +247,10 @@ def kimia(monkeypatch):
 
 def test_kimi_audio_is_asked_through_its_package_and_says_text_alone(checkpoint, kimia):
     model = models.load_text_model(entry(checkpoint, "kimi_audio"))
-    found = model.reply(sound(), wording.format_prompt(OPTIONS), 3)
+    found = model.reply(sound(), format_prompt(OPTIONS), 3)
     assert (found.text, found.letter_logprobs) == ("B. dog barking", None)
-    assert wording.parse_letter(found.text, OPTIONS) == 1
-    assert kimia == [(str(checkpoint), False), (16000, 1600, wording.format_prompt(OPTIONS), "text", 1)]
+    assert parse_letter(found.text, OPTIONS) == 1
+    assert kimia == [(str(checkpoint), False), (16000, 1600, format_prompt(OPTIONS), "text", 1)]
 
 
 def test_kimi_audio_without_its_package_or_with_a_failing_one_says_so(checkpoint, kimia, monkeypatch):

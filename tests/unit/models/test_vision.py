@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from synesthesia.models import ModelError
-from synesthesia.models.base import ClipInputs
+from synesthesia.data.clip_inputs import ClipInputs
 from tests.helpers.tiny_checkpoints import checkpoint, film, fresh, loaded, percepts, prompts
 
 pytestmark = pytest.mark.torch

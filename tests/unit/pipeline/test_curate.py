@@ -17,11 +17,11 @@ from synesthesia import schemas
 from synesthesia.data import decode_jobs, store
 from synesthesia.pipeline import curate, make_questions, stage_cli
 from tests.helpers import small_dataset
-from tests.helpers.small_dataset import outs, replace, settings
+from tests.helpers.small_dataset import hash_outputs, replace_file, write_config
 
 pytestmark = pytest.mark.slow  # real files and figures: seconds each
 
-world, sources = small_dataset.world, small_dataset.sources
+dataset, source_files = small_dataset.dataset, small_dataset.source_files
 
 
 def start(*arguments: str) -> subprocess.Popen:
@@ -29,8 +29,8 @@ def start(*arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def test_outs_say_what_is_usable_and_what_is_not(world, monkeypatch, capfd):
-    given = settings()
+def test_outs_say_what_is_usable_and_what_is_not(dataset, monkeypatch, capfd):
+    given = write_config()
     monkeypatch.delenv("SYNESTHESIA_TRACKING")
     curate.run(given, workers=2)
     monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
@@ -46,7 +46,7 @@ def test_outs_say_what_is_usable_and_what_is_not(world, monkeypatch, capfd):
     assert opened.audio(0, 0).shape == (160000,) and opened.frames(0, 0).shape == (10, 48, 64, 3)
     labels = {label for row in rows if row["dataset"] == "vggsound" for label in row["labels"]}
     assert "police car" in labels and not any("," in label for label in labels)
-    damaged = schemas.read("out/curate/damaged.parquet", schemas.REJECTED).to_pylist()
+    damaged = schemas.read("out/curate/rejected.parquet", schemas.REJECTED).to_pylist()
     assert {(row["file"], row["reason"], row["bytes"] is None) for row in damaged} == {
         ("vggsound/v0-4_000040.mp4", "no audio stream", False),
         ("vggsound/v1-4_000040.mp4", "truncated", False),
@@ -54,30 +54,30 @@ def test_outs_say_what_is_usable_and_what_is_not(world, monkeypatch, capfd):
         ("vggsound/v3-4_000040.mp4", "absent", True),
     }
     counts = json.loads(Path("out/curate/counts.json").read_text())
-    assert counts["put_aside"] == {"absent": 1, "empty file": 1, "no audio stream": 1, "truncated": 1}
-    assert counts["vggsound"]["labels_with_several_names"] == 1 and counts["vggsound"]["files_not_listed"] == 1
+    assert counts["rejected"] == {"absent": 1, "empty file": 1, "no audio stream": 1, "truncated": 1}
+    assert counts["vggsound"]["labels_with_multiple_names"] == 1 and counts["vggsound"]["files_not_listed"] == 1
     assert counts["splits"]["test"] == {"files": 9, "usable": 6} and counts["splits"]["unseen"]["usable"] == 11
-    questions = schemas.read("out/ask/questions.parquet", schemas.QUESTION)
+    questions = schemas.read("out/make_questions/questions.parquet", schemas.QUESTION)
     assert questions["clip_id"].to_pylist() == [row["clip_id"] for row in rows]
 
 
-def test_a_lost_file_changes_no_other_clips_split_or_question(world):
-    given = settings()
+def test_a_lost_file_changes_no_other_clips_split_or_question(dataset):
+    given = write_config()
     curate.run(given, workers=2)
     make_questions.run(given)
-    before = schemas.read("out/ask/questions.parquet", schemas.QUESTION).to_pylist()
+    before = schemas.read("out/make_questions/questions.parquet", schemas.QUESTION).to_pylist()
     os.remove("data/vggsound/v5-4_000040.mp4")
     os.remove("data/audioset/clips/a3_30.mp4")
     curate.run(given, workers=2)
     make_questions.run(given)
-    after = schemas.read("out/ask/questions.parquet", schemas.QUESTION).to_pylist()
+    after = schemas.read("out/make_questions/questions.parquet", schemas.QUESTION).to_pylist()
     assert after == [row for row in before if row["clip_id"] not in ("v5-4_000040", "a3_000030")]
 
 
-def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(world):
-    given = settings(shard_clips=8)
+def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(dataset):
+    given = write_config(clips_per_shard=8)
     curate.run(given, workers=2)
-    expected = outs()
+    expected = hash_outputs()
     shutil.rmtree("out")
     process = start("--workers", "1")
     while process.poll() is None and len(list(Path("out/.partial/curate").glob("*.json"))) < 3:
@@ -88,12 +88,12 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(world):
     kept = {path.stat().st_ino for path in Path("out/.partial/curate").glob("*.arrow")}
     assert len(kept) >= 3
     curate.run(given, workers=2)
-    assert outs() == expected
+    assert hash_outputs() == expected
     assert kept <= {path.stat().st_ino for path in Path("out/curate/store").iterdir()}
 
 
-def test_finished_chunks_are_not_taken_for_other_settings_or_files(world):
-    given = settings()
+def test_finished_chunks_are_not_taken_for_other_settings_or_files(dataset):
+    given = write_config()
     curate.run(given, workers=2)
     items = curate.plans.build_manifest(given).items[:16]
     chosen = {key: getattr(given.curate, key) for key in curate.DECODE_PARAMS}
@@ -103,15 +103,15 @@ def test_finished_chunks_are_not_taken_for_other_settings_or_files(world):
     assert name != decode_jobs.fingerprint(items, chosen)
 
 
-def test_a_second_run_at_the_same_time_is_refused(world):
+def test_a_second_run_at_the_same_time_is_refused(dataset):
     Path("out/.partial").mkdir(parents=True)
     with open("out/.partial/curate.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(curate.CurateError, match="another curate"):
-            curate.run(settings(), workers=1)
+            curate.run(write_config(), workers=1)
 
 
-def test_a_full_disk_is_one_sentence_and_keeps_what_is_finished(world, monkeypatch, capsys):
+def test_a_full_disk_is_one_sentence_and_keeps_what_is_finished(dataset, monkeypatch, capsys):
     closed, close = [], store.ShardWriter.close
 
     def fills_up(shard):
@@ -150,14 +150,14 @@ SPOILT = {
     "a wrong dialect": (lambda: shutil.copy("data/audioset/eval_segments.csv", "data/vggsound.csv"), "line 2"),
     "no clips' folder": (lambda: shutil.rmtree("data/vggsound"), "data/vggsound is missing"),
     "nothing found": (spoil_nothing_found, "none of the 50 listed clips of vggsound is in data/vggsound"),
-    "nine labels": (spoil_few_labels, "has 9 labels that stay, but a question needs 10"),
+    "nine labels": (spoil_few_labels, "has 9 usable labels, but a question needs 10"),
     "a label with one clip": (spoil_one_clip, "label 'label 3' has too few train clips in the list: 1 for analysis"),
     "no permission": (lambda: Path("out").touch(), "out"),
 }
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_bad_input_is_one_sentence_and_exit_code_1(world, capsys, what):
+def test_bad_input_is_one_sentence_and_exit_code_1(dataset, capsys, what):
     spoil, sentence = SPOILT[what]
     spoil()
     with pytest.raises(SystemExit) as ended:
@@ -166,9 +166,9 @@ def test_bad_input_is_one_sentence_and_exit_code_1(world, capsys, what):
     assert ended.value.code == 1 and said.startswith("curate: ") and sentence in said
 
 
-def test_a_label_whose_every_clip_is_damaged_stops_the_study_and_keeps_the_decoded(world, sources):
+def test_a_label_whose_every_clip_is_damaged_stops_the_study_and_keeps_the_decoded(dataset, source_files):
     for take in range(4):
-        replace(f"data/vggsound/v2-{take}_{10 * take:06d}.mp4", sources["deaf"])
+        replace_file(f"data/vggsound/v2-{take}_{10 * take:06d}.mp4", source_files["no_audio"])
     process = start()
     said = process.communicate()[1]
     assert process.returncode == 1 and "Traceback" not in said and "Warning" not in said
@@ -176,19 +176,19 @@ def test_a_label_whose_every_clip_is_damaged_stops_the_study_and_keeps_the_decod
     assert len(list(Path("out/.partial/curate").glob("*.json"))) == 4
 
 
-def test_contradictions_and_repetitions_in_the_list_are_counted_and_put_aside(world):
+def test_contradictions_and_repetitions_in_the_list_are_counted_and_put_aside(dataset):
     with open("data/vggsound.csv", "a") as file:
         file.write('\nv4-0,0,"label 5",train\nv6-0,0,"label 6",train\n')
-    plan = curate.plans.build_manifest(settings())
-    assert plan.counts["vggsound"]["contradictory"] == 1 and plan.counts["vggsound"]["listed_again"] == 2
-    (row,) = (row for row in plan.rejected if row["reason"] == "contradictory labels")
+    plan = curate.plans.build_manifest(write_config())
+    assert plan.counts["vggsound"]["conflicting"] == 1 and plan.counts["vggsound"]["duplicate_rows"] == 2
+    (row,) = (row for row in plan.rejected if row["reason"] == "conflicting labels")
     assert row["clip_id"] == "v4-0_000000" and row["detail"] == "listed as 'label 4' and 'label 5'"
     assert "v4-0_000000" not in [item.clip_id for item in plan.items]
 
 
 def test_ask_says_what_to_run_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    settings()
+    write_config()
     with pytest.raises(SystemExit):
         stage_cli.main(make_questions.run, "doc", argv=[])
     assert "out/curate/clips.parquet is missing" in capsys.readouterr().err
@@ -196,7 +196,7 @@ def test_ask_says_what_to_run_first(tmp_path, monkeypatch, capsys):
 
 def test_faults_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings()
+    write_config()
 
     def faulty(given):
         raise KeyError("a bug")
@@ -207,7 +207,7 @@ def test_faults_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
 
 def test_an_items_name_reaches_the_stage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings()
+    write_config()
     got = []
     stage_cli.main(lambda given, item: got.append(item), "doc", item_kind="model", argv=["qwen2-vl"])
     assert got == ["qwen2-vl"]

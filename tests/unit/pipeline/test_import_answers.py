@@ -7,7 +7,7 @@ import pytest
 from synesthesia import schemas
 from synesthesia.evaluation import csv_import
 from synesthesia.pipeline import import_answers, measure_gap, stage_cli
-from tests.helpers.simulated_responses import judge
+from tests.helpers.simulated_responses import write_responses
 from tests.helpers.study_outputs import Maker, parameters
 
 
@@ -21,7 +21,7 @@ def maker(tmp_path, monkeypatch):
 
 
 def write(maker, content):
-    path = maker.out.parent / "humans/judgements.csv"
+    path = maker.out.parent / "humans/responses.csv"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
 
@@ -31,50 +31,51 @@ def test_answers_go_to_their_questions_splits_and_a_second_run_leaves_no_older_o
     write(maker, "question_id,choice\n" + "".join(f"{q},1\n" for q in ids.values()))
     import_answers.run(maker.params, "human-ears")
     for split, question in ids.items():
-        found = schemas.read(f"out/answer/human-ears/{split}.parquet", schemas.ANSWER).to_pylist()
+        found = schemas.read(f"out/evaluate/human-ears/{split}.parquet", schemas.ANSWER).to_pylist()
         assert [(a["question_id"], a["respondent"], a["condition"]) for a in found] == [
             (question, "human-ears", "audio")
         ]
     write(maker, f"question_id,choice\n{ids['unseen']},1\n")
     import_answers.run(maker.params, "human-ears")
-    assert [p.name for p in (maker.out / "answer/human-ears").iterdir()] == ["unseen.parquet"]
+    assert [p.name for p in (maker.out / "evaluate/human-ears").iterdir()] == ["unseen.parquet"]
 
 
 def test_nobody_yet_is_no_error_and_nothing_to_log(maker, capsys):
     write(maker, "question_id,choice\n")
     import_answers.run(maker.params, "human-eyes")
     assert "human-eyes: 0 judgements" in capsys.readouterr().out
-    assert list((maker.out / "answer/human-eyes").iterdir()) == []
-    assert schemas.read("out/collect/human-eyes/judgements.parquet", schemas.RESPONSE).num_rows == 0
+    assert list((maker.out / "evaluate/human-eyes").iterdir()) == []
+    assert schemas.read("out/import_answers/human-eyes/responses.parquet", schemas.RESPONSE).num_rows == 0
     assert import_answers.build_record(maker.params, "human-eyes") is None
 
 
 def test_what_goes_to_mlflow_are_accuracy_and_rule(maker):
     asked = maker.questions[maker.questions["split"] == "analysis"]
     everything = dict.fromkeys(maker.labels, 1.0)
-    judge(asked, maker.out.parent / "humans/judgements.csv", dict.fromkeys(schemas.CONDITIONS, everything), times=2)
+    path = maker.out.parent / "humans/responses.csv"
+    write_responses(asked, path, dict.fromkeys(schemas.CONDITIONS, everything), responses_per_question=2)
     import_answers.run(maker.params, "human-ears-and-eyes")
     record = dataclasses.asdict(import_answers.build_record(maker.params, "human-ears-and-eyes"))
     assert record["metrics"]["accuracy.analysis"] > 0.9
-    assert record["parameters"]["several"] == "draw"
-    kept = schemas.read("out/collect/human-ears-and-eyes/judgements.parquet", schemas.RESPONSE)
+    assert record["parameters"]["aggregation"] == "random"
+    kept = schemas.read("out/import_answers/human-ears-and-eyes/responses.parquet", schemas.RESPONSE)
     assert kept.num_rows == 2 * len(asked)
-    assert sum(kept["careless"].to_pylist()) > 0
+    assert sum(kept["inattentive"].to_pylist()) > 0
 
 
 def test_a_file_can_take_a_models_place_in_the_gap(maker):
     maker.write()
-    expected = schemas.read("out/gap/gap.parquet", schemas.GAP)
-    model = maker.params.gap.audio
-    rows = schemas.read(f"out/answer/{model}/analysis.parquet", schemas.ANSWER).to_pylist()
+    expected = schemas.read("out/measure_gap/gap.parquet", schemas.GAP)
+    model = maker.params.measure_gap.audio
+    rows = schemas.read(f"out/evaluate/{model}/analysis.parquet", schemas.ANSWER).to_pylist()
     said = ["" if row["choice"] is None else str(row["choice"]) for row in rows]
     lines = [f"{row['question_id']},{choice}" for row, choice in zip(rows, said, strict=True)]
     write(maker, "question_id,choice\n" + "\n".join(reversed(lines)))
     import_answers.run(maker.params, "human-ears")
-    (maker.out / "gap/gap.parquet").unlink()
-    sides = maker.params.gap.model_copy(update={"audio": "human-ears"})
-    measure_gap.run(maker.params.model_copy(update={"gap": sides}))
-    assert schemas.read("out/gap/gap.parquet", schemas.GAP).equals(expected)
+    (maker.out / "measure_gap/gap.parquet").unlink()
+    sides = maker.params.measure_gap.model_copy(update={"audio": "human-ears"})
+    measure_gap.run(maker.params.model_copy(update={"measure_gap": sides}))
+    assert schemas.read("out/measure_gap/gap.parquet", schemas.GAP).equals(expected)
 
 
 def test_an_unusable_file_changes_nothing_that_is_there(maker):

@@ -32,9 +32,9 @@ def stages(monkeypatch):
 
 def test_it_walks_every_item_that_dvc_has(params, stages, capsys):
     names = [record.name for record in log_runs.iter_records(params, stages, {})]
-    assert names[:3] == ["curate", "ask", "answer@qwen2-audio"]
+    assert names[:3] == ["curate", "ask", "evaluate@qwen2-audio"]
     assert {f"distill@{key}" for key in params.distill.settings} <= set(names)
-    assert {f"examine@{key}" for key in params.distill.settings} <= set(names)
+    assert {f"evaluate_students@{key}" for key in params.distill.settings} <= set(names)
     assert names[-1] == "report"
     assert "gap" not in names
     assert "gap: no outs" in capsys.readouterr().out
@@ -54,7 +54,7 @@ def test_outs_of_other_parameters_are_left_out_and_named(params, stages, capsys)
             {"changed deps": {"src/synesthesia/questions/sampling.py": "modified"}},
             ["src/synesthesia/questions/sampling.py modified"],
         ),
-        ({"changed outs": {"out/ask/questions.parquet": "modified"}}, ["out/ask/questions.parquet modified"]),
+        ({"changed outs": {"out/make_questions/questions.parquet": "modified"}}, ["out/make_questions/questions.parquet modified"]),
         ({"changed deps": {"data": "deleted"}}, []),
         ({"changed outs": {"out/curate/store": "not in cache"}}, []),
         ("changed command", ["changed command"]),

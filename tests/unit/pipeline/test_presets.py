@@ -81,7 +81,7 @@ def test_dry_shows_the_papers_graph_and_touches_nothing(study, capsys):
     names = [line.split()[0] for line in lines if "synesthesia.pipeline" in line]
     assert names[:2] == ["curate", "ask"]
     assert names[-1] == "report"
-    assert len([name for name in names if name.startswith("answer@")]) == 7
+    assert len([name for name in names if name.startswith("evaluate@")]) == 7
     assert len([name for name in names if name.startswith("distill@")]) == 7
     assert len(set(names)) == len(names)
     assert content() == before

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from synesthesia.questions import sampling as wording
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.schemas import LETTERS
 
 pytestmark = pytest.mark.torch
@@ -53,6 +53,6 @@ def test_the_made_tokenizer_has_qwens_bytes_at_qwens_ids(ranks):
 
 
 def test_words_of_the_question_are_whole_tokens_under_the_real_vocabulary_too(ranks):
-    words = wording.format_prompt(["dog barking", "cat purring"]).replace("\n", " ").split(" ")
+    words = format_prompt(["dog barking", "cat purring"]).replace("\n", " ").split(" ")
     single = [w for w in words if (" " + w).encode() in ranks or w.encode() in ranks]
     assert len(single) > 0.7 * len(words)

@@ -7,18 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthesia import schemas
-from synesthesia.questions import sampling
+from synesthesia.questions import prompt, sampling
 from tests.helpers.question_examples import LABELS, clips, real_frequencies
 
 OPTIONS = ["police car", "ice cream van", "dog barking", "A", "plastic bottle crushing"]
 
 
 def test_prompt_is_the_papers_word_for_word():
-    assert sampling.format_prompt(["police car", "ice cream van", "plastic bottle crushing"]) == (
+    assert prompt.format_prompt(["police car", "ice cream van", "plastic bottle crushing"]) == (
         "Classify the sounding object into one of the categories below:\nA. police car\nB. ice cream van\n"
         "C. plastic bottle crushing\nRespond only with a single letter from A to C."
     )
-    assert sampling.format_prompt([str(n) for n in range(10)]).endswith(
+    assert prompt.format_prompt([str(n) for n in range(10)]).endswith(
         "J. 9\nRespond only with a single letter from A to J."
     )
 
@@ -45,22 +45,22 @@ UNCLEAR += ["police car or dog barking", "Answer:", "?", "1", "B. A", "é", "C D
 
 @pytest.mark.parametrize("text", CLEAR)
 def test_clear_answers_are_read(text):
-    assert sampling.parse_letter(text, OPTIONS) == 2
+    assert prompt.parse_letter(text, OPTIONS) == 2
 
 
 @pytest.mark.parametrize("text", UNCLEAR)
 def test_anything_else_is_none_and_never_a_guess(text):
-    assert sampling.parse_letter(text, OPTIONS) is None
+    assert prompt.parse_letter(text, OPTIONS) is None
 
 
 def test_an_option_that_is_another_options_letter_is_ambiguous():
-    assert sampling.parse_letter("A", ["B", "A", "dog"]) is None
-    assert sampling.parse_letter("C", ["B", "A", "dog"]) == 2
+    assert prompt.parse_letter("A", ["B", "A", "dog"]) is None
+    assert prompt.parse_letter("C", ["B", "A", "dog"]) == 2
 
 
 @given(st.text(max_size=30))
 def test_whatever_is_read_stands_in_the_text(text):
-    index = sampling.parse_letter(text, OPTIONS)
+    index = prompt.parse_letter(text, OPTIONS)
     if index is not None:
         assert schemas.LETTERS[index] in text.upper() or OPTIONS[index] in text.casefold()
 
@@ -69,7 +69,7 @@ def test_whatever_is_read_stands_in_the_text(text):
 def test_every_way_of_naming_an_option_is_read_where_it_exists(index, form, count):
     options = [f"sound {n}" for n in range(count)]
     text = form.format(schemas.LETTERS[index], options[index] if index < count else "sound")
-    assert sampling.parse_letter(text, options) == (index if index < count else None)
+    assert prompt.parse_letter(text, options) == (index if index < count else None)
 
 
 @settings(max_examples=40)
@@ -85,8 +85,8 @@ def test_every_question_has_one_true_option_and_no_second(labels, count, seed, d
         sampling.draw_questions(clips(labels), seed, count, distractors, table).to_pylist(), labels, strict=True
     ):
         assert len(set(row["options"])) == count
-        assert row["options"][row["answer"]] in own
-        assert [option for option in row["options"] if option in own] == [row["options"][row["answer"]]]
+        assert row["options"][row["target"]] in own
+        assert [option for option in row["options"] if option in own] == [row["options"][row["target"]]]
         assert row["question_id"] == row["clip_id"] + "-q"
 
 
@@ -119,7 +119,7 @@ def test_each_data_set_has_its_own_labels():
 
 
 def test_too_few_labels_no_clips_and_unknown_labels_are_named():
-    with pytest.raises(sampling.QuestionError, match=r"ask.options: 10, but only 7 labels"):
+    with pytest.raises(sampling.QuestionError, match=r"make_questions.num_options: 10, but only 7 labels"):
         sampling.draw_questions(clips([[label] for label in LABELS[:7]]), 0, 10, "frequency")
     with pytest.raises(sampling.QuestionError, match="no clips"):
         sampling.draw_questions(clips([]), 0, 10, "frequency")

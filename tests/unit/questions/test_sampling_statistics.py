@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow  # thousands of questions a test
 
 def test_the_true_position_is_even_over_the_letters():
     drawn = sampling.draw_questions(clips([[LABELS[n % 14]] for n in range(20000)]), 0, 10, "frequency")
-    counts = np.bincount(drawn["answer"].to_numpy(), minlength=10)
+    counts = np.bincount(drawn["target"].to_numpy(), minlength=10)
     assert chisquare(counts).pvalue > 0.001
 
 
@@ -24,7 +24,7 @@ def test_the_true_label_of_a_clip_of_several_is_even_over_them():
     )
     truth = [
         options[answer]
-        for options, answer in zip(drawn["options"].to_pylist(), drawn["answer"].to_pylist(), strict=True)
+        for options, answer in zip(drawn["options"].to_pylist(), drawn["target"].to_pylist(), strict=True)
     ]
     assert chisquare([truth.count(label) for label in own]).pvalue > 0.001
 
@@ -36,7 +36,7 @@ def test_one_distractor_follows_the_real_lists_frequencies():
     draws = 60
     table = clips([[label] for label in names for _ in range(draws)])
     drawn = sampling.draw_questions(table, 0, 2, "frequency", {"vggsound": frequencies})
-    options, answers = drawn["options"].to_pylist(), drawn["answer"].to_numpy()
+    options, answers = drawn["options"].to_pylist(), drawn["target"].to_numpy()
     index = {name: n for n, name in enumerate(names)}
     seen = np.bincount([index[pair[1 - a]] for pair, a in zip(options, answers, strict=True)], minlength=len(names))
     chances = weights[None, :] / (weights.sum() - weights[:, None])

@@ -41,7 +41,7 @@ def study(tmp_path, monkeypatch, empty_database):
     monkeypatch.delenv("SYNESTHESIA_TRACKING", raising=False)
     mlflow_client.TRACKING_DIR.mkdir()
     shutil.copy(empty_database, mlflow_client.DATABASE_PATH)
-    Path("params.yaml").write_text("size: embedded\n")
+    Path("params.yaml").write_text("preset: embedded\n")
 
     def runs(stage=None):
         client = mlflow_client.get_client()

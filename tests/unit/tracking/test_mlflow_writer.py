@@ -35,43 +35,43 @@ def test_logging_twice_makes_no_second_run(study):
 
 
 def test_a_changed_artifact_makes_a_second_run(study):
-    record = Record("gap", artifacts=[study.write("out/gap/gap.parquet", b"1")])
+    record = Record("gap", artifacts=[study.write("out/measure_gap/gap.parquet", b"1")])
     entered(record)
-    study.write("out/gap/gap.parquet", b"2")
+    study.write("out/measure_gap/gap.parquet", b"2")
     assert entered(record) == 1
     assert len(study.runs()) == 2
 
 
 def test_items_have_runs_of_their_own(study):
     entered(Record("answer", "qwen2-audio"), Record("answer", "qwen2-vl"))
-    assert {run.info.run_name for run in study.runs()} == {"answer@qwen2-audio", "answer@qwen2-vl"}
+    assert {run.info.run_name for run in study.runs()} == {"evaluate@qwen2-audio", "evaluate@qwen2-vl"}
 
 
 def test_each_size_has_an_experiment(study):
     entered(Record("gap"))
-    study.write("params.yaml", b"size: paper\n")
+    study.write("params.yaml", b"preset: paper\n")
     entered(Record("gap"))
     names = {study.client().get_experiment(run.info.experiment_id).name for run in study.runs()}
     assert names == {"synesthesia-embedded", "synesthesia-paper"}
 
 
 def test_artifacts_stay_inside_mlruns(study):
-    entered(Record("gap", artifacts=[study.write("out/gap/gap.parquet", b"1")]))
+    entered(Record("gap", artifacts=[study.write("out/measure_gap/gap.parquet", b"1")]))
     assert list((study.folder / "mlruns/artifacts").rglob("gap.parquet"))
 
 
 def test_a_missing_artifact_is_named_and_nothing_counts_as_logged(study):
-    with pytest.raises(tracking.TrackingError, match=r"out/gap/gap\.parquet is missing"):
-        entered(Record("gap", artifacts=["out/gap/gap.parquet"]))
-    study.write("out/gap/gap.parquet", b"1")
-    assert entered(Record("gap", artifacts=["out/gap/gap.parquet"])) == 1
+    with pytest.raises(tracking.TrackingError, match=r"out/measure_gap/gap\.parquet is missing"):
+        entered(Record("gap", artifacts=["out/measure_gap/gap.parquet"]))
+    study.write("out/measure_gap/gap.parquet", b"1")
+    assert entered(Record("gap", artifacts=["out/measure_gap/gap.parquet"])) == 1
 
 
 def test_a_record_written_by_half_is_failed_and_written_again_later(study, monkeypatch):
     def broken(*_):
         raise OSError("disk full")
 
-    record = Record("gap", artifacts=[study.write("out/gap/gap.parquet", b"1")])
+    record = Record("gap", artifacts=[study.write("out/measure_gap/gap.parquet", b"1")])
     with monkeypatch.context() as patch:
         patch.setattr(mlflow_writer.RunWriter, "_upload", broken)
         with pytest.raises(tracking.TrackingError, match="disk full"):
@@ -85,34 +85,34 @@ LOCK = """
 schema: '2.0'
 stages:
   ask:
-    outs: [{path: out/ask/questions.parquet, md5: aaa}]
+    outs: [{path: out/make_questions/questions.parquet, md5: aaa}]
   gap:
-    deps: [{path: data, md5: old.dir}, {path: out/ask/questions.parquet, md5: stale}]
-    outs: [{path: out/gap/gap.parquet, md5: bbb}]
+    deps: [{path: data, md5: old.dir}, {path: out/make_questions/questions.parquet, md5: stale}]
+    outs: [{path: out/measure_gap/gap.parquet, md5: bbb}]
 """
 
 
 def test_inputs_carry_the_version_of_the_stage_that_made_them(study):
     study.write("dvc.lock", LOCK.encode())
     study.write("data.dvc", b"outs: [{path: data, md5: new.dir}]")
-    tags = provenance.data_tags("gap", ["data", "out/ask/questions.parquet", "unknown"], finalized=False)
-    assert tags == {"data.data": "new.dir", "data.out/ask/questions.parquet": "aaa"}
-    assert provenance.data_tags("gap", ["out/ask"], finalized=False) == {"data.out/ask/questions.parquet": "aaa"}
+    tags = provenance.data_tags("gap", ["data", "out/make_questions/questions.parquet", "unknown"], finalized=False)
+    assert tags == {"data.data": "new.dir", "data.out/make_questions/questions.parquet": "aaa"}
+    assert provenance.data_tags("gap", ["out/make_questions"], finalized=False) == {"data.out/make_questions/questions.parquet": "aaa"}
 
 
 def test_outs_carry_their_version_once_dvc_has_written_its_lock(study):
-    record = Record("gap", artifacts=[study.write("out/gap/gap.parquet", b"1")])
+    record = Record("gap", artifacts=[study.write("out/measure_gap/gap.parquet", b"1")])
     entered(record)
     study.write("dvc.lock", LOCK.encode())
     assert entered(record) == 0
     (run,) = study.runs()
-    assert run.data.tags["out.out/gap/gap.parquet"] == "bbb"
+    assert run.data.tags["out.out/measure_gap/gap.parquet"] == "bbb"
     assert "provenance/dvc.lock" in [a.path for a in study.client().list_artifacts(run.info.run_id, "provenance")]
 
 
 def test_comments_in_params_do_not_change_their_fingerprint(study):
     before = provenance.params_tags()
-    study.write("params.yaml", b"# a comment\nsize: embedded\n")
+    study.write("params.yaml", b"# a comment\npreset: embedded\n")
     assert provenance.params_tags() == before
-    study.write("params.yaml", b"size: paper\n")
+    study.write("params.yaml", b"preset: paper\n")
     assert provenance.params_tags() != before

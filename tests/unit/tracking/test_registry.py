@@ -87,7 +87,7 @@ def test_a_setting_distilled_anew_no_longer_competes_with_its_old_score(study, d
 
 def test_sizes_do_not_compete(study, distilled):
     distilled("labels", b"1", score=0.95)
-    study.write("params.yaml", b"size: paper\n")
+    study.write("params.yaml", b"preset: paper\n")
     distilled("kl", b"2", score=0.60)
     assert setting_of(study, "best") == "kl"
 
@@ -101,6 +101,6 @@ def test_fetch_brings_back_the_same_bytes(study, distilled):
 
 
 def test_the_switch_brings_its_score_with_it(study):
-    study.write("out/switch/model/weights.safetensors", b"1")
-    tracking.log_records([Record("switch", model=RegisteredModel("switch", "out/switch/model", 0.9))])
+    study.write("out/train_switch/model/weights.safetensors", b"1")
+    tracking.log_records([Record("switch", model=RegisteredModel("switch", "out/train_switch/model", 0.9))])
     assert (tracking.fetch_model("switch") / "weights.safetensors").read_bytes() == b"1"

@@ -76,8 +76,8 @@ def test_an_error_in_a_stage_passes_through_and_is_named_in_the_run(study):
 @served
 def test_a_record_with_a_missing_file_is_a_warning_and_a_failed_run(study, capfd):
     with tracking.start_run("gap") as session:
-        session.finish(tracking.Record("gap", artifacts=["out/gap/gap.parquet"]))
-    assert "warning: gap is not in MLflow (FileNotFoundError: out/gap/gap.parquet is missing)" in capfd.readouterr().err
+        session.finish(tracking.Record("gap", artifacts=["out/measure_gap/gap.parquet"]))
+    assert "warning: gap is not in MLflow (FileNotFoundError: out/measure_gap/gap.parquet is missing)" in capfd.readouterr().err
     assert [run.info.status for run in study.runs()] == ["FAILED"]
 
 

@@ -62,14 +62,14 @@ from tests.helpers.tiny_checkpoints import fresh, lora, study, training
 from synesthesia.evaluation import local as answering
 from synesthesia.utils import distributed as processes
 from synesthesia.distillation import adapters, trainer
-from tests.helpers.training_examples import lessons
+from tests.helpers.training_examples import make_training_targets
 clips, asked, store = study(12)
 model = fresh("qwen2_vl")
 answers = answering.answer(model, asked, clips, store, respondent="r", read="letter_logits", batch=1, key="k")
 student = fresh("qwen2_audio")
 torch.manual_seed(0)
 adapters.attach(student, lora())
-history = trainer.train(student, lessons(), clips, store, training(effective_batch=4, micro_batch=2, epochs=2.0),
+history = trainer.train(student, make_training_targets(), clips, store, training(global_batch_size=4, micro_batch=2, epochs=2.0),
                         partial=answering.PARTIAL / "d")
 pathlib.Path(f"process-{processes.rank()}-of-{processes.world()}").touch()
 if processes.is_main():

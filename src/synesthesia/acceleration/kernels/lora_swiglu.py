@@ -1,12 +1,14 @@
-"""The middle of a gated feed-forward network with its adapters as one kernel there and one back, in learning on a GPU.
+"""Fused LoRA SwiGLU: gate and up LoRA additions, SiLU and product in one Triton kernel, forward and backward.
 
-silu(y_gate + s B A x) * (y_up + s B A x), each step rounded as alone, and A of the way out of it. As separate kernels
-both products with B are written and read again, both sums kept, and on the way back what A brings is written and read,
-and the sums' gradients read once more for the products with B: some 650 MB of eight clips by ear, of a layer. Here y is
-kept instead of the sums, and nothing is written but the product and the gradients.
+silu(y_gate + s B A x) * (y_up + s B A x), each step rounded as if it stood alone, and A of the down projection of it.
+Unfused, this materializes both LoRA outputs and both pre-activations and reads them again in the backward pass (about
+650 MB per layer for eight audio clips). Only y_gate and y_up are saved, and nothing is written but the product and the
+gradients. Training only. Unsloth's fast_lora and Liger-Kernel's SwiGLU are of the same kind, without the rounding.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +17,21 @@ from transformers.activations import SiLUActivation
 from synesthesia.acceleration.lora_linear import MixedPrecisionLoraLinear
 from synesthesia.acceleration.patching import patch_class
 
-SUPPORTED_RANKS = {16, 32, 64}  # a power of two; higher ones would want more of a GPU's shared memory than some have
+SUPPORTED_RANKS = {16, 32, 64}  # powers of two; higher ranks need more shared memory than some GPUs have
 
 
-def _add_lora(gate, up, gate_lora_hidden, up_lora_hidden, gate_lora_b, up_lora_b) -> tuple[torch.Tensor, torch.Tensor]:
+def _add_lora(
+    gate: torch.Tensor,
+    up: torch.Tensor,
+    gate_lora_hidden: torch.Tensor,
+    up_lora_hidden: torch.Tensor,
+    gate_lora_b: torch.Tensor,
+    up_lora_b: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     return gate + F.linear(gate_lora_hidden, gate_lora_b), up + F.linear(up_lora_hidden, up_lora_b)
 
 
-@torch.library.custom_op("synesthesia::gated_product", mutates_args=())
+@torch.library.custom_op("synesthesia::lora_swiglu", mutates_args=())
 def lora_swiglu(
     gate: torch.Tensor,
     up: torch.Tensor,
@@ -32,10 +41,19 @@ def lora_swiglu(
     up_lora_b: torch.Tensor,
     down_lora_a: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The product, (..., width), and A x of it, (..., rank).
+    """Compute the gated product with its LoRA terms.
 
-    gate, up: what the frozen layers make, (..., width); the inner ones: A x of each, (..., rank), the same rank; then
-    each one's s B, (width, rank), and A of the layer that follows, (rank, width).
+    Args:
+        gate: Output of the frozen gate projection, (..., width).
+        up: Output of the frozen up projection, (..., width).
+        gate_lora_hidden: A x of the gate projection, (..., rank).
+        up_lora_hidden: A x of the up projection, (..., rank).
+        gate_lora_b: s B of the gate projection, (width, rank).
+        up_lora_b: s B of the up projection, (width, rank).
+        down_lora_a: A of the down projection, (rank, width).
+
+    Returns:
+        The product, (..., width), and A of the down projection of it, (..., rank).
     """
     gates, ups = _add_lora(gate, up, gate_lora_hidden, up_lora_hidden, gate_lora_b, up_lora_b)
     product = F.silu(gates) * ups
@@ -43,21 +61,31 @@ def lora_swiglu(
 
 
 @lora_swiglu.register_fake
-def _fake(gate, up, gate_lora_hidden, *_):
+def _fake(
+    gate: torch.Tensor, up: torch.Tensor, gate_lora_hidden: torch.Tensor, *_: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     return gate.new_empty(gate.shape), gate.new_empty(gate_lora_hidden.shape)
 
 
 @lora_swiglu.register_kernel("cuda")
-def _forward_cuda(gate, up, gate_lora_hidden, up_lora_hidden, gate_lora_b, up_lora_b, down_lora_a):
-    from synesthesia.acceleration.kernels import lora_swiglu_triton  # triton is there where torch has a GPU
+def _forward_cuda(
+    gate: torch.Tensor,
+    up: torch.Tensor,
+    gate_lora_hidden: torch.Tensor,
+    up_lora_hidden: torch.Tensor,
+    gate_lora_b: torch.Tensor,
+    up_lora_b: torch.Tensor,
+    down_lora_a: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    from synesthesia.acceleration.kernels import lora_swiglu_triton  # triton is installed where torch has a GPU
 
     product = gate.new_empty(gate.shape)
-    inner = as_2d(gate_lora_hidden), as_2d(up_lora_hidden)
-    lora_swiglu_triton.launch_forward(gate.contiguous(), up.contiguous(), *inner, gate_lora_b, up_lora_b, product)
+    hidden = as_2d(gate_lora_hidden), as_2d(up_lora_hidden)
+    lora_swiglu_triton.launch_forward(gate.contiguous(), up.contiguous(), *hidden, gate_lora_b, up_lora_b, product)
     return product, F.linear(product, down_lora_a)
 
 
-@torch.library.custom_op("synesthesia::gated_gradients", mutates_args=())
+@torch.library.custom_op("synesthesia::lora_swiglu_backward", mutates_args=())
 def lora_swiglu_backward(
     grad_product: torch.Tensor,
     grad_down_lora_hidden: torch.Tensor,
@@ -69,58 +97,95 @@ def lora_swiglu_backward(
     up_lora_b: torch.Tensor,
     down_lora_a: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of gate and up, (..., width), and of both inner parts beside each other, (..., 2 rank).
+    """Compute the gradients of `lora_swiglu` with respect to its first four inputs.
 
-    coming, coming_inner: gradients of the product and of A x of it; the rest as of gated_product.
+    Args:
+        grad_product: Gradient of the product, (..., width).
+        grad_down_lora_hidden: Gradient of A of the down projection of it, (..., rank).
+        gate: As in `lora_swiglu`, like the arguments that follow.
+        up: As in `lora_swiglu`.
+        gate_lora_hidden: As in `lora_swiglu`.
+        up_lora_hidden: As in `lora_swiglu`.
+        gate_lora_b: As in `lora_swiglu`.
+        up_lora_b: As in `lora_swiglu`.
+        down_lora_a: As in `lora_swiglu`.
+
+    Returns:
+        Gradients of gate and up, (..., width), and of both LoRA hidden states, concatenated, (..., 2 rank).
     """
     gates, ups = _add_lora(gate, up, gate_lora_hidden, up_lora_hidden, gate_lora_b, up_lora_b)
-    whole = grad_product + grad_down_lora_hidden @ down_lora_a
-    of_gate, of_up = torch.ops.aten.silu_backward(whole * ups, gates), whole * F.silu(gates)
-    return of_gate, of_up, torch.cat([of_gate @ gate_lora_b, of_up @ up_lora_b], -1)
+    grad_sum = grad_product + grad_down_lora_hidden @ down_lora_a
+    grad_gate, grad_up = torch.ops.aten.silu_backward(grad_sum * ups, gates), grad_sum * F.silu(gates)
+    return grad_gate, grad_up, torch.cat([grad_gate @ gate_lora_b, grad_up @ up_lora_b], -1)
 
 
 @lora_swiglu_backward.register_fake
-def _fake_backward(grad_product, grad_down_lora_hidden, gate, up, gate_lora_hidden, *_):
-    inner = gate.new_empty(*gate.shape[:-1], 2 * gate_lora_hidden.shape[-1])
-    return gate.new_empty(gate.shape), gate.new_empty(gate.shape), inner
+def _fake_backward(
+    grad_product: torch.Tensor,
+    grad_down_lora_hidden: torch.Tensor,
+    gate: torch.Tensor,
+    up: torch.Tensor,
+    gate_lora_hidden: torch.Tensor,
+    *_: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    grad_hidden = gate.new_empty(*gate.shape[:-1], 2 * gate_lora_hidden.shape[-1])
+    return gate.new_empty(gate.shape), gate.new_empty(gate.shape), grad_hidden
 
 
 @lora_swiglu_backward.register_kernel("cuda")
 def _backward_cuda(
-    grad_product, grad_down_lora_hidden, gate, up, gate_lora_hidden, up_lora_hidden, gate_lora_b, up_lora_b, down_lora_a
-):
+    grad_product: torch.Tensor,
+    grad_down_lora_hidden: torch.Tensor,
+    gate: torch.Tensor,
+    up: torch.Tensor,
+    gate_lora_hidden: torch.Tensor,
+    up_lora_hidden: torch.Tensor,
+    gate_lora_b: torch.Tensor,
+    up_lora_b: torch.Tensor,
+    down_lora_a: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     from synesthesia.acceleration.kernels import lora_swiglu_triton
 
-    of_gate, of_up = gate.new_empty(gate.shape), gate.new_empty(gate.shape)
-    wide = [part.contiguous() for part in (grad_product, gate, up)]
-    inner = [as_2d(part) for part in (grad_down_lora_hidden, gate_lora_hidden, up_lora_hidden)]
-    made = lora_swiglu_triton.launch_backward(*wide, *inner, down_lora_a, gate_lora_b, up_lora_b, of_gate, of_up)
-    return of_gate, of_up, made.view(*gate.shape[:-1], -1).to(gate.dtype)
+    grad_gate, grad_up = gate.new_empty(gate.shape), gate.new_empty(gate.shape)
+    grad_hidden = lora_swiglu_triton.launch_backward(
+        grad_product.contiguous(),
+        gate.contiguous(),
+        up.contiguous(),
+        as_2d(grad_down_lora_hidden),
+        as_2d(gate_lora_hidden),
+        as_2d(up_lora_hidden),
+        down_lora_a,
+        gate_lora_b,
+        up_lora_b,
+        grad_gate,
+        grad_up,
+    )
+    return grad_gate, grad_up, grad_hidden.view(*gate.shape[:-1], -1).to(gate.dtype)
 
 
 def as_2d(lora_hidden: torch.Tensor) -> torch.Tensor:
-    """(..., rank) as (rows, rank), whose rows may lie apart but are whole: a copy only where they are not."""
+    """View (..., rank) as (rows, rank); rows may be strided but are contiguous inside, else a copy is made."""
     flat = lora_hidden.flatten(0, -2)
     return flat if flat.stride(-1) == 1 else flat.contiguous()
 
 
-def _setup_context(ctx, inputs: tuple, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+def _setup_context(ctx: Any, inputs: tuple, output: tuple[torch.Tensor, torch.Tensor]) -> None:
     ctx.save_for_backward(*inputs, output[0])
 
 
-def _backward(ctx, grad_product: torch.Tensor, grad_down_lora_hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _backward(ctx: Any, grad_product: torch.Tensor, grad_down_lora_hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
     *inputs, product = ctx.saved_tensors
-    gate, up, inner = lora_swiglu_backward(grad_product, grad_down_lora_hidden, *inputs)
-    pairs = (gate, inputs[2]), (up, inputs[3]), (grad_down_lora_hidden, product)
-    learnt = (sums.flatten(0, -2).T @ of.flatten(0, -2) for sums, of in pairs)
-    return gate, up, *inner.chunk(2, -1), *learnt
+    grad_gate, grad_up, grad_hidden = lora_swiglu_backward(grad_product, grad_down_lora_hidden, *inputs)
+    pairs = (grad_gate, inputs[2]), (grad_up, inputs[3]), (grad_down_lora_hidden, product)
+    grad_weights = (grad.flatten(0, -2).T @ value.flatten(0, -2) for grad, value in pairs)
+    return grad_gate, grad_up, *grad_hidden.chunk(2, -1), *grad_weights
 
 
 lora_swiglu.register_autograd(_backward, setup_context=_setup_context)
 
 
 def is_supported(*layers: MixedPrecisionLoraLinear) -> bool:
-    """Whether the kernels can do these layers (gate, up and down) as they learn now."""
+    """Return whether the kernels support these layers (gate, up, down) in their present state."""
     ranks = set()
     for layer in layers:
         name = layer.single_adapter_name()
@@ -131,26 +196,36 @@ def is_supported(*layers: MixedPrecisionLoraLinear) -> bool:
 
 
 class LoraSwiGLUMLP(torch.nn.Module):
-    """Mixed into a gated feed-forward network with `act_fn` SiLU (all families' decoders, transformers 5.17)."""
+    """Mixin of a gated MLP with `act_fn` SiLU (the decoders of all families, transformers 5.17)."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    gate_proj: MixedPrecisionLoraLinear
+    up_proj: MixedPrecisionLoraLinear
+    down_proj: MixedPrecisionLoraLinear
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         gate, up, down = self.gate_proj, self.up_proj, self.down_proj
         if not (self.training and is_supported(gate, up, down)):
             return super().forward(x)
-        layers = gate, up
-        product, inner = lora_swiglu(
-            *(layer.base_layer(x) for layer in layers),
-            *(layer.working.down(x) for layer in layers),
-            *(layer.working.up for layer in layers),
-            down.working.a,
+        gate_lora, up_lora, down_lora = gate.compute_weights, up.compute_weights, down.compute_weights
+        assert gate_lora and up_lora and down_lora  # see is_supported
+        product, down_lora_hidden = lora_swiglu(
+            gate.base_layer(x),
+            up.base_layer(x),
+            gate_lora.project(x),
+            up_lora.project(x),
+            gate_lora.scaled_lora_b,
+            up_lora.scaled_lora_b,
+            down_lora.lora_a,
         )
-        return down.base_layer(product) + F.linear(inner, down.working.up)
+        return down.base_layer(product) + F.linear(down_lora_hidden, down_lora.scaled_lora_b)
 
 
-def patch_swiglu(decoder: torch.nn.Module) -> None:
-    """Let feed-forward networks whose three layers are lean ones compute so in learning, in place."""
+def patch_swiglu(decoder: Any) -> None:
+    """Patch every MLP of `decoder` whose three layers are `MixedPrecisionLoraLinear`, in place."""
     for layer in decoder.layers:
         mlp = layer.mlp
         layers = mlp.gate_proj, mlp.up_proj, mlp.down_proj
-        if all(type(one) is MixedPrecisionLoraLinear for one in layers) and isinstance(mlp.act_fn, SiLUActivation):
+        if all(type(linear) is MixedPrecisionLoraLinear for linear in layers) and isinstance(
+            mlp.act_fn, SiLUActivation
+        ):
             patch_class(LoraSwiGLUMLP, mlp)

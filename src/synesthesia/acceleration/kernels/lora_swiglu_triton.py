@@ -1,26 +1,22 @@
-"""The gated product and its gradients as triton kernels; imported where there is a GPU (see gated_product)."""
+"""LoRA SwiGLU and its gradients as Triton kernels; imported where there is a GPU (see `lora_swiglu`)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from triton.language.extra import libdevice
 
-FORWARD_BLOCK_ROWS, FORWARD_BLOCK_COLUMNS, FORWARD_WARPS = (
-    16,
-    128,
-    4,
-)  # of a block there; the fastest of those tried on an H100, as the next
-BACKWARD_BLOCK, BACKWARD_WARPS = 64, 4  # rows and columns
-COLUMN_SPLITS = (
-    16  # of the columns: each adds up what goes back to A x over its own, one block of columns after the other
-)
+FORWARD_BLOCK_ROWS, FORWARD_BLOCK_COLUMNS, FORWARD_WARPS = 16, 128, 4  # the fastest of those tried on an H100
+BACKWARD_BLOCK, BACKWARD_WARPS = 64, 4  # rows and columns of a block, likewise
+COLUMN_SPLITS = 16  # each adds up the gradient of A x over its own columns, block after block
 
 
 @triton.jit
 def _load_hidden(hidden_ptr, row_offsets, n_rows, row_stride, RANK: tl.constexpr):
-    """A block of A x, (rows, rank)."""
+    """Load a block of A x, (rows, rank)."""
     return tl.load(
         hidden_ptr + row_offsets[:, None] * row_stride + tl.arange(0, RANK)[None, :],
         mask=row_offsets[:, None] < n_rows,
@@ -30,139 +26,158 @@ def _load_hidden(hidden_ptr, row_offsets, n_rows, row_stride, RANK: tl.constexpr
 
 @triton.jit
 def _load_lora_weight(weight_ptr, col_offsets, n_cols, col_stride, rank_stride, RANK: tl.constexpr):
-    """A block of B or A as (rank, columns); elements lie `a_column` apart from column to column, and so by rank."""
-    places = tl.arange(0, RANK)[:, None] * rank_stride + col_offsets[None, :] * col_stride
-    return tl.load(weight_ptr + places, mask=col_offsets[None, :] < n_cols, other=0.0)
+    """Load a block of B or A as (rank, columns), with these strides between columns and ranks."""
+    offsets = tl.arange(0, RANK)[:, None] * rank_stride + col_offsets[None, :] * col_stride
+    return tl.load(weight_ptr + offsets, mask=col_offsets[None, :] < n_cols, other=0.0)
 
 
 @triton.jit
 def _add_lora(base_ptr, offsets, mask, lora_hidden, lora_weight, dtype: tl.constexpr):
-    """Y + B A x of a block as float32, each product and the sum rounded."""
-    learnt = tl.dot(lora_hidden, lora_weight, input_precision="ieee").to(dtype).to(tl.float32)
-    return (tl.load(base_ptr + offsets, mask=mask, other=0.0).to(tl.float32) + learnt).to(dtype).to(tl.float32)
+    """Compute y + B A x of a block as float32, the product and the sum each rounded to `dtype`."""
+    lora = tl.dot(lora_hidden, lora_weight, input_precision="ieee").to(dtype).to(tl.float32)
+    return (tl.load(base_ptr + offsets, mask=mask, other=0.0).to(tl.float32) + lora).to(dtype).to(tl.float32)
 
 
 @triton.jit
 def _lora_swiglu_forward_kernel(
-    gate_ptr, up_ptr, gate_lora_hidden_ptr, up_lora_hidden_ptr, gate_lora_b_ptr, up_lora_b_ptr, product_ptr, n_rows, n_cols, gate_stride, up_stride,
-    RANK: tl.constexpr, block_rows: tl.constexpr, block_columns: tl.constexpr,
+    gate_ptr, up_ptr, gate_hidden_ptr, up_hidden_ptr, gate_b_ptr, up_b_ptr, product_ptr,
+    n_rows, n_cols, gate_hidden_stride, up_hidden_stride,
+    RANK: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    kind = product_ptr.dtype.element_ty
-    first = (tl.program_id(0) * block_rows).to(tl.int64)  # within a block 32 bits do, in half the registers
-    row, n_rows = tl.arange(0, block_rows), n_rows - tl.program_id(0) * block_rows
-    column = tl.program_id(1) * block_columns + tl.arange(0, block_columns)
-    inside = (row[:, None] < n_rows) & (column[None, :] < n_cols)
-    there = row[:, None] * n_cols + column[None, :]
-    gate_x = _load_hidden(gate_lora_hidden_ptr + first * gate_stride, row, n_rows, gate_stride, RANK)
-    up_x = _load_hidden(up_lora_hidden_ptr + first * up_stride, row, n_rows, up_stride, RANK)
-    g = _add_lora(
-        gate_ptr + first * n_cols,
-        there,
-        inside,
-        gate_x,
-        _load_lora_weight(gate_lora_b_ptr, column, n_cols, RANK, 1, RANK),
-        kind,
-    )
-    u = _add_lora(
-        up_ptr + first * n_cols,
-        there,
-        inside,
-        up_x,
-        _load_lora_weight(up_lora_b_ptr, column, n_cols, RANK, 1, RANK),
-        kind,
-    )
-    silu = tl.div_rn(g, 1.0 + libdevice.exp(-g)).to(kind).to(tl.float32)  # as torch's, to the bit
-    tl.store(product_ptr + first * n_cols + there, (silu * u).to(kind), mask=inside)
+    dtype = product_ptr.dtype.element_ty
+    row_start = (tl.program_id(0) * BLOCK_ROWS).to(tl.int64)  # within a block 32 bits suffice, in half the registers
+    rows, n_rows = tl.arange(0, BLOCK_ROWS), n_rows - tl.program_id(0) * BLOCK_ROWS
+    cols = tl.program_id(1) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
+    mask = (rows[:, None] < n_rows) & (cols[None, :] < n_cols)
+    offsets = rows[:, None] * n_cols + cols[None, :]
+    gate_hidden = _load_hidden(gate_hidden_ptr + row_start * gate_hidden_stride, rows, n_rows, gate_hidden_stride, RANK)
+    up_hidden = _load_hidden(up_hidden_ptr + row_start * up_hidden_stride, rows, n_rows, up_hidden_stride, RANK)
+    gate_b = _load_lora_weight(gate_b_ptr, cols, n_cols, RANK, 1, RANK)
+    g = _add_lora(gate_ptr + row_start * n_cols, offsets, mask, gate_hidden, gate_b, dtype)
+    up_b = _load_lora_weight(up_b_ptr, cols, n_cols, RANK, 1, RANK)
+    u = _add_lora(up_ptr + row_start * n_cols, offsets, mask, up_hidden, up_b, dtype)
+    silu = tl.div_rn(g, 1.0 + libdevice.exp(-g)).to(dtype).to(tl.float32)  # torch's, bit by bit
+    tl.store(product_ptr + row_start * n_cols + offsets, (silu * u).to(dtype), mask=mask)
 
 
 @triton.jit
 def _lora_swiglu_backward_kernel(
-    grad_product_ptr, gate_ptr, up_ptr, grad_down_lora_hidden_ptr, gate_lora_hidden_ptr, up_lora_hidden_ptr, down_lora_a_ptr, gate_lora_b_ptr, up_lora_b_ptr, grad_gate_ptr, grad_up_ptr, partial_sums_ptr, n_rows, n_cols,
-    grad_down_lora_hidden_stride, gate_lora_hidden_stride, up_lora_hidden_stride,
+    grad_product_ptr, gate_ptr, up_ptr, grad_down_hidden_ptr, gate_hidden_ptr, up_hidden_ptr, down_a_ptr, gate_b_ptr,
+    up_b_ptr, grad_gate_ptr, grad_up_ptr, partial_sums_ptr,
+    n_rows, n_cols, grad_down_hidden_stride, gate_hidden_stride, up_hidden_stride,
     NUM_STEPS: tl.constexpr, RANK: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    kind = grad_gate_ptr.dtype.element_ty
-    first = (tl.program_id(0) * BLOCK_ROWS).to(tl.int64)
-    partial_sums_ptr += (tl.program_id(1) * n_rows + first) * (2 * RANK)
-    row, n_rows = tl.arange(0, BLOCK_ROWS), n_rows - tl.program_id(0) * BLOCK_ROWS
-    grad_product_ptr, gate_ptr, up_ptr = (
-        grad_product_ptr + first * n_cols,
-        gate_ptr + first * n_cols,
-        up_ptr + first * n_cols,
-    )
-    grad_gate_ptr, grad_up_ptr = grad_gate_ptr + first * n_cols, grad_up_ptr + first * n_cols
-    coming_x = _load_hidden(
-        grad_down_lora_hidden_ptr + first * grad_down_lora_hidden_stride,
-        row,
-        n_rows,
-        grad_down_lora_hidden_stride,
-        RANK,
-    )
-    gate_x = _load_hidden(
-        gate_lora_hidden_ptr + first * gate_lora_hidden_stride, row, n_rows, gate_lora_hidden_stride, RANK
-    )
-    up_x = _load_hidden(up_lora_hidden_ptr + first * up_lora_hidden_stride, row, n_rows, up_lora_hidden_stride, RANK)
-    of_gate_inner = tl.zeros((BLOCK_ROWS, RANK), tl.float32)
-    of_up_inner = tl.zeros((BLOCK_ROWS, RANK), tl.float32)
+    dtype = grad_gate_ptr.dtype.element_ty
+    row_start = (tl.program_id(0) * BLOCK_ROWS).to(tl.int64)
+    partial_sums_ptr += (tl.program_id(1) * n_rows + row_start) * (2 * RANK)
+    rows, n_rows = tl.arange(0, BLOCK_ROWS), n_rows - tl.program_id(0) * BLOCK_ROWS
+    grad_product_ptr += row_start * n_cols
+    gate_ptr += row_start * n_cols
+    up_ptr += row_start * n_cols
+    grad_gate_ptr += row_start * n_cols
+    grad_up_ptr += row_start * n_cols
+    grad_down_hidden_ptr += row_start * grad_down_hidden_stride
+    gate_hidden_ptr += row_start * gate_hidden_stride
+    up_hidden_ptr += row_start * up_hidden_stride
+    grad_down_hidden = _load_hidden(grad_down_hidden_ptr, rows, n_rows, grad_down_hidden_stride, RANK)
+    gate_hidden = _load_hidden(gate_hidden_ptr, rows, n_rows, gate_hidden_stride, RANK)
+    up_hidden = _load_hidden(up_hidden_ptr, rows, n_rows, up_hidden_stride, RANK)
+    grad_gate_hidden = tl.zeros((BLOCK_ROWS, RANK), tl.float32)
+    grad_up_hidden = tl.zeros((BLOCK_ROWS, RANK), tl.float32)
     for step in range(NUM_STEPS):
-        column = (tl.program_id(1) * NUM_STEPS + step) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
-        inside = (row[:, None] < n_rows) & (column[None, :] < n_cols)
-        there = row[:, None] * n_cols + column[None, :]
-        gate_weight = _load_lora_weight(gate_lora_b_ptr, column, n_cols, RANK, 1, RANK)
-        up_weight = _load_lora_weight(up_lora_b_ptr, column, n_cols, RANK, 1, RANK)
-        c = _add_lora(
-            grad_product_ptr,
-            there,
-            inside,
-            coming_x,
-            _load_lora_weight(down_lora_a_ptr, column, n_cols, 1, n_cols, RANK),
-            kind,
-        )
-        g = _add_lora(gate_ptr, there, inside, gate_x, gate_weight, kind)
-        u = _add_lora(up_ptr, there, inside, up_x, up_weight, kind)
-        share = tl.div_rn(1.0, 1.0 + libdevice.exp(-g))
-        dg = ((c * u).to(kind).to(tl.float32) * share * (1.0 + g * (1.0 - share))).to(kind)
-        du = (c * (g * share).to(kind).to(tl.float32)).to(kind)
-        tl.store(grad_gate_ptr + there, dg, mask=inside)
-        tl.store(grad_up_ptr + there, du, mask=inside)
-        of_gate_inner += tl.dot(dg, tl.trans(gate_weight), input_precision="ieee")
-        of_up_inner += tl.dot(du, tl.trans(up_weight), input_precision="ieee")
-    here = row[:, None] * (2 * RANK) + tl.arange(0, RANK)[None, :]
-    tl.store(partial_sums_ptr + here, of_gate_inner, mask=row[:, None] < n_rows)
-    tl.store(partial_sums_ptr + here + RANK, of_up_inner, mask=row[:, None] < n_rows)
+        cols = (tl.program_id(1) * NUM_STEPS + step) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)
+        mask = (rows[:, None] < n_rows) & (cols[None, :] < n_cols)
+        offsets = rows[:, None] * n_cols + cols[None, :]
+        gate_b = _load_lora_weight(gate_b_ptr, cols, n_cols, RANK, 1, RANK)
+        up_b = _load_lora_weight(up_b_ptr, cols, n_cols, RANK, 1, RANK)
+        down_a = _load_lora_weight(down_a_ptr, cols, n_cols, 1, n_cols, RANK)
+        c = _add_lora(grad_product_ptr, offsets, mask, grad_down_hidden, down_a, dtype)
+        g = _add_lora(gate_ptr, offsets, mask, gate_hidden, gate_b, dtype)
+        u = _add_lora(up_ptr, offsets, mask, up_hidden, up_b, dtype)
+        sigmoid = tl.div_rn(1.0, 1.0 + libdevice.exp(-g))
+        dg = ((c * u).to(dtype).to(tl.float32) * sigmoid * (1.0 + g * (1.0 - sigmoid))).to(dtype)
+        du = (c * (g * sigmoid).to(dtype).to(tl.float32)).to(dtype)
+        tl.store(grad_gate_ptr + offsets, dg, mask=mask)
+        tl.store(grad_up_ptr + offsets, du, mask=mask)
+        grad_gate_hidden += tl.dot(dg, tl.trans(gate_b), input_precision="ieee")
+        grad_up_hidden += tl.dot(du, tl.trans(up_b), input_precision="ieee")
+    sum_offsets = rows[:, None] * (2 * RANK) + tl.arange(0, RANK)[None, :]
+    tl.store(partial_sums_ptr + sum_offsets, grad_gate_hidden, mask=rows[:, None] < n_rows)
+    tl.store(partial_sums_ptr + sum_offsets + RANK, grad_up_hidden, mask=rows[:, None] < n_rows)
 
 
 def launch_forward(
-    gate: torch.Tensor, up: torch.Tensor, gate_lora_hidden: torch.Tensor, up_lora_hidden: torch.Tensor, gate_lora_b: torch.Tensor,
-    up_lora_b: torch.Tensor, product: torch.Tensor,
-) -> None:  # fmt: skip
-    """Fill the product, as of gated_product; all in rows, the rank one of gated_product.RANKS.
+    gate: torch.Tensor,
+    up: torch.Tensor,
+    gate_lora_hidden: torch.Tensor,
+    up_lora_hidden: torch.Tensor,
+    gate_lora_b: torch.Tensor,
+    up_lora_b: torch.Tensor,
+    product: torch.Tensor,
+) -> None:
+    """Fill the product of `lora_swiglu`.
 
-    Rows of an inner part may lie apart, as of a part of a wider product; everything else is contiguous.
+    Args:
+        gate: (..., width), contiguous.
+        up: (..., width), contiguous.
+        gate_lora_hidden: (rows, rank); rows may be strided. The rank is one of `lora_swiglu.SUPPORTED_RANKS`.
+        up_lora_hidden: (rows, rank); rows may be strided.
+        gate_lora_b: (width, rank), contiguous.
+        up_lora_b: (width, rank), contiguous.
+        product: (..., width), contiguous; filled.
     """
     (width, rank), rows = gate_lora_b.shape, gate.numel() // gate.shape[-1]
-    _lora_swiglu_forward_kernel[triton.cdiv(rows, FORWARD_BLOCK_ROWS), triton.cdiv(width, FORWARD_BLOCK_COLUMNS)](
-        gate, up, gate_lora_hidden, up_lora_hidden, gate_lora_b, up_lora_b, product, rows, width, gate_lora_hidden.stride(-2), up_lora_hidden.stride(-2),
+    grid = triton.cdiv(rows, FORWARD_BLOCK_ROWS), triton.cdiv(width, FORWARD_BLOCK_COLUMNS)
+    strides = gate_lora_hidden.stride(-2), up_lora_hidden.stride(-2)
+    kernel: Any = _lora_swiglu_forward_kernel
+    kernel[grid](
+        gate, up, gate_lora_hidden, up_lora_hidden, gate_lora_b, up_lora_b, product, rows, width, *strides,
         rank, FORWARD_BLOCK_ROWS, FORWARD_BLOCK_COLUMNS, num_warps=FORWARD_WARPS,
     )  # fmt: skip
 
 
 def launch_backward(
-    grad_product: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, grad_down_lora_hidden: torch.Tensor, gate_lora_hidden: torch.Tensor,
-    up_lora_hidden: torch.Tensor, down_lora_a: torch.Tensor, gate_lora_b: torch.Tensor, up_lora_b: torch.Tensor, grad_gate: torch.Tensor,
+    grad_product: torch.Tensor,
+    gate: torch.Tensor,
+    up: torch.Tensor,
+    grad_down_lora_hidden: torch.Tensor,
+    gate_lora_hidden: torch.Tensor,
+    up_lora_hidden: torch.Tensor,
+    down_lora_a: torch.Tensor,
+    gate_lora_b: torch.Tensor,
+    up_lora_b: torch.Tensor,
+    grad_gate: torch.Tensor,
     grad_up: torch.Tensor,
-) -> torch.Tensor:  # fmt: skip
-    """Fill the gradients of gate and up; those of both inner parts beside each other, float32 (rows, 2 rank)."""
+) -> torch.Tensor:
+    """Fill the gradients of gate and up, as `lora_swiglu_backward` defines them.
+
+    Args:
+        grad_product: (..., width), contiguous.
+        gate: (..., width), contiguous.
+        up: (..., width), contiguous.
+        grad_down_lora_hidden: (rows, rank); rows may be strided.
+        gate_lora_hidden: (rows, rank); rows may be strided.
+        up_lora_hidden: (rows, rank); rows may be strided.
+        down_lora_a: (rank, width), contiguous.
+        gate_lora_b: (width, rank), contiguous.
+        up_lora_b: (width, rank), contiguous.
+        grad_gate: (..., width), contiguous; filled.
+        grad_up: (..., width), contiguous; filled.
+
+    Returns:
+        Gradients of both LoRA hidden states, concatenated, float32 (rows, 2 rank).
+    """
     (width, rank), rows = gate_lora_b.shape, gate.numel() // gate.shape[-1]
-    parts = torch.empty(COLUMN_SPLITS, rows, 2 * rank, dtype=torch.float32, device=gate.device)
-    strides = (inner.stride(-2) for inner in (grad_down_lora_hidden, gate_lora_hidden, up_lora_hidden))
-    half = gate.dtype.itemsize == 2
-    block, stages = (
-        (BACKWARD_BLOCK if half else BACKWARD_BLOCK // 2),
-        (3 if half and rank == 16 else 1),
-    )  # in an L40's 99 KB shared memory
-    _lora_swiglu_backward_kernel[triton.cdiv(rows, block), COLUMN_SPLITS](
-        grad_product, gate, up, grad_down_lora_hidden, gate_lora_hidden, up_lora_hidden, down_lora_a, gate_lora_b, up_lora_b, grad_gate, grad_up, parts, rows, width,
-        *strides, triton.cdiv(width, COLUMN_SPLITS * block), rank, block, block, num_warps=BACKWARD_WARPS, num_stages=stages,
+    partial_sums = torch.empty(COLUMN_SPLITS, rows, 2 * rank, dtype=torch.float32, device=gate.device)
+    strides = [hidden.stride(-2) for hidden in (grad_down_lora_hidden, gate_lora_hidden, up_lora_hidden)]
+    is_half = gate.dtype.itemsize == 2
+    block = BACKWARD_BLOCK if is_half else BACKWARD_BLOCK // 2  # fits an L40's 99 KB of shared memory
+    num_stages = 3 if is_half and rank == 16 else 1
+    grid = triton.cdiv(rows, block), COLUMN_SPLITS
+    kernel: Any = _lora_swiglu_backward_kernel
+    kernel[grid](
+        grad_product, gate, up, grad_down_lora_hidden, gate_lora_hidden, up_lora_hidden, down_lora_a, gate_lora_b,
+        up_lora_b, grad_gate, grad_up, partial_sums, rows, width, *strides,
+        triton.cdiv(width, COLUMN_SPLITS * block), rank, block, block, num_warps=BACKWARD_WARPS, num_stages=num_stages,
     )  # fmt: skip
-    return parts.sum(0)
+    return partial_sums.sum(0)

@@ -23,10 +23,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
+from synesthesia.distillation.gap import group_labels
+
 MODALITY_COLORS = {"audio": "#0072B2", "visual": "#D55E00", "audio-visual": "#009E73"}
 BEFORE_COLOR, AFTER_COLOR, TEACHER_COLOR = MODALITY_COLORS["audio"], "#56B4E9", MODALITY_COLORS["visual"]
 TEXT_COLOR, GRID_COLOR = "#222222", "#BBBBBB"
-TIE_TOLERANCE = 0.10  # accuracies that differ by no more are "on a par" in Figure 1; the paper does not say
 STYLE = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib
     "font.size": 9,
@@ -131,22 +132,6 @@ def draw_grouped_bars(axes: Axes, frame: pd.DataFrame, styles: dict[str, dict], 
     format_percent_axis(axes.yaxis)
     if frame.empty:
         axes.text(0.01, 0.5, "No label of this kind in this study.", transform=axes.transAxes, color=TEXT_COLOR)
-
-
-def group_labels(gap: pd.DataFrame, max_labels: int) -> dict[str, list[str]]:
-    """Figure 1's three rows out of columns label, audio, visual: at most `number` labels each, none twice.
-
-    On a par (smallest difference, best first), audio better and visual better (largest difference first).
-    """
-    frame = gap.assign(gap=gap["visual"] - gap["audio"], both=gap["visual"] + gap["audio"])
-    equal = frame[frame["gap"].abs() <= TIE_TOLERANCE + 1e-9]
-    heard, seen = frame[frame["gap"] < -TIE_TOLERANCE - 1e-9], frame[frame["gap"] > TIE_TOLERANCE + 1e-9]
-    equal = equal.assign(distance=equal["gap"].abs()).sort_values(["distance", "both", "label"], ascending=[1, 0, 1])
-    return {
-        "On a par": list(equal["label"][:max_labels]),
-        "Audio better": list(heard.sort_values(["gap", "label"])["label"][:max_labels]),
-        "Visual better": list(seen.sort_values(["gap", "label"], ascending=[False, True])["label"][:max_labels]),
-    }
 
 
 @with_style

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from synesthesia.analysis import formatting, human_tables
 from synesthesia.analysis.figures import diagnostics, humans, paper
 from synesthesia.analysis.results import Results
+from synesthesia.distillation.gap import group_labels
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def render_figures(results: Results, tables: dict[str, pd.DataFrame]) -> list[Re
     accuracy, people = compute_label_accuracy(results)
     judged = human_tables.get_human_labels(results) if human_tables.has_human_results(results) else None
     shown = seen if judged is None or seen.empty else seen[seen["label"].isin(judged)]
-    rows = paper.group_labels(shown, number) if len(shown) else {}
+    rows = group_labels(shown, number) if len(shown) else {}
     told = {
         "before": f"{results.get_title(audio)} before",
         "after": "after distillation",
@@ -92,7 +93,7 @@ def _render_human_figures(results: Results, tables: dict[str, pd.DataFrame]) -> 
         frame = results.responses.get(person.key)
         if frame is not None and person.kind == "human":
             seconds = frame["seconds"][
-                ~(frame["careless"] & (results.config.import_answers.inattentive == "leave_out"))
+                ~(frame["inattentive"] & (results.config.import_answers.inattentive == "drop"))
             ].dropna()
             times += (
                 [{"title": person.title, "sense": person.modality, "seconds": seconds.to_numpy()}]

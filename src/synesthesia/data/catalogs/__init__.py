@@ -1,9 +1,10 @@
-"""Label lists as they are published -> which file is which clip, under which label, in which split.
+"""Published label lists in, a manifest out: file, labels, and split of each clip. No decoding here.
 
-listing.py   rows of a list, ids, what is listed twice
-vggsound.py  VGGSound's dialects            audioset.py  AudioSet's dialect
-labels.py    which labels stay, and what the prompt calls them
-splits.py    finetune, analysis, test, unseen; no video in two of them
-files.py     the media files of a folder, by id whatever the layout and extension
-plan.py      all of it together: what curate has to decode
+rows.py          rows of a list, clip ids, duplicate rows
+vggsound.py      VGGSound's list formats
+audioset.py      AudioSet's list format
+label_filter.py  which labels are kept, and their display names
+splits.py        finetune, analysis, test, unseen; no video is in two of them
+media_index.py   media files of a folder by clip id, for any layout and extension
+manifest.py      all of the above: what curate has to decode
 """

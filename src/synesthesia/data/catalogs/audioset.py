@@ -1,6 +1,6 @@
-"""AudioSet's lists (Gemmeke et al. 2017): segments with several labels each, and the names of the labels.
+"""AudioSet's lists (Gemmeke et al. 2017): segments with several labels each, and the display names of the labels.
 
-eval_segments.csv           three lines of comment, then
+eval_segments.csv           three comment lines, then
                             --4gqARaEJE, 0.000, 10.000, "/m/068hy,/m/07q6cd_,/m/0bt9lr,/m/0jbk"
 class_labels_indices.csv    index,mid,display_name       0,/m/09x0r,"Speech"
 """
@@ -17,7 +17,18 @@ _FORMAT_HINT = 'AudioSet\'s list has the columns `youtube id, start second, end 
 
 
 def read_list(path: str | Path, labels_path: str | Path) -> list[ListRow]:
-    """Rows of a segment list with display names for mids, as listed (repetitions too); CatalogError names the line."""
+    """Read a segment list.
+
+    Args:
+        path: The segment list, e.g. `eval_segments.csv`.
+        labels_path: The label list `class_labels_indices.csv`, which maps mids to display names.
+
+    Returns:
+        One row per line, in file order, duplicates included, with display names as labels.
+
+    Raises:
+        CatalogError: A file is missing or malformed; the message names file and line.
+    """
     path = Path(path)
     names = read_display_names(labels_path)
     rows: list[ListRow] = []
@@ -50,7 +61,17 @@ def _parse_float(text: str) -> float:
 
 
 def read_display_names(path: str | Path) -> dict[str, str]:
-    """`{mid: display name}` of all labels; CatalogError where the file is not AudioSet's label list."""
+    """Read AudioSet's label list.
+
+    Args:
+        path: `class_labels_indices.csv`.
+
+    Returns:
+        `{mid: display name}` of all labels.
+
+    Raises:
+        CatalogError: The file is missing or is not AudioSet's label list.
+    """
     path = Path(path)
     rows = list(read_csv_rows(path, "data.audioset_labels"))
     if not rows or rows[0][1] != ["index", "mid", "display_name"]:

@@ -1,4 +1,4 @@
-"""Lists and folders together: which files to decode, as which clips, and what is put aside before any decoding."""
+"""Build the manifest of `curate`: which files to decode, as which clips, and what is rejected before decoding."""
 
 from __future__ import annotations
 
@@ -6,16 +6,27 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from synesthesia.config import Config
-from synesthesia.data.catalogs import audioset, media_index, splits, vggsound
-from synesthesia.data.catalogs import label_filter as labels
+from synesthesia.data.catalogs import audioset, label_filter, media_index, splits, vggsound
 from synesthesia.data.catalogs.rows import CatalogError, ListRow, deduplicate
+
+_MAX_NAMES_IN_WARNING = 10
 
 
 class ClipEntry(NamedTuple):
-    """A clip to decode: `file` is its name in reports (relative to the data folder), `path` where it lies."""
+    """A clip to decode.
+
+    Attributes:
+        clip_id: `<video id>_<start second, 6 digits>`.
+        video_id: YouTube id of the video.
+        dataset: "vggsound" or "audioset".
+        labels: Labels of the clip.
+        split: finetune, analysis, test, or unseen.
+        file: Name in reports, relative to the data folder.
+        path: Path of the file.
+    """
 
     clip_id: str
     video_id: str
@@ -28,89 +39,122 @@ class ClipEntry(NamedTuple):
 
 @dataclass
 class Manifest:
-    """What there is to do; `counts` by data set and `frequencies` ({data set: {label: clips}}) are of the lists."""
+    """Work list of `curate`.
+
+    Attributes:
+        items: Clips with a file, sorted by clip id.
+        rejected: Rows of `schemas.REJECTED` for listed clips that cannot be decoded.
+        counts: Counts of each rule, by dataset.
+        frequencies: `{dataset: {label: number of listed clips}}`.
+        warnings: Messages about files and list entries without a counterpart.
+    """
 
     items: list[ClipEntry] = field(default_factory=list)
-    rejected: list[dict] = field(default_factory=list)
-    counts: dict[str, dict] = field(default_factory=dict)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
     frequencies: dict[str, dict[str, int]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
 def build_manifest(config: Config) -> Manifest:
-    """Read the lists, look for the files; Plan with items sorted by clip id. CatalogError where a study cannot be."""
-    plan = Manifest()
+    """Read the lists, apply the rules, and find the media files.
+
+    Args:
+        config: The configuration; its blocks `data`, `curate`, and `make_questions` are used.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        CatalogError: A list or folder is unusable, or the lists are too small for a study.
+    """
+    manifest = Manifest()
     data, curate = config.data, config.curate
     listed = vggsound.read_list(data.vggsound_list)
-    rows, kept_counts = _deduplicate_list(plan, vggsound.NAME, listed, Path(data.vggsound_list))
-    kept, label_counts = labels.filter_labels(rows, curate.drop_multi_name_labels, curate.display_names)
+    unique, list_counts = _deduplicate_list(manifest, vggsound.NAME, listed, Path(data.vggsound_list))
+    filtered, label_counts = label_filter.filter_labels(unique, curate.drop_multi_name_labels, curate.display_names)
     if label_counts["labels"] < config.make_questions.num_options:
         raise CatalogError(
-            f"{data.vggsound_list} has {label_counts['labels']} labels that stay, but a question needs "
-            f"{config.make_questions.num_options} (ask.options): add labels, or lower ask.options"
+            f"{data.vggsound_list} has {label_counts['labels']} usable labels, but a question needs "
+            f"{config.make_questions.num_options} (make_questions.num_options): add labels, or lower "
+            "make_questions.num_options"
         )
-    after_labels = _count_rows(kept)
-    split_of, left_out = splits.split_vggsound(kept, curate.analysis_clips_per_label, curate.seed)
-    kept = [row for row in kept if row.clip_id in split_of]
-    pairs = [(label, split_of[row.clip_id]) for row in kept for label in row.labels]
+    split_by_clip, num_dropped = splits.split_vggsound(filtered, curate.analysis_clips_per_label, curate.seed)
+    rows = [row for row in filtered if row.clip_id in split_by_clip]
+    pairs = [(label, split_by_clip[row.clip_id]) for row in rows for label in row.labels]
     splits.check_split_sizes({label for label, _ in pairs}, pairs, curate.analysis_clips_per_label, "in the list")
-    plan.counts[vggsound.NAME] = {
-        **kept_counts,
+    manifest.counts[vggsound.NAME] = {
+        **list_counts,
         **label_counts,
-        "train_clips_of_tested_videos": left_out,
-        "rules": {  # in their order; what is left after each
-            "as_listed": _count_rows(listed),
-            "one_row_a_clip": _count_rows(rows),
-            "one_name_a_label": after_labels,
-            "no_tested_video_in_train": _count_rows(kept),
+        "train_clips_of_test_videos": num_dropped,
+        "curation_steps": {  # in the order of application; what remains after each
+            "published": _count_rows(listed),
+            "deduplicated": _count_rows(unique),
+            "single_name_labels": _count_rows(filtered),
+            "train_without_test_videos": _count_rows(rows),
         },
     }
-    plan.frequencies[vggsound.NAME] = _count_labels([row for row in kept if row.source_split == "train"])
-    _add_media_files(plan, vggsound.NAME, kept, rows, split_of, Path(data.vggsound_clips), "data.vggsound_clips")
+    manifest.frequencies[vggsound.NAME] = _count_labels([row for row in rows if row.source_split == "train"])
+    _add_media_files(
+        manifest, vggsound.NAME, rows, unique, split_by_clip, Path(data.vggsound_clips), "data.vggsound_clips"
+    )
     if data.audioset_list:
-        videos = {row.video_id for row in listed}
-        rows, kept_counts = _deduplicate_list(
-            plan, audioset.NAME, audioset.read_list(data.audioset_list, data.audioset_labels), Path(data.audioset_list)
-        )
-        split_of, left_out = splits.split_audioset(rows, videos)
-        kept = [row for row in rows if row.clip_id in split_of]
-        plan.frequencies[audioset.NAME] = _count_labels(kept)
-        plan.counts[audioset.NAME] = {
-            **kept_counts,
-            "clips_of_vggsound_videos": left_out,
-            "labels": len(plan.frequencies[audioset.NAME]),
-        }
-        _add_media_files(plan, audioset.NAME, kept, rows, split_of, Path(data.audioset_clips), "data.audioset_clips")
-    plan.items.sort(key=lambda item: item.clip_id)
-    return plan
+        _add_audioset(manifest, config, {row.video_id for row in listed})
+    manifest.items.sort(key=lambda item: item.clip_id)
+    return manifest
+
+
+def _add_audioset(manifest: Manifest, config: Config, vggsound_videos: set[str]) -> None:
+    data = config.data
+    assert data.audioset_list and data.audioset_labels and data.audioset_clips  # the config requires all three or none
+    unique, list_counts = _deduplicate_list(
+        manifest, audioset.NAME, audioset.read_list(data.audioset_list, data.audioset_labels), Path(data.audioset_list)
+    )
+    split_by_clip, num_dropped = splits.split_audioset(unique, vggsound_videos)
+    rows = [row for row in unique if row.clip_id in split_by_clip]
+    manifest.frequencies[audioset.NAME] = _count_labels(rows)
+    manifest.counts[audioset.NAME] = {
+        **list_counts,
+        "clips_of_vggsound_videos": num_dropped,
+        "labels": len(manifest.frequencies[audioset.NAME]),
+    }
+    _add_media_files(
+        manifest, audioset.NAME, rows, unique, split_by_clip, Path(data.audioset_clips), "data.audioset_clips"
+    )
 
 
 def _deduplicate_list(
     manifest: Manifest, dataset: str, list_rows: list[ListRow], list_path: Path
 ) -> tuple[list[ListRow], dict[str, int]]:
-    rows, wrong, repeated = deduplicate(list_rows)
-    for one in wrong:
-        said = " and ".join(repr(", ".join(each)) for each in one.labels)
+    """Return one row per clip and the counts; reject clips with conflicting labels."""
+    unique, conflicts, num_duplicates = deduplicate(list_rows)
+    for conflict in conflicts:
+        versions = " and ".join(repr(", ".join(labels)) for labels in conflict.labels)
         manifest.rejected.append(
             {
                 "file": _display_path(list_path, dataset),
-                "clip_id": one.clip_id,
+                "clip_id": conflict.clip_id,
                 "label": None,
-                "reason": "contradictory labels",
-                "detail": f"listed as {said}",
+                "reason": "conflicting labels",
+                "detail": f"listed as {versions}",
                 "bytes": None,
             }
         )
-    return rows, {"listed": len(list_rows), "listed_again": repeated, "contradictory": len(wrong), "clips": len(rows)}
+    return unique, {
+        "listed": len(list_rows),
+        "duplicate_rows": num_duplicates,
+        "conflicting": len(conflicts),
+        "clips": len(unique),
+    }
 
 
 def _count_rows(rows: list[ListRow]) -> dict[str, int]:
-    """Labels, train clips and test clips of some rows."""
-    parts = Counter(row.source_split for row in rows)
+    """Count the labels, train clips, and test clips of `rows`."""
+    source_splits = Counter(row.source_split for row in rows)
     return {
         "labels": len({label for row in rows for label in row.labels}),
-        "train_clips": parts["train"],
-        "test_clips": parts["test"],
+        "train_clips": source_splits["train"],
+        "test_clips": source_splits["test"],
     }
 
 
@@ -127,23 +171,23 @@ def _add_media_files(
     folder: Path,
     config_key: str,
 ) -> None:
-    """Add the clips that have a file to the plan, those that have none to what is put aside."""
-    found = media_index.build_media_index(folder, list_rows, config_key)
+    """Add clips with a file to the manifest, and reject those without."""
+    index = media_index.build_media_index(folder, list_rows, config_key)
     prefix = _display_path(folder, dataset)
-    absent = [row for row in split_rows if row.clip_id not in found.paths]
+    absent = [row for row in split_rows if row.clip_id not in index.paths]
     if len(absent) == len(split_rows):
         raise CatalogError(
-            f"none of the {len(split_rows)} listed clips of {dataset} is in {folder} (looked for e.g. {split_rows[0].clip_id}.mp4): "
-            f"does {config_key} in params.yaml name the right folder?"
+            f"none of the {len(split_rows)} listed clips of {dataset} is in {folder} (expected files such as "
+            f"{split_rows[0].clip_id}.mp4): does {config_key} in params.yaml name the right folder?"
         )
     for row in split_rows:
         clip_id = row.clip_id
-        relative = found.paths.get(clip_id)
-        if relative is not None:
-            shown = _to_printable(f"{prefix}/{relative}")
-            path = os.path.join(folder, relative)
+        relative_path = index.paths.get(clip_id)
+        if relative_path is not None:
+            file = _to_printable(f"{prefix}/{relative_path}")
+            path = os.path.join(folder, relative_path)
             manifest.items.append(
-                ClipEntry(clip_id, row.video_id, dataset, row.labels, split_by_clip[clip_id], shown, path)
+                ClipEntry(clip_id, row.video_id, dataset, row.labels, split_by_clip[clip_id], file, path)
             )
     for row in absent:
         manifest.rejected.append(
@@ -158,22 +202,23 @@ def _add_media_files(
         )
     manifest.counts[dataset] |= {
         "absent": len(absent),
-        "files_not_listed": len(found.unlisted),
-        "files_beyond_one_a_clip": len(found.duplicates),
+        "files_not_listed": len(index.unlisted),
+        "duplicate_files": len(index.duplicates),
     }
-    _add_warning(manifest, f"files in {folder} that {dataset}'s list does not have", found.unlisted)
-    _add_warning(manifest, f"further files of clips in {folder} that have one already", found.duplicates)
-    _add_warning(manifest, f"clips of {dataset} listed but absent", [row.clip_id for row in absent])
+    _add_warning(manifest, f"files in {folder} are not in {dataset}'s list", index.unlisted)
+    _add_warning(manifest, f"files in {folder} belong to clips that already have a file", index.duplicates)
+    _add_warning(manifest, f"listed clips of {dataset} have no file", [row.clip_id for row in absent])
 
 
 def _add_warning(manifest: Manifest, description: str, names: list[str]) -> None:
     if names:
-        first = ", ".join(_to_printable(name) for name in names[:10])
-        manifest.warnings.append(f"{len(names)} {description}: {first}{', …' if len(names) > 10 else ''}")
+        examples = ", ".join(_to_printable(name) for name in names[:_MAX_NAMES_IN_WARNING])
+        more = ", …" if len(names) > _MAX_NAMES_IN_WARNING else ""
+        manifest.warnings.append(f"{len(names)} {description}: {examples}{more}")
 
 
 def _display_path(path: Path, dataset: str) -> str:
-    """A path as reports name it: relative to `data/`, without anything of this machine."""
+    """Return a path for reports: relative to `data/`, without details of this machine."""
     parts = path.parts
     if not path.is_absolute() and parts[0] == "data" and len(parts) > 1:
         return "/".join(parts[1:])

@@ -1,9 +1,9 @@
-"""The media files of a folder, by id, whatever the layout and the extension.
+"""Index the media files of a folder by clip id, for any layout and extension.
 
     <id>_000123.mp4    <id>_123.webm    <id>/000123.mkv    <id>_123_133.mp4    <id>_123.000_133.000.mp4
     and, for videos with one clip in the list, <id>.mp4, <id>/*
 
-A folder of 200,000 files is a matter of seconds: its entries are listed, no file is looked at (`benchmarks/scale.py`).
+Only directory entries are read, no file is opened, so a folder of 200,000 files takes seconds (`benchmarks/scale.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,13 @@ _SIDECAR_EXTENSIONS = frozenset(
 
 @dataclass(frozen=True)
 class MediaIndex:
-    """Paths relative to the folder: one a clip; files of no listed clip; files beyond the first of a clip."""
+    """Media files of a folder; all paths are relative to it.
+
+    Attributes:
+        paths: File by clip id, one per clip.
+        unlisted: Files that belong to no listed clip, sorted.
+        duplicates: Further files of clips that already have one, sorted.
+    """
 
     paths: dict[str, str]
     unlisted: list[str]
@@ -47,79 +53,90 @@ class MediaIndex:
 
 
 def build_media_index(folder: str | Path, rows: Iterable[ListRow], config_key: str) -> MediaIndex:
-    """Look for the clips' files below `folder`; of several, .mp4 goes before .mkv, .webm and others, then by name.
+    """Find the clips' files below `folder`.
 
-    Folders that are links are followed. What downloaders leave beside a clip (subtitles, pictures, halves) is nobody's.
+    Of several files for one clip, .mp4 wins over .mkv, .webm, and others, then the name decides. Symbolic links to
+    folders are followed. Files that downloaders add (subtitles, thumbnails, partial downloads) match no clip.
+
+    Args:
+        folder: The folder to search, recursively.
+        rows: The listed clips.
+        config_key: The parameter that names the folder, for the error message.
+
+    Returns:
+        The index.
+
+    Raises:
+        CatalogError: The folder does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise CatalogError(
-            f"{folder} is missing: run `make data` for the embedded world, or name your clips' folder in params.yaml "
+            f"{folder} is missing: run `make data` for the embedded study, or name your clips' folder in params.yaml "
             f"({config_key})"
         )
-    known: set[str] = set()
-    single: dict[str, str | None] = {}
+    clip_ids: set[str] = set()
+    single_clip_videos: dict[str, str | None] = {}
     for row in rows:
-        name = row.clip_id
-        known.add(name)
-        single[row.video_id] = None if row.video_id in single else name
+        clip_id = row.clip_id
+        clip_ids.add(clip_id)
+        single_clip_videos[row.video_id] = None if row.video_id in single_clip_videos else clip_id
     paths: dict[str, str] = {}
     unlisted: list[str] = []
-    surplus: list[str] = []
-    for inside, name in _walk_files(folder):
-        relative = f"{inside}/{name}" if inside else name
-        clip = _match_clip(inside.rpartition("/")[2], name, known, single)
-        if clip is None:
-            unlisted.append(relative)
-        elif clip not in paths:
-            paths[clip] = relative
+    duplicates: list[str] = []
+    for parent, name in _walk_files(folder):
+        path = f"{parent}/{name}" if parent else name
+        match = _match_clip(parent.rpartition("/")[2], name, clip_ids, single_clip_videos)
+        if match is None:
+            unlisted.append(path)
+        elif match not in paths:
+            paths[match] = path
         else:
-            first, second = sorted((paths[clip], relative), key=_extension_rank)
-            paths[clip] = first
-            surplus.append(second)
-    return MediaIndex(paths, sorted(unlisted), sorted(surplus))
+            preferred, duplicate = sorted((paths[match], path), key=_extension_rank)
+            paths[match] = preferred
+            duplicates.append(duplicate)
+    return MediaIndex(paths, sorted(unlisted), sorted(duplicates))
 
 
 def _walk_files(folder: Path) -> Iterator[tuple[str, str]]:
-    """The folder that a file is in (relative, "" for the top) and its name, but for hidden ones."""
-    waiting, followed = [""], {os.path.realpath(folder)}
-    while waiting:
-        inside = waiting.pop()
-        here = os.path.join(folder, inside) if inside else os.fspath(folder)
-        with os.scandir(here) as entries:
+    """Yield parent folder (relative, "" at the top) and name of every file that is not hidden."""
+    pending, visited_links = [""], {os.path.realpath(folder)}
+    while pending:
+        parent = pending.pop()
+        with os.scandir(os.path.join(folder, parent) if parent else os.fspath(folder)) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 if not entry.is_dir():
-                    yield inside, entry.name
+                    yield parent, entry.name
                     continue
                 if entry.is_symlink():
                     target = os.path.realpath(entry.path)
-                    if target in followed:  # once, or links in a circle would never end
+                    if target in visited_links:  # once only: circular links would never end
                         continue
-                    followed.add(target)
-                waiting.append(f"{inside}/{entry.name}" if inside else entry.name)
+                    visited_links.add(target)
+                pending.append(f"{parent}/{entry.name}" if parent else entry.name)
 
 
 def _match_clip(
     parent: str, file_name: str, clip_ids: set[str], single_clip_videos: dict[str, str | None]
 ) -> str | None:
-    stem, ending = os.path.splitext(file_name)
-    if ending.lower() in _SIDECAR_EXTENSIONS:
+    stem, extension = os.path.splitext(file_name)
+    if extension.lower() in _SIDECAR_EXTENSIONS:
         return None
     if not file_name.isascii():
         stem = to_nfc(stem)
     video, _, start = stem.rpartition("_")
     if stem in clip_ids:
         return stem
-    if video and _is_start_time(start) and (named := format_clip_id(video, int(start))) in clip_ids:
-        return named
+    if video and _is_start_time(start) and (clip_id := format_clip_id(video, int(start))) in clip_ids:
+        return clip_id
     parent = parent if parent.isascii() else to_nfc(parent)
-    if _is_start_time(stem) and (named := format_clip_id(parent, int(stem))) in clip_ids:
-        return named
-    both = _START_END_PATTERN.fullmatch(stem)
-    if both and int(both[2]) < int(both[3]) and (named := format_clip_id(both[1], int(both[2]))) in clip_ids:
-        return named
+    if _is_start_time(stem) and (clip_id := format_clip_id(parent, int(stem))) in clip_ids:
+        return clip_id
+    match = _START_END_PATTERN.fullmatch(stem)
+    if match and int(match[2]) < int(match[3]) and (clip_id := format_clip_id(match[1], int(match[2]))) in clip_ids:
+        return clip_id
     return single_clip_videos.get(stem) or single_clip_videos.get(parent)
 
 
@@ -128,8 +145,6 @@ def _is_start_time(text: str) -> bool:
 
 
 def _extension_rank(path: str) -> tuple[int, str]:
-    ending = os.path.splitext(path)[1].lower()
-    return (
-        _PREFERRED_EXTENSIONS.index(ending) if ending in _PREFERRED_EXTENSIONS else len(_PREFERRED_EXTENSIONS),
-        path,
-    )
+    extension = os.path.splitext(path)[1].lower()
+    known = extension in _PREFERRED_EXTENSIONS
+    return _PREFERRED_EXTENSIONS.index(extension) if known else len(_PREFERRED_EXTENSIONS), path

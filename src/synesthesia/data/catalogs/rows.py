@@ -1,4 +1,4 @@
-"""Rows of a label list, and what all lists have in common."""
+"""Rows of a label list, and what all list formats share."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from typing import NamedTuple
 
 
 class CatalogError(ValueError):
-    """A list or folder that cannot be used; the message names file and line and says what to do."""
+    """Raised when a list or folder is unusable; the message names file and line and says what to do."""
 
 
-class ListRow(NamedTuple):  # 200,000 of them: a tuple is made in a third of a dataclass's time
-    """One clip as a list has it; `part` is the list's own train, test or eval."""
+class ListRow(NamedTuple):  # lists have 200,000 rows, and a tuple takes a third of a dataclass's construction time
+    """One clip of a list.
+
+    Attributes:
+        video_id: YouTube id of the video.
+        start: Second of the video at which the clip starts.
+        labels: Labels of the clip.
+        source_split: The list's own split: train, test, or eval.
+    """
 
     video_id: str
     start: int
@@ -24,30 +31,47 @@ class ListRow(NamedTuple):  # 200,000 of them: a tuple is made in a third of a d
 
     @property
     def clip_id(self) -> str:
-        """`<video id>_<start second, 6 digits>`, VGGSound's way of naming a clip."""
+        """`<video id>_<start second, 6 digits>`, as VGGSound names its clips."""
         return format_clip_id(self.video_id, self.start)
 
 
 @dataclass(frozen=True)
 class LabelConflict:
-    """A clip that is listed more than once, with different labels: nobody can say which holds."""
+    """A clip listed several times with different labels.
+
+    Attributes:
+        clip_id: Id of the clip.
+        labels: The distinct label sets, in list order.
+    """
 
     clip_id: str
     labels: tuple[tuple[str, ...], ...]
 
 
 def format_clip_id(video_id: str, start: int) -> str:
-    """The id of the clip of a video that begins at second `start`."""
+    """Return the id of the clip of `video_id` that begins at second `start`."""
     return f"{video_id}_{start:06d}"
 
 
 def to_nfc(name: str) -> str:
-    """One spelling for a name: é is one character, whether the list or the file system writes it as two (NFC)."""
+    """Normalize a name to Unicode NFC, so that lists and file systems spell it alike."""
     return unicodedata.normalize("NFC", name)
 
 
 def read_csv_rows(path: Path, config_key: str, skip_initial_space: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every row that is neither empty nor a comment; CatalogError where it is no CSV."""
+    """Read the rows of a CSV file, except empty rows and comments (`#`).
+
+    Args:
+        path: A CSV file in UTF-8, with or without a byte order mark.
+        config_key: The parameter that names the file, for error messages.
+        skip_initial_space: Ignore spaces after a comma.
+
+    Yields:
+        Line number and cells, stripped and in NFC.
+
+    Raises:
+        CatalogError: The file is missing or is not a CSV file.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, skipinitialspace=skip_initial_space, strict=True)
@@ -60,7 +84,8 @@ def read_csv_rows(path: Path, config_key: str, skip_initial_space: bool = False)
                     yield reader.line_num, [to_nfc(cell.strip()) for cell in row]
     except FileNotFoundError:
         raise CatalogError(
-            f"{path} is missing: run `make data` for the embedded world, or name your own list in params.yaml ({config_key})"
+            f"{path} is missing: run `make data` for the embedded study, or name your own list in params.yaml "
+            f"({config_key})"
         ) from None
     except IsADirectoryError:
         raise CatalogError(f"{path} is a folder, but {config_key} in params.yaml must name a CSV file") from None
@@ -71,7 +96,19 @@ def read_csv_rows(path: Path, config_key: str, skip_initial_space: bool = False)
 
 
 def parse_seconds(path: Path, line: int, text: str) -> int:
-    """A start time as a whole second, from "30" or "30.000"."""
+    """Parse a start time.
+
+    Args:
+        path: The list, for error messages.
+        line: Line number in the list, for error messages.
+        text: Seconds, e.g. "30" or "30.000".
+
+    Returns:
+        The start in seconds, rounded down.
+
+    Raises:
+        CatalogError: `text` is not a number in [0, 10**6).
+    """
     try:
         value = float(text)
     except ValueError:
@@ -82,25 +119,32 @@ def parse_seconds(path: Path, line: int, text: str) -> int:
 
 
 def deduplicate(rows: list[ListRow]) -> tuple[list[ListRow], list[LabelConflict], int]:
-    """One row a clip, in order of first mention; clips with contradicting labels; how many rows were repetitions.
+    """Reduce a list to one row per clip.
 
-    A clip that is listed in train and in test counts as test: what is tested must not be learnt.
+    A clip listed in both train and test counts as test, so that no test clip is trained on.
+
+    Args:
+        rows: Rows of a list.
+
+    Returns:
+        The rows in order of first mention without conflicting clips, the clips with conflicting labels, and the number
+        of duplicate rows.
     """
-    first: dict[str, ListRow] = {}
-    versions: dict[str, list[tuple[str, ...]]] = {}
-    repeated = 0
+    unique: dict[str, ListRow] = {}
+    label_sets: dict[str, list[tuple[str, ...]]] = {}
+    num_duplicates = 0
     for row in rows:
-        name = row.clip_id
-        known = first.setdefault(name, row)
-        if known is row:
+        clip_id = row.clip_id
+        first = unique.setdefault(clip_id, row)
+        if first is row:
             continue
-        repeated += 1
-        seen = versions.setdefault(name, [known.labels])
+        num_duplicates += 1
+        versions = label_sets.setdefault(clip_id, [first.labels])
         if row.source_split == "test":
-            first[name] = row
-        if set(row.labels) not in [set(labels) for labels in seen]:
-            seen.append(row.labels)
-    wrong = [LabelConflict(name, tuple(labels)) for name, labels in versions.items() if len(labels) > 1]
-    for contradiction in wrong:
-        del first[contradiction.clip_id]
-    return list(first.values()), wrong, repeated
+            unique[clip_id] = row
+        if set(row.labels) not in [set(labels) for labels in versions]:
+            versions.append(row.labels)
+    conflicts = [LabelConflict(clip_id, tuple(labels)) for clip_id, labels in label_sets.items() if len(labels) > 1]
+    for conflict in conflicts:
+        del unique[conflict.clip_id]
+    return list(unique.values()), conflicts, num_duplicates

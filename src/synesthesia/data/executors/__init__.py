@@ -1,8 +1,8 @@
-"""Who decodes the chunks: the processes of this machine, or those of a Ray cluster. The outs are the same to the byte.
+"""Executors run decoding jobs, on this machine or on a Ray cluster. The outputs are the same to the byte.
 
-An engine is a function `run(chunks, folder, settings, count, tick, decode)` that makes every chunk in `folder`
-(`chunks.make`), in any order; `count` processes, None: all there are; `tick(n)` tells of n clips done. Which one is in
-use is `curate.engine` in the parameters, and no other module knows.
+Each module has a function `run(todo, folder, settings, num_workers, on_progress, decode)` that runs every job of `todo`
+in `folder` (`decode_jobs.run_job`), in any order. `num_workers` None means all available; `on_progress(n)` reports n
+finished clips. `curate.executor` selects the module, and no other code depends on the choice.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ import importlib
 from collections.abc import Callable
 from types import ModuleType
 
-EXECUTORS = ("processes", "ray")
+EXECUTORS = ("local", "ray")
 
 
 class ExecutorError(RuntimeError):
-    """An engine cannot be used; the message says what to do."""
+    """Raised when an executor is unavailable or fails; the message says what to do."""
 
 
 def load_executor(name: str) -> ModuleType:
-    """The module of an engine; it imports what only that engine needs."""
+    """Import the module of an executor; each imports its own dependencies.
+
+    Args:
+        name: One of `EXECUTORS`.
+
+    Returns:
+        The module.
+    """
     return importlib.import_module(f"synesthesia.data.executors.{name}")
 
 

@@ -1,27 +1,38 @@
-"""One machine: a process a processor, each decoding one file at a time; this process writes the shards in order."""
+"""Run decoding jobs on one machine: worker processes decode a file each, this process writes the shards in order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from synesthesia.data import decode_jobs, media
 from synesthesia.data.decode_jobs import DecodeJob
+from synesthesia.data.executors import ProgressCallback
 from synesthesia.utils import sandboxed_pool
 
 
 def run(
     todo: Sequence[DecodeJob],
     folder: Path,
-    settings: dict,
+    settings: dict[str, Any],
     num_workers: int | None,
-    on_progress: Callable[[int], object],
+    on_progress: ProgressCallback,
     decode: Callable = media.decode,
 ) -> None:
-    """Make every chunk of `todo` in `folder`."""
-    paths = [item.path for chunk in todo for item in chunk.items]
+    """Run all jobs.
+
+    Args:
+        todo: Jobs to run.
+        folder: Receives shards and result files.
+        settings: Keyword arguments of `decode`.
+        num_workers: Number of processes; None means one per CPU.
+        on_progress: Called with the number of newly finished clips.
+        decode: Decodes a path; `media.decode` or a stand-in.
+    """
+    paths = [item.path for job in todo for item in job.items]
     with decode_jobs.make_pool(settings, min(num_workers or sandboxed_pool.cpu_count(), len(paths)), decode) as pool:
         results = pool.map(paths)
-        for chunk in todo:
-            decode_jobs.run_job(chunk, results, folder, partial(on_progress, 1))
+        for job in todo:
+            decode_jobs.run_job(job, results, folder, partial(on_progress, 1))

@@ -1,12 +1,12 @@
-"""More than one machine: Ray Data maps over the chunks, one processor a chunk at a time.
+"""Run decoding jobs on several machines: Ray Data maps over the jobs, one CPU per job.
 
     pip install 'synesthesia[ray]'            on every machine, with the same Python
-    ray start --head                          on the first; it prints what to start on the others
+    ray start --head                          on the first; it prints the command for the others
     RAY_ADDRESS=... python -m synesthesia.pipeline.curate
 
-Every machine must see the clips and `out/` under the same path (a network file system). A machine with another version
-of the code or the libraries, or with other files, is refused: it would decode to other bytes. Each file is still
-decoded in a process of its own that may die (workers.py), and Ray runs a chunk again whose machine was lost.
+Every machine must see the clips and `out/` under the same path (a network file system). A machine with other versions
+of the code or the libraries, or with other files, is refused, because it could decode to other bytes. Each file is
+decoded in its own sandboxed process (`utils/sandboxed_pool.py`), and Ray reruns the jobs of a lost machine.
 """
 
 from __future__ import annotations
@@ -17,60 +17,74 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from synesthesia.data import decode_jobs, media
 from synesthesia.data.catalogs.manifest import ClipEntry
 from synesthesia.data.decode_jobs import DecodeJob
-from synesthesia.data.executors import ExecutorError
+from synesthesia.data.executors import ExecutorError, ProgressCallback
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports home unless told not to
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends usage statistics by default
 try:
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]  # an optional extra
 except ImportError:
-    raise ExecutorError("curate.engine is ray, but Ray is not installed: pip install 'synesthesia[ray]'") from None
+    raise ExecutorError("curate.executor is ray, but Ray is not installed: pip install 'synesthesia[ray]'") from None
 
 
 def run(
     todo: Sequence[DecodeJob],
     folder: Path,
-    settings: dict,
+    settings: dict[str, Any],
     num_workers: int | None,
-    on_progress: Callable[[int], object],
+    on_progress: ProgressCallback,
     decode: Callable = media.decode,
 ) -> None:
-    """Make every chunk of `todo` in `folder`, on at most `count` processors of the cluster."""
-    here = Path.cwd()
+    """Run all jobs on the cluster at `RAY_ADDRESS`.
+
+    Args:
+        todo: Jobs to run.
+        folder: Receives shards and result files; all machines must see it under the same path.
+        settings: Keyword arguments of `decode`.
+        num_workers: Maximum number of CPUs; None means all of the cluster.
+        on_progress: Called with the number of newly finished clips.
+        decode: Decodes a path; `media.decode` or a stand-in.
+
+    Raises:
+        ExecutorError: There is no cluster, a machine is unsuitable, or Ray fails.
+        OSError: A machine cannot read or write a file.
+    """
+    cwd = Path.cwd()
     rows = [
-        {"number": number, "chunk": json.dumps([chunk.name, [_absolute(item, here) for item in chunk.items]])}
-        for number, chunk in enumerate(todo)
+        {"index": index, "job": json.dumps([job.name, [_absolute(item, cwd) for item in job.items]])}
+        for index, job in enumerate(todo)
     ]
     _connect()
     try:
         context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False  # the stage has one
-        made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            DecodeShard(here / folder, settings, decode), num_cpus=1, concurrency=num_workers
+        context.enable_progress_bars = False  # the stage has its own
+        results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            DecodeShard(cwd / folder, settings, decode), num_cpus=1, concurrency=num_workers
         )
-        for row in made.iter_rows():
-            chunk = todo[row["number"]]
-            if row["failed"]:
+        for row in results.iter_rows():
+            job = todo[row["index"]]
+            if row["error"]:
                 raise _to_error(row)
-            if decode_jobs.load_result(chunk, folder) is None:
+            if decode_jobs.load_result(job, folder) is None:
                 raise ExecutorError(
-                    f"{row['host']} says it wrote {chunk.name}.arrow, but it is not in {folder}: every machine must "
+                    f"{row['host']} reports {job.name}.arrow as written, but it is not in {folder}: every machine must "
                     "see this folder under the same path"
                 )
-            on_progress(len(chunk.items))
+            on_progress(len(job.items))
     except ray.exceptions.RayError as error:
-        raise ExecutorError(f"Ray gave up: {getattr(error, 'cause', None) or error}") from error
+        raise ExecutorError(f"Ray failed: {getattr(error, 'cause', None) or error}") from error
     finally:
         ray.shutdown()
 
 
-def _to_error(row: dict) -> Exception:
+def _to_error(row: dict[str, Any]) -> Exception:
     if row["errno"]:
-        return OSError(row["errno"], os.strerror(row["errno"]), f"{row['failed']} on {row['host']}")
-    return ExecutorError(f"{row['host']}: {row['failed']}")
+        return OSError(row["errno"], os.strerror(row["errno"]), f"{row['error']} on {row['host']}")
+    return ExecutorError(f"{row['host']}: {row['error']}")
 
 
 def _absolute(item: ClipEntry, cwd: Path) -> ClipEntry:
@@ -82,12 +96,12 @@ def _connect() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         if address != "auto":
-            _check_reachable(address)  # Ray ends the whole process where nobody answers
+            _check_reachable(address)  # Ray terminates the process if no server answers
         ray.init(address=address, log_to_driver=False, logging_level="warning")
     except (OSError, ValueError, RuntimeError) as error:
         raise ExecutorError(
             f"no Ray cluster at {address!r} ({str(error).splitlines()[0]}): start one with `ray start --head`, or set "
-            "RAY_ADDRESS to the host:port of one that runs"
+            "RAY_ADDRESS to the host:port of a running one"
         ) from None
 
 
@@ -97,27 +111,35 @@ def _check_reachable(address: str) -> None:
 
 
 class DecodeShard:
-    """What a machine of the cluster does with a row: decode the chunk in a process beside, write its shard."""
+    """Runs one job on a machine of the cluster: decodes in a separate process and writes the shard."""
 
-    def __init__(self, folder: Path, settings: dict, decode: Callable):
+    def __init__(self, folder: Path, settings: dict[str, Any], decode: Callable):
         self._folder, self._settings, self._decode = folder, settings, decode
 
-    def __call__(self, row: dict) -> dict:
-        name, items = json.loads(row["chunk"])
-        told = {"number": row["number"], "host": socket.gethostname(), "failed": "", "errno": 0}
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Run the job of a row.
+
+        Args:
+            row: `index`, and `job` as JSON.
+
+        Returns:
+            `index`, `host`, `error` (empty on success), and `errno`.
+        """
+        name, items = json.loads(row["job"])
+        status = {"index": row["index"], "host": socket.gethostname(), "error": "", "errno": 0}
         try:
             self._run_job(DecodeJob(name, [ClipEntry(*item) for item in items]))
         except ExecutorError as error:
-            told["failed"] = str(error)
+            status["error"] = str(error)
         except OSError as error:
-            told |= {"failed": str(error.filename or error), "errno": error.errno or 0}
-        return told
+            status |= {"error": str(error.filename or error), "errno": error.errno or 0}
+        return status
 
     def _run_job(self, job: DecodeJob) -> None:
         if decode_jobs.fingerprint(job.items, self._settings) != job.name:
             raise ExecutorError(
-                "would decode other bytes than the machine that started: install the same versions there, and let it "
-                f"see the same files as {job.items[0].path}"
+                "would decode to other bytes than the machine that started the run: install the same versions, and "
+                f"make sure that it sees the same files as {job.items[0].path}"
             )
         with decode_jobs.make_pool(self._settings, 1, self._decode) as pool:
             decode_jobs.run_job(job, pool.map(item.path for item in job.items), self._folder)

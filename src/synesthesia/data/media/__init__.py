@@ -1,11 +1,12 @@
-"""One pass over a media file: 16 kHz mono sound and one frame a second, or a short reason why not (section 3.1).
+"""One pass over a media file: 16 kHz mono audio and one frame per second, or a short reason why not (section 3.1).
 
-reading.py     open a file that may be hostile, read its packets, refuse what is too short or too large
-needed.py      which packets have to be decoded for some frames, bit for bit
-frames.py      the frame for each second
-pictures.py    upright, of square pixels, small enough, as JPEG
-sound.py       mono, at one rate, of exact length
-decoding.py    all of it, in one call
+container.py           open an untrusted file, read its packets, reject what is too short or too large
+frame_dependencies.py  which packets the decoder needs for given frames, bit for bit
+frames.py              the frame for each target time
+images.py              orientation, square pixels, size, JPEG
+audio.py               mono, one sample rate
+errors.py              reasons of rejection
+decode.py              all of the above in one call
 """
 
 from synesthesia.data.media.decode import DecodedClip, decode

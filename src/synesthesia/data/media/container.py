@@ -1,8 +1,9 @@
-"""Open a file that may be hostile and read the packets of its clip; nothing is decoded here.
+"""Open an untrusted file and read the packets of its clip; no decoding here.
 
-What a file can make us do is bounded before a decoder sees it: only containers that hold their own media are opened (a
-playlist would read other files), a picture has at most `LARGEST_PICTURE` pixels, and a stream at most `MOST_PACKETS`
-packets of `MOST_BYTES` in the clip's time. Time, memory and a decoder that crashes are the worker's (workers.py).
+Limits apply before a decoder sees the file: only containers that hold their own media are opened (a playlist would read
+other files), a frame has at most `MAX_FRAME_PIXELS` pixels, and a stream at most `MAX_PACKETS` packets of
+`MAX_STREAM_BYTES` in total within the clip. The sandboxed pool (`utils/sandboxed_pool.py`) limits time and memory, and
+survives decoder crashes.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import av
+from av.audio.codeccontext import AudioCodecContext
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 
 from synesthesia.data.media.errors import LIBAV_ERRORS, MediaError
 
-# libavformat's names. Sound files and pictures are opened too, to be told what they lack.
+# libavformat's names. Audio files and images are opened too, so that the reason can name the missing stream.
 CONTAINER_FORMATS = (
     *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "live_flv", "asf", "ogg", "rm", "nut", "mxf"),
     *("wtv", "dv", "gxf", "swf", "ivf", "h264", "hevc", "av1", "obu", "m4v"),
@@ -24,43 +31,66 @@ CONTAINER_FORMATS = (
     *("gif", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "apng"),
 )
 MAX_FRAME_PIXELS = 8192 * 4320  # pixels
-MAX_CHANNELS = 24  # 22.2, the most that has a layout of its own
+MAX_CHANNELS = 24  # 22.2, the largest standard layout
 MAX_SAMPLE_RATE = 768_000  # Hz
-MAX_PACKETS = 100_000  # ten seconds of 1,000 pictures a second, or of Opus in 2.5 ms packets, have a tenth of it
+MAX_PACKETS = 100_000  # ten seconds at 1,000 frames per second, or of Opus in 2.5 ms packets, have a tenth of it
 MAX_STREAM_BYTES = 1 << 30  # ten seconds of uncompressed 720p are 0.4 GB
 TIME_TOLERANCE = 1e-6  # s
-MAX_INTERLEAVE_LAG = 30.0  # s, by how much one stream may lag behind the other in the file
+MAX_INTERLEAVE_LAG = 30.0  # s by which one stream may lag behind the other in the file
 
 
 @dataclass
 class Track:
-    """A stream's packets of the clip's time in file order; the file's start and the stream's end, in seconds.
+    """Packets of one stream within the clip.
 
-    `end` counts from `start`. It is where the last packet of the clip's time ends, whether or not it can be decoded.
+    Attributes:
+        stream: The stream.
+        start: Start of the file, in seconds.
+        packets: Packets in file order.
+        end: End of the last packet, in seconds from `start`, whether or not the packet can be decoded.
     """
 
-    stream: av.stream.Stream
+    stream: Stream
     start: float
-    packets: list[av.Packet] = field(default_factory=list)
+    packets: list[Packet] = field(default_factory=list)
     end: float = 0.0
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[av.container.InputContainer]:
-    """The file as a container. `file:` keeps a name with a colon from being taken for an address."""
+def open_container(path: Path) -> Iterator[InputContainer]:
+    """Open a media file.
+
+    Args:
+        path: The file. The prefix `file:` keeps libav from parsing a name with a colon as a URL.
+
+    Yields:
+        The container.
+    """
     options = {
         "format_whitelist": ",".join(CONTAINER_FORMATS),
         "protocol_whitelist": "file",
-        "max_pixels": str(MAX_FRAME_PIXELS),  # libavformat decodes a first picture to learn the stream's properties
+        "max_pixels": str(MAX_FRAME_PIXELS),  # libavformat decodes one frame to probe the stream's properties
     }
     with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
         yield container
 
 
-def read_packets(container: av.container.InputContainer, seconds: float) -> tuple[Track, Track]:
-    """The packets of [0, seconds) of the best video and audio stream; MediaError where one of them is missing."""
+def read_packets(container: InputContainer, seconds: float) -> tuple[Track, Track]:
+    """Read the packets in [0, seconds) of the best video stream and the best audio stream.
+
+    Args:
+        container: The open file.
+        seconds: Length of the clip.
+
+    Returns:
+        Video track and audio track.
+
+    Raises:
+        MediaError: A stream is missing, too large, or of an unknown codec.
+    """
     start = container.start_time / av.time_base if container.start_time else 0.0
-    video, audio = (Track(_select_stream(container, kind), start) for kind in ("video", "audio"))
+    video = Track(_select_stream(container, "video"), start)
+    audio = Track(_select_stream(container, "audio"), start)
     try:
         _demux(container, (video, audio), seconds)
     except LIBAV_ERRORS:
@@ -69,57 +99,76 @@ def read_packets(container: av.container.InputContainer, seconds: float) -> tupl
     return video, audio
 
 
-def check_duration(track: Track, has: float, shortest: float) -> None:
-    """Raise MediaError where `has` seconds are too few: "truncated" where the file announces enough of them."""
-    if has >= shortest:
+def check_duration(track: Track, duration: float, min_seconds: float) -> None:
+    """Reject a track that is too short.
+
+    Args:
+        track: The track.
+        duration: Available seconds.
+        min_seconds: Required seconds.
+
+    Raises:
+        MediaError: "truncated" if the file declares a sufficient duration, else "too short".
+    """
+    if duration >= min_seconds:
         return
     stream = track.stream
-    whole = (stream.container.duration or 0) / av.time_base
-    announced = float(stream.duration * stream.time_base) if stream.duration else whole
-    if announced >= shortest:
-        raise MediaError("truncated", f"{stream.type} for {has:.1f} s of the {announced:.1f} s that the file announces")
-    raise MediaError("too short", f"{stream.type} for {has:.1f} s, {shortest:g} s are needed")
+    assert isinstance(stream.container, InputContainer)
+    file_duration = (stream.container.duration or 0) / av.time_base
+    declared = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else file_duration
+    if declared >= min_seconds:
+        raise MediaError("truncated", f"{stream.type} lasts {duration:.1f} s of the {declared:.1f} s the file declares")
+    raise MediaError("too short", f"{stream.type} lasts {duration:.1f} s, the minimum is {min_seconds:g} s")
 
 
-def _select_stream(container: av.container.InputContainer, media_type: str) -> av.stream.Stream:
+def _select_stream(container: InputContainer, media_type: Literal["video", "audio"]) -> Stream:
     stream = container.streams.best(media_type)
-    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+    if stream is None or stream.disposition & Disposition.attached_pic:
         raise MediaError(f"no {media_type} stream", f"none of its {len(container.streams)} streams is {media_type}")
     context = stream.codec_context
     if context is None:
-        raise MediaError("undecodable", f"{media_type} of a codec that libav does not know")
-    context.thread_type, context.thread_count = "NONE", 1  # files are decoded side by side instead
-    if media_type == "video":
+        raise MediaError("undecodable", f"{media_type} of a codec unknown to libav")
+    context.thread_type, context.thread_count = "NONE", 1  # parallelism is across files
+    if isinstance(context, VideoCodecContext):
         if context.width * context.height > MAX_FRAME_PIXELS:
-            raise MediaError("too large", f"pictures of {context.width} x {context.height} pixels")
-        context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # a stream may change its size on the way
+            raise MediaError("too large", f"frames of {context.width} x {context.height} pixels")
+        context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # a stream may change its size later
     else:
+        assert isinstance(context, AudioCodecContext)
         check_audio_format(context.layout.nb_channels, context.sample_rate or 0)
     return stream
 
 
 def check_audio_format(channels: int, sample_rate: int) -> None:
-    """Raise MediaError for sound of more channels or samples than anybody records."""
+    """Reject audio beyond any recording format.
+
+    Args:
+        channels: Number of channels.
+        sample_rate: Rate in Hz.
+
+    Raises:
+        MediaError: "too large".
+    """
     if channels > MAX_CHANNELS or sample_rate > MAX_SAMPLE_RATE:
-        raise MediaError("too large", f"sound of {channels} channels at {sample_rate} Hz")
+        raise MediaError("too large", f"audio of {channels} channels at {sample_rate} Hz")
 
 
-def _demux(container: av.container.InputContainer, tracks: tuple[Track, Track], seconds: float) -> None:
+def _demux(container: InputContainer, tracks: tuple[Track, Track], seconds: float) -> None:
     by_index = {track.stream.index: track for track in tracks}
-    reading = set(by_index)
+    unfinished = set(by_index)
     sizes = dict.fromkeys(by_index, 0)
-    bases = {index: float(track.stream.time_base) for index, track in by_index.items()}
+    time_bases = {index: float(track.stream.time_base or 0) for index, track in by_index.items()}
     for packet in container.demux(*(track.stream for track in tracks)):
         index, size = packet.stream_index, packet.size
         if not size:
             continue
-        track, base, dts, stamp = by_index[index], bases[index], packet.dts, packet.pts
-        late = dts * base - track.start - seconds if dts is not None else -1.0
-        if index in reading:
+        track, time_base, dts, timestamp = by_index[index], time_bases[index], packet.dts, packet.pts
+        past_end = dts * time_base - track.start - seconds if dts is not None else -1.0
+        if index in unfinished:
             track.packets.append(packet)
-            stamp = dts if stamp is None else stamp
-            if stamp is not None:
-                track.end = max(track.end, (stamp + (packet.duration or 0)) * base - track.start)
+            timestamp = dts if timestamp is None else timestamp
+            if timestamp is not None:
+                track.end = max(track.end, (timestamp + (packet.duration or 0)) * time_base - track.start)
             sizes[index] += size
             if len(track.packets) > MAX_PACKETS or sizes[index] > MAX_STREAM_BYTES:
                 raise MediaError(
@@ -127,7 +176,7 @@ def _demux(container: av.container.InputContainer, tracks: tuple[Track, Track], 
                     f"{track.stream.type} of more than {len(track.packets) - 1} packets, {sizes[index]} bytes, "
                     f"in {seconds:g} s",
                 )
-            if late >= -TIME_TOLERANCE:
-                reading.discard(index)
-        if not reading or late > MAX_INTERLEAVE_LAG:
+            if past_end >= -TIME_TOLERANCE:
+                unfinished.discard(index)
+        if not unfinished or past_end > MAX_INTERLEAVE_LAG:
             return

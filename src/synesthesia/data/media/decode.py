@@ -1,13 +1,13 @@
-"""A file, decoded once: sound and pictures of [0, seconds) from the file's own start time.
+"""Decode a file in one pass: audio and frames in [0, seconds) from the file's start time.
 
-Sound: the file's best audio stream through libswresample to mono, exactly `rate * seconds` samples, cut or padded with
-silence at the end. Pictures: for k = 0, 1, ... the first frame that is shown at or after k / frames_per_second (less a
-millisecond); where the pictures end earlier than the clip, the last one stands in. On the command line this is
+Audio: the best audio stream through libswresample to mono, exactly `sample_rate * clip_seconds` samples, cut or padded
+with silence at the end. Frames: for k = 0, 1, ... the first frame displayed at or after k / frames_per_second (minus a
+millisecond); if the video ends before the clip, the last frame repeats. On the command line this is
 
     ffmpeg -i FILE -t 10 -ac 1 -ar 16000 a.wav
            -t 10 -vf "select='gte(t+1e-3, selected_n)',scale=W:H:flags=bicubic" -fps_mode passthrough %02d.jpg
 
-where the pictures begin within the first second (`select` takes the next frames in place of one that stands long).
+if the video starts within the first second (`select` takes the next frames where one frame spans several targets).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from av.video.stream import VideoStream
 
-from synesthesia.data.media import container as reading
-from synesthesia.data.media import images
+from synesthesia.data.media import container, images
 from synesthesia.data.media.audio import decode_audio
 from synesthesia.data.media.errors import LIBAV_ERRORS, MediaError, check_file, to_media_error
 from synesthesia.data.media.frames import select_frames
@@ -27,7 +28,13 @@ from synesthesia.data.media.frames import select_frames
 
 @dataclass(frozen=True)
 class DecodedClip:
-    """What the study keeps of a file: int16 (samples,), JPEGs in order of time, and the pictures' (width, height)."""
+    """Decoded content of one file.
+
+    Attributes:
+        audio: int16 (samples,), mono.
+        jpegs: One JPEG per target time, in order.
+        size: Width and height of the frames in pixels.
+    """
 
     audio: np.ndarray
     jpegs: list[bytes]
@@ -44,27 +51,40 @@ def decode(
     max_pixels: int,
     jpeg_quality: int,
 ) -> DecodedClip:
-    """Decode a file of any container; raise MediaError for any file that does not hold a whole clip.
+    """Decode a file of any supported container.
 
-    Reasons: "absent", "unreadable", "empty file", "not a media file", "no audio stream", "no video stream", "too
-    short" (the file is as short as it says), "truncated" (it announces more than it holds), "too large" (pictures,
-    channels or packets beyond what reading.py allows, or more memory than there is), "undecodable".
+    Args:
+        path: The file.
+        sample_rate: Audio rate in Hz.
+        clip_seconds: Length of the clip.
+        min_seconds: Minimum length of both streams.
+        frames_per_second: Target frame rate.
+        max_pixels: Maximum pixels of a frame; larger ones are scaled down.
+        jpeg_quality: Quality in [1, 100].
+
+    Returns:
+        The clip.
+
+    Raises:
+        MediaError: The file does not hold a complete clip. Reasons: "absent", "unreadable", "empty file", "not a media
+            file", "no audio stream", "no video stream", "too short" (as short as it declares), "truncated" (it declares
+            more than it holds), "too large" (beyond the limits of container.py, or of memory), "undecodable".
     """
     path = Path(path)
     check_file(path)
     try:
-        with reading.open_container(path) as container:
-            video, audio = reading.read_packets(container, clip_seconds)
+        with container.open_container(path) as input_container:
+            video, audio = container.read_packets(input_container, clip_seconds)
             samples = decode_audio(audio, sample_rate, clip_seconds)
-            reading.check_duration(video, video.end, min_seconds)
-            reading.check_duration(audio, len(samples) / sample_rate, min_seconds)
-            targets = [k / frames_per_second for k in range(round(clip_seconds * frames_per_second))]
-            frames = select_frames(video, targets, clip_seconds)
-            size = images.fit_size(*images.display_size(video.stream, frames[0]), max_pixels)
+            container.check_duration(video, video.end, min_seconds)
+            container.check_duration(audio, len(samples) / sample_rate, min_seconds)
+            target_times = [k / frames_per_second for k in range(round(clip_seconds * frames_per_second))]
+            frames = select_frames(video, target_times, clip_seconds)
+            size = images.fit_size(*images.display_size(cast(VideoStream, video.stream), frames[0]), max_pixels)
             jpegs = images.encode_jpegs(frames, size, jpeg_quality)
     except MemoryError:
-        raise MediaError("too large", "needs more memory than a file may have") from None
+        raise MediaError("too large", "needs more memory than the limit per file") from None
     except LIBAV_ERRORS as error:
         raise to_media_error(path, error) from None
-    length = round(sample_rate * clip_seconds)
-    return DecodedClip(np.pad(samples[:length], (0, max(0, length - len(samples)))), jpegs, size)
+    num_samples = round(sample_rate * clip_seconds)
+    return DecodedClip(np.pad(samples[:num_samples], (0, max(0, num_samples - len(samples)))), jpegs, size)

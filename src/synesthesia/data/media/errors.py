@@ -1,4 +1,4 @@
-"""What is wrong with a file, in a dozen words that can be counted, and in detail."""
+"""Reasons why a file is rejected: a dozen short classes that can be counted, each with details."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import errno
 import os
 from pathlib import Path
 
-import av
+from av.error import ArgumentError, FFmpegError
 
-LIBAV_ERRORS = (av.FFmpegError, ValueError, EOFError)
+LIBAV_ERRORS = (FFmpegError, ValueError, EOFError)
 _ENVIRONMENT_ERRORS = (errno.EACCES, errno.EMFILE, errno.ENFILE, errno.EIO)
 _RIFF_MATROSKA_MAGIC = (b"RIFF", b"\x1aE\xdf\xa3")
 _MP4_BOX_TYPES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp")
 
 
 class MediaError(Exception):
-    """A file that gives no clip: `reason` is one of a dozen short classes, `detail` what was found."""
+    """Raised when a file yields no clip.
+
+    Attributes:
+        reason: One of a dozen short classes; `media.decode` lists them.
+        detail: What was found in this file.
+    """
 
     def __init__(self, reason: str, detail: str):
         super().__init__(reason, detail)
@@ -26,29 +31,44 @@ class MediaError(Exception):
 
 
 def check_file(path: Path) -> None:
-    """Raise MediaError for what need not be opened."""
+    """Reject a file that need not be opened.
+
+    Args:
+        path: The file.
+
+    Raises:
+        MediaError: The file is absent, empty, or not a regular file.
+    """
     if not path.exists():
         raise MediaError("absent", "there is no such file")
     if not path.is_file():
-        raise MediaError("not a media file", "not a plain file")
+        raise MediaError("not a media file", "not a regular file")
     if not path.stat().st_size:
         raise MediaError("empty file", "0 bytes")
 
 
 def to_media_error(path: Path, error: Exception) -> MediaError:
-    """The MediaError for what libav says while a file is opened or read."""
+    """Convert an error of libav.
+
+    Args:
+        path: The file that was opened or read.
+        error: The error.
+
+    Returns:
+        The corresponding MediaError.
+    """
     if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRORS:
         return MediaError("unreadable", os.strerror(error.errno))
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return MediaError("too large", "needs more memory than a file may have")
+        return MediaError("too large", "needs more memory than the limit per file")
     with open(path, "rb") as file:
         head = file.read(12)
-    if isinstance(error, av.error.ArgumentError):  # not on reading.CONTAINERS
-        return MediaError("not a media file", "no container of sound and pictures")
-    begun = head[4:8] in _MP4_BOX_TYPES or head[:4] in _RIFF_MATROSKA_MAGIC
-    return MediaError("truncated" if begun else "not a media file", f"libav: {error_message(error)}")
+    if isinstance(error, ArgumentError):  # not in container.CONTAINER_FORMATS
+        return MediaError("not a media file", "not a container of audio and video")
+    has_signature = head[4:8] in _MP4_BOX_TYPES or head[:4] in _RIFF_MATROSKA_MAGIC
+    return MediaError("truncated" if has_signature else "not a media file", f"libav: {error_message(error)}")
 
 
 def error_message(error: Exception) -> str:
-    """Libav's own words for an error."""
+    """Return the message of a libav error."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

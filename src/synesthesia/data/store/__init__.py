@@ -1,18 +1,18 @@
-"""Curated clips on disk: a few hundred shards at most, any clip by its id or by its shard and row.
+"""Curated clips on disk: a few hundred shards, random access by clip id or by shard and row. No decoding of video here.
 
-shards.py    what a shard is, and how one is written
-places.py    where each clip lies in them, in one small file
-writing.py   from shards to a store that appears whole, by one writer at a time
-reading.py   any clip of a store, checked as it is read
+shard.py     the shard format and its writer
+index.py     byte offsets of every clip, in one small file
+writer.py    from shards to a store that appears atomically, one writer at a time
+reader.py    any clip of a store, checked as it is read
 
-    with StoreWriter("out/curate/store", shard_clips=256) as writer:
+    with StoreWriter("out/curate/store", clips_per_shard=256) as writer:
         shard, row = writer.add("abc_000010", audio, jpegs)
     store = Store("out/curate/store")
-    store.audio(shard, row)                       # float32 (samples,) in [-1, 1)
-    store.frames(*store.place("abc_000010"))      # uint8 (frames, height, width, 3)
+    store.audio(shard, row)                        # float32 (samples,) in [-1, 1)
+    store.frames(*store.locate("abc_000010"))      # uint8 (frames, height, width, 3)
 
-`python -m synesthesia.data.store FOLDER` reads a whole store and names every damaged shard. Why Arrow, in figures:
-docs/scale.md and `benchmarks/store.py`.
+`python -m synesthesia.data.store FOLDER` verifies a whole store and names every damaged shard. `benchmarks/store.py`
+compares the format with others.
 """
 
 from synesthesia.data.store.reader import Store

@@ -16,27 +16,32 @@ from synesthesia.data.store import Store, StoreError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line.
+
+    Args:
+        arguments: Arguments instead of `sys.argv[1:]`.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m synesthesia.data.store",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", nargs="?", default="out/curate/store")
+    parser.add_argument("folder", nargs="?", default="out/curate/store", help="the store (default: %(default)s)")
     folder = parser.parse_args(arguments).folder
     try:
         store = Store(folder)
         size = sum(shard.bytes for shard in store.shards)
-        wrong = []
+        damaged = []
         with tqdm(total=size, unit="B", unit_scale=True, desc="verify") as bar:
-            for shard, whole in store.check_shards():
+            for shard, is_intact in store.check_shards():
                 bar.update(shard.bytes)
-                wrong += [] if whole else [shard.name]
+                if not is_intact:
+                    damaged.append(shard.name)
     except (StoreError, OSError) as error:
         sys.exit(f"store: {error}")
-    if wrong:
-        sys.exit(f"store: {folder}: damaged or missing {', '.join(wrong)}")
-    print(f"good: {len(store)} clips in {len(store.shards)} shards, {size / 1e9:.2f} GB")
+    if damaged:
+        sys.exit(f"store: {folder}: damaged or missing {', '.join(damaged)}")
+    print(f"intact: {len(store)} clips in {len(store.shards)} shards, {size / 1e9:.2f} GB")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a shard is, and how one is written: whole or not at all.
+"""The shard format, and a writer whose file appears atomically.
 
-A shard is an Arrow IPC file (Feather version 2, not compressed: JPEGs are already) with the columns of `SCHEMA`. Arrow,
-since it is memory-mapped: reading a clip touches that clip's pages and nothing else, at any size of the store, from any
-number of processes that share the pages; and it is the format that the project's tables have already. A shard consists
-of record batches of `BATCH` clips, so that writing one takes the memory of a batch. Sound and frames of each clip have
-a CRC-32, which is checked whenever they are read.
+A shard is an Arrow IPC file (Feather version 2, uncompressed: JPEGs are compressed already) with the columns of
+`SCHEMA`. Arrow is memory-mapped: a read touches the pages of one clip and nothing else, at any size of the store, from
+any number of processes that share the pages; and the project's tables use the same library. A shard consists of record
+batches of `CLIPS_PER_BATCH` clips, so writing needs the memory of one batch. Audio and frames of each clip have a
+CRC-32, which is checked on every read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import socket
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-CLIPS_PER_BATCH = 16  # clips a record batch: 11 MB at the paper's size
+from synesthesia.utils.io import atomic_path
+
+CLIPS_PER_BATCH = 16  # 11 MB at the paper's size
 SHARD_INDEX_FILE = "shards.json"
 SCHEMA = pa.schema(
     [
@@ -29,18 +30,25 @@ SCHEMA = pa.schema(
         pa.field("audio", pa.binary(), nullable=False),  # int16, little endian, mono
         pa.field("audio_crc32", pa.uint32(), nullable=False),
         pa.field("frames", pa.list_(pa.binary()), nullable=False),  # JPEGs in order of time
-        pa.field("frames_crc32", pa.uint32(), nullable=False),  # of all of them, one after the other
+        pa.field("frames_crc32", pa.uint32(), nullable=False),  # of all frames, concatenated
     ]
 )
 
 
 class StoreError(ValueError):
-    """A store that is missing, half there, damaged or in other hands; the message names the shard and what to do."""
+    """Raised when a store is missing, incomplete, damaged, or locked; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """What `shards.json` keeps of a shard."""
+    """Entry of `shards.json`.
+
+    Attributes:
+        name: File name.
+        clips: Number of clips.
+        bytes: Size of the file.
+        sha256: Checksum of the file, in hexadecimal.
+    """
 
     name: str
     clips: int
@@ -49,22 +57,45 @@ class ShardInfo:
 
 
 class ShardWriter:
-    """Writes one shard, whole or not at all: what is written lies beside until `close` renames it."""
+    """Writes one shard; the file appears under its name when `close` succeeds.
+
+    Attributes:
+        path: Path of the shard.
+        clips: Number of clips so far.
+    """
 
     def __init__(self, path: str | os.PathLike):
+        """Open a temporary file next to `path`.
+
+        Args:
+            path: Path of the shard.
+        """
         self.path = Path(path)
         self.clips = 0
-        self._tmp_path = make_tmp_path(self.path)
+        self._atomic_path = atomic_path(self.path)
+        self._tmp_path = self._atomic_path.__enter__()
         self._rows: list[tuple] = []
         self._file = open(self._tmp_path, "wb")  # noqa: SIM115 - closed by close and abort
         self._writer = pa.ipc.new_file(self._file, SCHEMA)
 
     def add(self, clip_id: str, audio: np.ndarray, jpegs: Sequence[bytes]) -> int:
-        """Append a clip, int16 (samples,) and its JPEGs; return its row."""
+        """Append a clip.
+
+        Args:
+            clip_id: Id of the clip.
+            audio: int16 (samples,).
+            jpegs: Frames in order of time.
+
+        Returns:
+            The clip's row in the shard.
+
+        Raises:
+            StoreError: `audio` has another dtype or shape.
+        """
         if audio.dtype != np.int16 or audio.ndim != 1:
             raise StoreError(f"clip {clip_id}: audio must be int16 (samples,), is {audio.dtype} {audio.shape}")
-        sound = audio.astype("<i2", copy=False).tobytes()
-        self._rows.append((clip_id, sound, zlib.crc32(sound), list(jpegs), crc32(jpegs)))
+        audio_bytes = audio.astype("<i2", copy=False).tobytes()
+        self._rows.append((clip_id, audio_bytes, zlib.crc32(audio_bytes), list(jpegs), crc32(jpegs)))
         if len(self._rows) == CLIPS_PER_BATCH:
             self._flush()
         self.clips += 1
@@ -72,47 +103,47 @@ class ShardWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            arrays = [pa.array(list(c), f.type) for c, f in zip(zip(*self._rows, strict=True), SCHEMA, strict=True)]
+            columns = zip(*self._rows, strict=True)
+            arrays = [pa.array(list(c), f.type) for c, f in zip(columns, SCHEMA, strict=True)]
             self._writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
             self._rows = []
 
     def close(self) -> ShardInfo:
-        """Finish the shard and give it its name; return its entry for the index."""
+        """Finish the shard and move it to its name.
+
+        Returns:
+            The shard's entry for `shards.json`.
+        """
         self._flush()
         self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         info = ShardInfo(self.path.name, self.clips, self._tmp_path.stat().st_size, checksum(self._tmp_path))
-        os.replace(self._tmp_path, self.path)
+        self._atomic_path.__exit__(None, None, None)
         return info
 
     def abort(self) -> None:
-        """Drop what was written."""
-        with contextlib.suppress(OSError):  # a full disk, once more: what could not be written is dropped anyway
+        """Delete the temporary file."""
+        with contextlib.suppress(OSError):  # the disk may be full; unwritten data is dropped anyway
             self._file.close()
-        self._tmp_path.unlink(missing_ok=True)
+        self._atomic_path.__exit__(StoreError, StoreError("aborted"), None)
 
 
-def make_tmp_path(path: Path) -> Path:
-    """Where a file lies until it is whole; another process on this machine or another has another place."""
-    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+def shard_name(index: int) -> str:
+    """Return the file name of a shard."""
+    return f"shard-{index:05d}.arrow"
 
 
-def shard_name(number: int) -> str:
-    """File name of a shard."""
-    return f"shard-{number:05d}.arrow"
-
-
-def crc32(pieces: Sequence[bytes]) -> int:
-    """CRC-32 of several pieces as if they were one."""
+def crc32(parts: Sequence[bytes]) -> int:
+    """Compute the CRC-32 of concatenated parts."""
     value = 0
-    for piece in pieces:
-        value = zlib.crc32(piece, value)
+    for part in parts:
+        value = zlib.crc32(part, value)
     return value
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

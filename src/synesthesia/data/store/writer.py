@@ -1,11 +1,10 @@
-"""From shards to a store that appears whole.
+"""From shards to a store that appears atomically.
 
-`places.arrow` tells where each clip lies, and `shards.json` names every file with its clips, bytes and SHA-256.
+`clip_index.arrow` locates each clip, and `shards.json` lists every file with its clips, bytes, and SHA-256.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,22 +12,37 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
-from synesthesia.data.store import index as places
+from synesthesia.data.store.index import write_clip_index
 from synesthesia.data.store.shard import SHARD_INDEX_FILE, ShardInfo, ShardWriter, StoreError, shard_name
+from synesthesia.utils.io import FileLock, Timeout
 
 
 class StoreWriter:
-    """Writes a store clip by clip; the folder appears, whole, when the `with` block ends without an error.
+    """Writes a store clip by clip; the complete folder appears when the `with` block ends without an error.
 
     One writer at a time: a second one, in this process or another, is refused with a StoreError.
+
+    Attributes:
+        folder: Folder of the store.
+        clips_per_shard: Number of clips per shard.
     """
 
     def __init__(self, folder: str | os.PathLike, clips_per_shard: int):
+        """Prepare a writer; the `with` block starts it.
+
+        Args:
+            folder: Folder of the store; replaced if it exists.
+            clips_per_shard: Number of clips per shard, at least 1.
+
+        Raises:
+            StoreError: `clips_per_shard` is less than 1.
+        """
         if clips_per_shard < 1:
-            raise StoreError(f"shard_clips must be at least 1, is {clips_per_shard}")
+            raise StoreError(f"clips_per_shard must be at least 1, is {clips_per_shard}")
         self.folder, self.clips_per_shard = Path(folder), clips_per_shard
         self._tmp_folder = self.folder.with_name(self.folder.name + ".tmp")
         self._shard_infos: list[ShardInfo] = []
@@ -36,22 +50,36 @@ class StoreWriter:
         self._lock = ExitStack()
 
     def __enter__(self) -> StoreWriter:
-        self._lock.enter_context(exclusive_lock(self._tmp_folder, f"another process is writing {self.folder}"))
-        for left in self._tmp_folder.iterdir():  # by a writer that was killed
-            left.unlink()
+        self._lock.enter_context(exclusive_lock(self.folder))
+        shutil.rmtree(self._tmp_folder, ignore_errors=True)  # of a killed writer
+        self._tmp_folder.mkdir()
         return self
 
     def add(self, clip_id: str, audio: np.ndarray, jpegs: Sequence[bytes]) -> tuple[int, int]:
-        """Append a clip, int16 (samples,) and its JPEGs; return the shard and row under which `Store` finds it."""
+        """Append a clip.
+
+        Args:
+            clip_id: Id of the clip.
+            audio: int16 (samples,).
+            jpegs: Frames in order of time.
+
+        Returns:
+            Shard and row of the clip, for `Store`.
+
+        Raises:
+            StoreError: `audio` has another dtype or shape.
+        """
         if self._shard_writer is None:
             self._shard_writer = ShardWriter(self._tmp_folder / shard_name(len(self._shard_infos)))
-        place = len(self._shard_infos), self._shard_writer.add(clip_id, audio, jpegs)
+        location = len(self._shard_infos), self._shard_writer.add(clip_id, audio, jpegs)
         if self._shard_writer.clips == self.clips_per_shard:
             self._shard_infos.append(self._shard_writer.close())
             self._shard_writer = None
-        return place
+        return location
 
-    def __exit__(self, exc_type, *_) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         with self._lock:
             if exc_type is None:
                 if self._shard_writer is not None:
@@ -64,61 +92,78 @@ class StoreWriter:
 
 
 @contextmanager
-def exclusive_lock(folder: Path, else_says: str) -> Iterator[None]:
-    """Make the folder and hold its lock; StoreError where another process has it.
+def exclusive_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a store; it ends with the process, however that ends.
 
-    The lock is the operating system's, on the folder itself: it ends with the process, however that ends.
+    Args:
+        folder: Folder of the store; its parent is created. The lock file `<folder>.lock` lies next to it.
+
+    Yields:
+        None, while the lock is held.
+
+    Raises:
+        StoreError: Another writer holds the lock.
     """
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            same = folder.exists() and os.path.samestat(os.fstat(held), os.stat(folder))
-        except BlockingIOError:
-            os.close(held)
-            raise StoreError(f"{else_says}: wait for it, or stop it first") from None
-        except BaseException:
-            os.close(held)
-            raise
-        if same:
-            break
-        os.close(held)  # its last holder renamed or removed it meanwhile
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock_path = folder.with_name(folder.name + ".lock")
+    lock = FileLock(lock_path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(f"another process is writing {folder}: wait for it, or stop it first") from None
     try:
         yield
     finally:
-        os.close(held)
+        lock_path.unlink(missing_ok=True)  # while held: FileLock retries if the file it locked was deleted
+        lock.release()
 
 
 def publish(tmp_folder: Path, folder: Path, shards: Sequence[ShardInfo]) -> None:
-    """Give a folder of finished shards its places and its index, and put it in `folder`'s place.
+    """Write the index files of a folder of finished shards, and move it to `folder`.
 
-    Two renames, so whoever opens `folder` at any moment finds the old store, the new one or none, never a half.
+    The move takes two renames, so a reader that opens `folder` at any moment finds the old store, the new one, or none,
+    but never a partial one.
+
+    Args:
+        tmp_folder: Folder with the shards.
+        folder: Folder of the store; replaced if it exists.
+        shards: The shards, in order.
+
+    Raises:
+        StoreError: A shard is damaged.
     """
-    index = {
+    manifest = {
         "shards": [asdict(shard) for shard in shards],
-        "places": asdict(places.write_clip_index(tmp_folder, shards)),
+        "clip_index": asdict(write_clip_index(tmp_folder, shards)),
     }
-    (tmp_folder / SHARD_INDEX_FILE).write_text(json.dumps(index, indent=1) + "\n")
+    (tmp_folder / SHARD_INDEX_FILE).write_text(json.dumps(manifest, indent=1) + "\n")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
+    old_folder = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old_folder, ignore_errors=True)
     if folder.exists():
-        os.replace(folder, old)
+        os.replace(folder, old_folder)
     os.replace(tmp_folder, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old_folder, ignore_errors=True)
 
 
 def collect_shards(shards: Sequence[tuple[Path, ShardInfo]], tmp_folder: Path) -> list[ShardInfo]:
-    """Bring finished shards under their numbers into a new folder (by hard links where possible); for `publish`."""
+    """Collect finished shards in a new folder for `publish`, by hard links where possible.
+
+    Args:
+        shards: Path and entry of each shard, in order.
+        tmp_folder: The new folder; replaced if it exists.
+
+    Returns:
+        The entries under their names in the store.
+    """
     shutil.rmtree(tmp_folder, ignore_errors=True)
     tmp_folder.mkdir(parents=True)
-    gathered = []
-    for number, (path, info) in enumerate(shards):
-        name = shard_name(number)
+    renamed = []
+    for index, (path, info) in enumerate(shards):
+        name = shard_name(index)
         try:
             os.link(path, tmp_folder / name)
         except OSError:
             shutil.copyfile(path, tmp_folder / name)
-        gathered.append(replace(info, name=name))
-    return gathered
+        renamed.append(replace(info, name=name))
+    return renamed

@@ -1,1 +1,1 @@
-"""Database of the human study: schema, connection, sessions, responses."""
+"""The study's database: schema, connections, stored plan, participant sessions."""

@@ -1,7 +1,4 @@
-"""The one plan that a database is for: written once, all or nothing, and refused where it is another.
-
-`create` writes it, `open_study` holds it against the parameters' fingerprint, `questions` reads what is asked in it.
-"""
+"""The plan of a database: written once, in one transaction, and refused if it differs from the parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import json
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, inspect, select
+from sqlalchemy import Connection, Row, func, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from synesthesia.config import HumanStudyConfig
@@ -19,44 +16,81 @@ from synesthesia.human_study.db.schema import METADATA, QUESTION, SCHEMA_VERSION
 from synesthesia.human_study.design import plan
 from synesthesia.human_study.design.materials import Materials, Question
 
+CREATE_LOCK_ID = 727474  # any number; PostgreSQL's advisory lock of create_study
+
 
 @dataclass(frozen=True)
 class StoredQuestion(Question):
-    """A question as the database keeps it; `practice` is its condition where it is for practice, else None."""
+    """A question as stored in the database.
+
+    Attributes:
+        practice_condition: Condition of a practice question; None for a question of the plan.
+        practice_position: Position among the practice questions, from 0; None for a question of the plan.
+    """
 
     practice_condition: str | None
     practice_position: int | None
 
 
 def compute_fingerprint(config: HumanStudyConfig, materials: Materials) -> str:
-    """SHA-256 of all that the plan and its questions depend on."""
-    keys = ("seed", "split", "judgements", "trials", "practice")
-    told = {key: getattr(config, key) for key in keys}
-    told["clips"] = materials.clips
+    """Hash everything that the plan and its questions depend on.
+
+    Args:
+        config: Study parameters.
+        materials: Clips, questions, and practice questions.
+
+    Returns:
+        SHA-256 hex digest.
+    """
+    keys = ("seed", "split", "responses_per_clip", "trials_per_participant", "practice_trials")
+    content = {key: getattr(config, key) for key in keys}
+    content["clips"] = materials.clips
     rows = [(q.question_id, q.options, q.target, q.label) for q in materials.questions.values()]
-    told["questions"] = sorted(rows)
-    told["practised"] = [(q.question_id, condition) for q, condition in materials.practice]
-    return hashlib.sha256(json.dumps([SCHEMA_VERSION, told], sort_keys=True).encode()).hexdigest()
+    content["questions"] = sorted(rows)
+    content["practice"] = [(q.question_id, condition) for q, condition in materials.practice]
+    return hashlib.sha256(json.dumps([SCHEMA_VERSION, content], sort_keys=True).encode()).hexdigest()
 
 
 def describe_plan(config: HumanStudyConfig, materials: Materials) -> str:
-    """The plan in words."""
-    labels, clips = len(materials.clips), len(next(iter(materials.clips.values())))
-    total = 3 * labels * clips * config.responses_per_clip
+    """Describe the plan in words.
+
+    Args:
+        config: Study parameters.
+        materials: Clips, questions, and practice questions.
+
+    Returns:
+        One line.
+    """
+    n_labels, n_clips = len(materials.clips), len(next(iter(materials.clips.values())))
+    n_trials = 3 * n_labels * n_clips * config.responses_per_clip
     return (
-        f"{labels} labels x {clips} clips x 3 conditions x {config.responses_per_clip} = {total} trials, up to {config.trials_per_participant} a "
-        f"participant, seed {config.seed}"
+        f"{n_labels} labels x {n_clips} clips x 3 conditions x {config.responses_per_clip} = {n_trials} trials, "
+        f"up to {config.trials_per_participant} per participant, seed {config.seed}"
     )
 
 
 def create_study(
     database: Database, config: HumanStudyConfig, materials: Materials, is_simulated: bool = False
 ) -> bool:
-    """Make the tables and the plan where there are none, all or nothing; False where a study is there already."""
+    """Create tables and plan in an empty database, in one transaction.
+
+    Args:
+        database: The database.
+        config: Study parameters.
+        materials: Clips, questions, and practice questions.
+        is_simulated: Whether the database is for simulated participants.
+
+    Returns:
+        False if the database already holds a study.
+
+    Raises:
+        DatabaseError: The database cannot be written.
+        PlanError: No balanced plan exists for the parameters.
+    """
     try:
         with database.write() as connection:
-            if not database.is_sqlite:  # two servers started at once
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727474)")
+            if not database.is_sqlite:  # two servers may start at the same moment
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CREATE_LOCK_ID})")
             if inspect(connection).has_table("study") and connection.scalar(select(func.count()).select_from(STUDY)):
                 return False
             METADATA.create_all(connection)
@@ -66,59 +100,88 @@ def create_study(
     return True
 
 
-def _insert_plan(connection, config: HumanStudyConfig, materials: Materials, is_simulated: bool) -> None:
+def _insert_plan(connection: Connection, config: HumanStudyConfig, materials: Materials, is_simulated: bool) -> None:
     planned = plan.make_plan(
         materials.clips,
         responses_per_clip=config.responses_per_clip,
         trials_per_participant=config.trials_per_participant,
         seed=config.seed,
     )
-    practised = {q.question_id: (condition, place) for place, (q, condition) in enumerate(materials.practice)}
+    practice = {q.question_id: (condition, position) for position, (q, condition) in enumerate(materials.practice)}
     questions = [*materials.questions.values(), *(question for question, _ in materials.practice)]
     rows = []
     for q in questions:
-        condition, place = practised.get(q.question_id, (None, None))
-        rows.append({"question_id": q.question_id, "clip_id": q.clip_id, "label": q.label, "answer": q.target,
-                     "options": json.dumps(q.options), "shard": q.shard, "row": q.row, "practice": condition,
-                     "practice_place": place})  # fmt: skip
+        condition, position = practice.get(q.question_id, (None, None))
+        rows.append({"question_id": q.question_id, "clip_id": q.clip_id, "label": q.label, "target": q.target,
+                     "options": json.dumps(q.options), "shard": q.shard, "row": q.row,
+                     "practice_condition": condition, "practice_position": position})  # fmt: skip
     connection.execute(insert(QUESTION), rows)
-    trials = [{"id": number, "seat": t.slot, "place": t.position, "condition": t.condition, "taken": False,
-               "question_id": materials.questions[t.clip_id].question_id} for number, t in enumerate(planned)]  # fmt: skip
+    trials = [{"id": number, "slot": t.slot, "position": t.position, "condition": t.condition, "is_assigned": False,
+               "question_id": materials.questions[t.clip_id].question_id}
+              for number, t in enumerate(planned)]  # fmt: skip
     connection.execute(insert(TRIAL), trials)
-    connection.execute(insert(SLOT), [{"number": n, "taken": False} for n in sorted({t.slot for t in planned})])
+    slots = [{"number": number, "is_assigned": False} for number in sorted({t.slot for t in planned})]
+    connection.execute(insert(SLOT), slots)
     connection.execute(
-        insert(STUDY).values(id=1, format=SCHEMA_VERSION, plan=compute_fingerprint(config, materials), about=describe_plan(config, materials),
-                             state="open", simulated=is_simulated, withdrawn=0, made_at=int(time.time()))
+        insert(STUDY).values(id=1, schema_version=SCHEMA_VERSION,
+                             plan_fingerprint=compute_fingerprint(config, materials),
+                             description=describe_plan(config, materials), state="open", is_simulated=is_simulated,
+                             n_withdrawn=0, created_at=int(time.time()))
     )  # fmt: skip
 
 
-def load_study(database: Database, expected_fingerprint: str | None = None):
-    """The study's row; raise DatabaseError where there is none, or the plan's fingerprint is not `expected`."""
-    where = redact_password(database.url)
+def load_study(database: Database, expected_fingerprint: str | None = None) -> Row:
+    """Load the row of `study`.
+
+    Args:
+        database: The database.
+        expected_fingerprint: Fingerprint that the plan must have, if any.
+
+    Returns:
+        The row.
+
+    Raises:
+        DatabaseError: The database is unreadable, holds no study, or one with another schema or plan.
+    """
+    url = redact_password(database.url)
     try:
         with database.read() as connection:
             if not inspect(connection).has_table("study"):
-                raise DatabaseError(f"{where} holds no study: `make study` makes one")
+                raise DatabaseError(f"{url} holds no study: `make human-study` creates one")
+            columns = {column["name"] for column in inspect(connection).get_columns("study")}
+            if "schema_version" not in columns:
+                raise DatabaseError(_describe_version_mismatch(url))
             row = connection.execute(select(STUDY)).one_or_none()
     except DBAPIError as error:
-        raise DatabaseError(f"{where}: {explain_error(error)}") from None
-    if row is None or row.format != SCHEMA_VERSION:
-        raise DatabaseError(f"{where} was made by another version of this program: export with that one")
-    if expected_fingerprint is not None and row.plan != expected_fingerprint:
+        raise DatabaseError(f"{url}: {explain_error(error)}") from None
+    if row is None or row.schema_version != SCHEMA_VERSION:
+        raise DatabaseError(_describe_version_mismatch(url))
+    if expected_fingerprint is not None and row.plan_fingerprint != expected_fingerprint:
         raise DatabaseError(
-            f"{where} holds another study ({row.about}), not the one of params.yaml and out/. Its answers are safe. "
-            "Set `study` back to what it was, or start the new study in a database of its own: --database "
+            f"{url} holds another study ({row.description}), not the one of params.yaml and out/. Its answers are "
+            "safe. Restore `human_study` in params.yaml, or start the new study in its own database: --database "
             "sqlite:///humans/another.sqlite"
         )
     return row
 
 
+def _describe_version_mismatch(url: str) -> str:
+    return f"{url} was created by another version of this program: export with that version"
+
+
 def load_questions(database: Database) -> dict[str, StoredQuestion]:
-    """All questions by id, those for practice among them."""
+    """Load all questions, practice questions included.
+
+    Args:
+        database: The study's database.
+
+    Returns:
+        Questions by id, sorted by id.
+    """
     with database.read() as connection:
         rows = connection.execute(select(QUESTION).order_by(QUESTION.c.question_id)).all()
     return {
-        r.question_id: StoredQuestion(r.question_id, r.clip_id, r.label, tuple(json.loads(r.options)), r.answer, r.shard, r.row,
-                             r.practice, r.practice_place)
+        r.question_id: StoredQuestion(r.question_id, r.clip_id, r.label, tuple(json.loads(r.options)), r.target,
+                                      r.shard, r.row, r.practice_condition, r.practice_position)
         for r in rows
     }  # fmt: skip

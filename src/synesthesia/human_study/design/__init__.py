@@ -1,1 +1,1 @@
-"""Experimental design: which clips, which trials, in which order, for whom."""
+"""Experimental design: materials, trial plan, assignment of trials, session steps."""

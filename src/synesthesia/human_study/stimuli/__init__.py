@@ -1,1 +1,1 @@
-"""Media files that participants hear and see."""
+"""Media files for participants."""

@@ -1,1 +1,1 @@
-"""The web server: participant pages, researcher pages, security."""
+"""Web server: participant pages, researcher pages, security."""

@@ -1,4 +1,4 @@
-"""The researcher's page under /admin: a password, then progress, pause and close, deletion on request, export."""
+"""Researcher pages under /admin: sign-in, progress, study state, deletion on request, export."""
 
 from __future__ import annotations
 
@@ -20,69 +20,76 @@ STATE_BY_ACTION = {"open": "open", "pause": "paused", "close": "closed"}
 
 
 def add_admin_routes(app: FastAPI, app_state: AppState) -> None:
-    """Add the researcher's routes."""
+    """Add the researcher's routes.
 
-    def signed_in(request: Request) -> str | None:
-        sealed = app_state.signer.unsign(request.cookies.get(ADMIN_COOKIE), "admin", ADMIN_MAX_AGE)
-        if sealed is None:
+    Args:
+        app: The application.
+        app_state: State of the server process.
+    """
+
+    def read_session(request: Request) -> str | None:
+        value = app_state.signer.unsign(request.cookies.get(ADMIN_COOKIE), "admin", ADMIN_MAX_AGE)
+        if value is None:
             return None
-        session, _, password = sealed.partition("|")
-        return (
-            session if hmac.compare_digest(password, _password_digest(app_state)) else None
-        )  # a new password ends old sessions
+        session, _, digest = value.partition("|")
+        # a new password ends existing sessions
+        return session if hmac.compare_digest(digest, _password_digest(app_state)) else None
 
-    async def form(request: Request) -> dict[str, str]:
+    async def read_form(request: Request) -> dict[str, str]:
         body = (await request.body()).decode("utf-8", "replace")
         return {name: values[-1] for name, values in parse_qs(body, max_num_fields=10).items()}
 
-    async def checked(request: Request) -> dict[str, str] | Response:
-        """The fields of a form that this page made for this researcher, or what to answer instead."""
-        session = signed_in(request)
+    async def read_checked_form(request: Request) -> dict[str, str] | Response:
+        """Return the fields of a form from this page and session, or the response that refuses it."""
+        session = read_session(request)
         if session is None:
             return RedirectResponse("/admin", 303)
-        fields = await form(request)
-        origin = is_same_origin(request.headers.get("origin"), request.headers.get("host"))
-        if not origin or not app_state.signer.verify_csrf(fields.get("token"), f"admin {session}"):
+        fields = await read_form(request)
+        is_own_page = is_same_origin(request.headers.get("origin"), request.headers.get("host"))
+        if not is_own_page or not app_state.signer.verify_csrf(fields.get("csrf_token"), f"admin {session}"):
             return _render_message(
                 app_state, "Not done", "This form has expired or came from another page. Go back and try again.", 403
             )
         return fields
 
     def set_cookie(response: Response, session: str) -> Response:
-        sealed = app_state.signer.sign(f"{session}|{_password_digest(app_state)}", "admin")
-        response.set_cookie(ADMIN_COOKIE, sealed, max_age=ADMIN_MAX_AGE, httponly=True, samesite="strict", path="/admin",
-                            secure=app_state.settings.https)  # fmt: skip
+        signed = app_state.signer.sign(f"{session}|{_password_digest(app_state)}", "admin")
+        response.set_cookie(ADMIN_COOKIE, signed, max_age=ADMIN_MAX_AGE, httponly=True, samesite="strict",
+                            path="/admin", secure=app_state.settings.https)  # fmt: skip
         return response
 
     @app.get("/admin")
-    def page(request: Request) -> Response:
-        session = signed_in(request)
+    def show_admin(request: Request) -> Response:
+        session = read_session(request)
         if session is None:
-            return HTMLResponse(app_state.render_page("login", wrong=False))
+            return HTMLResponse(app_state.render_page("login", is_wrong_password=False))
         app_state.sessions.close_timed_out()
-        return HTMLResponse(
-            app_state.render_page("admin", progress=load_progress(app_state), token=app_state.signer.csrf_token(f"admin {session}"),
-                      rules=data_quality.describe_criteria(app_state.config.inattention, app_state.config.slow_median_seconds),
-                      ready=app_state.consent.has_contact)
-        )  # fmt: skip
+        config = app_state.config
+        page = app_state.render_page(
+            "admin",
+            progress=load_progress(app_state),
+            csrf_token=app_state.signer.csrf_token(f"admin {session}"),
+            quality_criteria=data_quality.describe_criteria(config.inattention, config.slow_median_seconds),
+            has_contact=app_state.consent.has_contact,
+        )
+        return HTMLResponse(page)
 
     @app.post("/admin/login")
-    async def login(request: Request) -> Response:
-        client = request.client.host if request.client else "?"
-        if not app_state.rate_limiters["logins"].try_acquire(client) or not app_state.rate_limiters[
-            "all logins"
-        ].try_acquire("all"):
-            return _render_message(app_state, "Too many tries", "Wait a minute, then try again.", 429)
+    async def log_in(request: Request) -> Response:
+        address = request.client.host if request.client else "?"
+        limiters = app_state.rate_limiters
+        if not limiters["logins"].try_acquire(address) or not limiters["all_logins"].try_acquire("all"):
+            return _render_message(app_state, "Too many attempts", "Wait a minute, then try again.", 429)
         if not is_same_origin(request.headers.get("origin"), request.headers.get("host")):
             return _render_message(app_state, "Not done", "This form came from another page.", 403)
-        given = (await form(request)).get("password", "")
-        if not hmac.compare_digest(given.encode(), app_state.password.encode()):
-            return HTMLResponse(app_state.render_page("login", wrong=True), 401)
+        password = (await read_form(request)).get("password", "")
+        if not hmac.compare_digest(password.encode(), app_state.password.encode()):
+            return HTMLResponse(app_state.render_page("login", is_wrong_password=True), 401)
         return set_cookie(RedirectResponse("/admin", 303), secrets.token_hex(16))
 
     @app.post("/admin/logout")
-    async def logout(request: Request) -> Response:
-        fields = await checked(request)
+    async def log_out(request: Request) -> Response:
+        fields = await read_checked_form(request)
         if isinstance(fields, Response):
             return fields
         response = RedirectResponse("/admin", 303)
@@ -90,18 +97,18 @@ def add_admin_routes(app: FastAPI, app_state: AppState) -> None:
         return response
 
     @app.post("/admin/state")
-    async def state(request: Request) -> Response:
-        fields = await checked(request)
+    async def set_state(request: Request) -> Response:
+        fields = await read_checked_form(request)
         if isinstance(fields, Response):
             return fields
-        if fields.get("do") not in STATE_BY_ACTION:
-            return _render_message(app_state, "Not done", "A study can be opened, paused or closed.", 422)
-        await run_in_threadpool(app_state.sessions.set_state, STATE_BY_ACTION[fields["do"]])
+        if fields.get("action") not in STATE_BY_ACTION:
+            return _render_message(app_state, "Not done", "A study can be opened, paused, or closed.", 422)
+        await run_in_threadpool(app_state.sessions.set_state, STATE_BY_ACTION[fields["action"]])
         return RedirectResponse("/admin", 303)
 
     @app.post("/admin/delete")
-    async def delete(request: Request) -> Response:
-        fields = await checked(request)
+    async def delete_participant(request: Request) -> Response:
+        fields = await read_checked_form(request)
         if isinstance(fields, Response):
             return fields
         participant = fields.get("participant", "").strip()
@@ -109,20 +116,20 @@ def add_admin_routes(app: FastAPI, app_state: AppState) -> None:
             return _render_message(app_state, "Nothing deleted", f"There is no participant {participant!r}.", 404)
         return RedirectResponse("/admin", 303)
 
-    @app.get("/admin/judgements.csv")
-    def download(request: Request) -> Response:
-        if signed_in(request) is None:
+    @app.get("/admin/responses.csv")
+    def download_responses(request: Request) -> Response:
+        if read_session(request) is None:
             return RedirectResponse("/admin", 303)
         content, _ = export.to_csv(app_state.database, app_state.config)
-        name = "simulated-judgements.csv" if app_state.study_row.simulated else "judgements.csv"
+        name = export.csv_name(app_state.study_row.is_simulated)
         return Response(content, media_type="text/csv; charset=utf-8",
                         headers={"Content-Disposition": f'attachment; filename="{name}"'})  # fmt: skip
 
 
 def _password_digest(app_state: AppState) -> str:
-    """Tells passwords apart without telling them."""
+    """Compute a digest that changes with the password."""
     return app_state.signer.hmac_digest("password", app_state.password).hex()[:16]
 
 
 def _render_message(app_state: AppState, title: str, text: str, status: int) -> HTMLResponse:
-    return HTMLResponse(app_state.render_page("message", title=title, text=text, back="/admin"), status)
+    return HTMLResponse(app_state.render_page("message", title=title, text=text, back_url="/admin"), status)

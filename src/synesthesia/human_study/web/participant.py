@@ -1,9 +1,9 @@
-"""The participant's side: consent, one page that shows the current step, and a small JSON interface behind it.
+"""Participant pages: consent, one page that shows the current step, and a JSON API behind it.
 
-The page asks `GET /api/now` what to show and sends `POST /api/answer`; the reply to an answer is what to show next, so
-a trial is one request, one stimulus and one short transaction. An answer carries a key of the browser's making: sent
-again after a lost reply it is recognised, and counted once. A database that cannot write just now (a full disk) is
-503, and the page keeps the answer and tries again.
+The page loads its step from `GET /api/session` and sends `POST /api/answer`; the reply to an answer holds the next
+step, so a trial is one request, one stimulus, and one short transaction. An answer carries an idempotency key generated
+in the browser: sent again after a lost reply, it counts once. While the database cannot write (a full disk), the reply
+is 503, and the page keeps the answer and retries.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import secrets
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import FastAPI, Request
@@ -23,24 +24,25 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from synesthesia.human_study.db import connection as database
+from synesthesia.human_study.db import connection
 from synesthesia.human_study.db.responses import MAX_COMMENT_LENGTH, Answer, InvalidAnswerError
-from synesthesia.human_study.db.sessions import JoinRefused
+from synesthesia.human_study.db.sessions import JoinRefused, SessionState
 from synesthesia.human_study.stimuli import encode
 from synesthesia.human_study.web import admin
 from synesthesia.human_study.web.app_state import SESSION_MAX_AGE, STATIC_DIR, AppState
 from synesthesia.human_study.web.middleware import SecurityMiddleware
 from synesthesia.human_study.web.security import is_same_origin
-from synesthesia.questions import sampling as wording
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.schemas import LETTERS
 
 SESSION_COOKIE = "study_session"
-EXTERNAL_ID_PARAMS = ("PROLIFIC_PID", "participant")  # parameters of the link that may name a participant elsewhere
+EXTERNAL_ID_PARAMS = ("PROLIFIC_PID", "participant")  # query parameters with a recruiting platform's participant id
+MAX_EXTERNAL_ID_LENGTH = 200
 LOGGER = logging.getLogger("synesthesia.human_study")
 
 
 class AnswerRequest(BaseModel):
-    """The body of an answer: strict types, no other fields, everything within bounds."""
+    """Body of `POST /api/answer`: strict types and ranges, no other fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     number: Annotated[int, Field(ge=0, lt=1000)]
@@ -55,156 +57,170 @@ class AnswerRequest(BaseModel):
     comment: Annotated[str, Field(max_length=MAX_COMMENT_LENGTH)] = ""
 
     def to_answer(self) -> Answer:
-        """As the sessions want it."""
+        """Convert to an `Answer`."""
         return Answer(**self.model_dump(exclude={"picks"}), picks=tuple(self.picks))
 
 
 class JoinRequest(BaseModel):
-    """The body of joining."""
+    """Body of `POST /api/join`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     has_consented: bool
 
 
+class RequestDenied(Exception):
+    """A request without a session, with a wrong CSRF token, or above a rate limit."""
+
+    def __init__(self, status: int, error_code: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(error_code)
+        self.status, self.error_code, self.headers = status, error_code, headers
+
+
 def create_app(app_state: AppState) -> FastAPI:
-    """The application for a site."""
+    """Create the application.
+
+    Args:
+        app_state: State of the server process.
+
+    Returns:
+        The application with participant and researcher routes.
+    """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.site = app_state
     app.add_middleware(SecurityMiddleware, https=app_state.settings.https)
     app.mount("/static", StaticFiles(directory=STATIC_DIR), name="static")
-    _add_error_handlers(app)
+    _add_error_handlers(app, app_state)
     _add_page_routes(app, app_state)
     _add_api_routes(app, app_state)
     admin.add_admin_routes(app, app_state)
     return app
 
 
-def _add_error_handlers(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI, app_state: AppState) -> None:
     @app.exception_handler(DBAPIError)
     @app.exception_handler(PoolTimeout)
-    def database_fails(request: Request, error: Exception) -> Response:
-        LOGGER.error("%s", database.explain_error(error) if isinstance(error, DBAPIError) else error)
+    def handle_database_error(request: Request, error: Exception) -> Response:
+        LOGGER.error("%s", connection.explain_error(error) if isinstance(error, DBAPIError) else error)
         return JSONResponse({"error": "busy"}, 503, {"Retry-After": "2"})
 
     @app.exception_handler(RequestValidationError)
-    def wrong_fields(request: Request, error: RequestValidationError) -> Response:
+    def handle_validation_error(request: Request, error: RequestValidationError) -> Response:
         return JSONResponse({"error": "invalid", "fields": sorted({str(e["loc"][-1]) for e in error.errors()})}, 422)
 
     @app.exception_handler(InvalidAnswerError)
-    def wrong_answer(request: Request, error: InvalidAnswerError) -> Response:
-        return JSONResponse({"error": "invalid", "what": str(error)}, 422)
+    def handle_invalid_answer(request: Request, error: InvalidAnswerError) -> Response:
+        return JSONResponse({"error": "invalid", "message": str(error)}, 422)
 
     @app.exception_handler(RequestDenied)
-    def denied(request: Request, error: RequestDenied) -> Response:
+    def handle_request_denied(request: Request, error: RequestDenied) -> Response:
         return JSONResponse({"error": error.error_code}, error.status, error.headers)
 
     @app.exception_handler(HTTPException)
-    def http(request: Request, error: HTTPException) -> Response:
+    def handle_http_error(request: Request, error: HTTPException) -> Response:
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
-        page = request.app.state.site.page(
-            "message", title="Not found", text="There is no such page in this study.", back="/"
+        page = app_state.render_page(
+            "message", title="Not found", text="There is no such page in this study.", back_url="/"
         )
         return HTMLResponse(page, error.status_code, error.headers)
 
 
-class RequestDenied(Exception):
-    """A request that is not answered: no session, a forged one, too many."""
-
-    def __init__(self, status: int, error_code: str, headers: dict[str, str] | None = None):
-        super().__init__(error_code)
-        self.status, self.error_code, self.headers = status, error_code, headers
-
-
 def client_address(request: Request) -> str:
-    """The network address, for rate limits alone: it is never written anywhere."""
+    """Return the client's network address, for rate limits only: it is never stored.
+
+    Args:
+        request: The request.
+
+    Returns:
+        The address, or "?" if unknown.
+    """
     return request.client.host if request.client else "?"
 
 
 def _read_session(app_state: AppState, request: Request) -> tuple[str, bytes | None] | None:
-    """The browser's session and, where the link named one, the hash of an external id."""
-    sealed = app_state.signer.unsign(request.cookies.get(SESSION_COOKIE), "session", SESSION_MAX_AGE)
-    if sealed is None:
+    """Return the browser's session and, if the link had an external id, its hash; None without a valid cookie."""
+    value = app_state.signer.unsign(request.cookies.get(SESSION_COOKIE), "session", SESSION_MAX_AGE)
+    if value is None:
         return None
-    session, _, external = sealed.partition("|")
-    return session, bytes.fromhex(external) if external else None
+    session, _, external_id_hash = value.partition("|")
+    return session, bytes.fromhex(external_id_hash) if external_id_hash else None
 
 
 def _hash_session(session: str) -> bytes:
     return hashlib.sha256(session.encode()).digest()
 
 
+def _rate_limited() -> RequestDenied:
+    return RequestDenied(429, "rate_limited", {"Retry-After": "5"})
+
+
 def _require_session(app_state: AppState, request: Request, limiter_name: str = "requests") -> tuple[str, bytes | None]:
-    """The session of a request that changes something; raises Denied for forged ones and for too many."""
-    read = _read_session(app_state, request)
-    if read is None:
-        raise RequestDenied(401, "no session")
-    if not is_same_origin(
-        request.headers.get("origin"), request.headers.get("host")
-    ) or not app_state.signer.verify_csrf(request.headers.get("x-study-token"), read[0]):
-        raise RequestDenied(403, "forged")
-    if not app_state.rate_limiters[limiter_name].try_acquire(
-        read[0] if limiter_name == "requests" else client_address(request)
-    ):
-        raise RequestDenied(429, "too many", {"Retry-After": "5"})
-    return read
+    """Return the session of a request that changes something; raise RequestDenied if forged or above the limit."""
+    cookie = _read_session(app_state, request)
+    if cookie is None:
+        raise RequestDenied(401, "no_session")
+    is_own_page = is_same_origin(request.headers.get("origin"), request.headers.get("host"))
+    if not is_own_page or not app_state.signer.verify_csrf(request.headers.get("x-csrf-token"), cookie[0]):
+        raise RequestDenied(403, "csrf_failed")
+    limiter_key = cookie[0] if limiter_name == "requests" else client_address(request)
+    if not app_state.rate_limiters[limiter_name].try_acquire(limiter_key):
+        raise _rate_limited()
+    return cookie
 
 
 def _add_page_routes(app: FastAPI, app_state: AppState) -> None:
     @app.get("/")
-    def consent(request: Request) -> Response:
+    def show_consent(request: Request) -> Response:
         if not app_state.rate_limiters["pages"].try_acquire(client_address(request)):
-            raise RequestDenied(429, "too many", {"Retry-After": "5"})
-        read = _read_session(app_state, request)
-        external = next((v for name in EXTERNAL_ID_PARAMS if (v := request.query_params.get(name))), None)
-        if read is None or external:
-            session = read[0] if read else secrets.token_hex(16)
-            hashed = app_state.signer.hmac_digest("external", external[:200]).hex() if external else ""
-            # with an id in the address: to the same page without it, the cookie carries its hash
-            response = RedirectResponse("/", 303) if external else HTMLResponse(_render_consent(app_state, session))
-            sealed = app_state.signer.sign(f"{session}|{hashed}", "session")
-            response.set_cookie(SESSION_COOKIE, sealed, max_age=SESSION_MAX_AGE, httponly=True, samesite="lax",
+            raise _rate_limited()
+        cookie = _read_session(app_state, request)
+        external_id = next((v for name in EXTERNAL_ID_PARAMS if (v := request.query_params.get(name))), None)
+        if cookie is None or external_id:
+            session = cookie[0] if cookie else secrets.token_hex(16)
+            if external_id:  # redirect to the page without the id in its address; the cookie carries the id's hash
+                digest = app_state.signer.hmac_digest("external", external_id[:MAX_EXTERNAL_ID_LENGTH]).hex()
+                response = RedirectResponse("/", 303)
+            else:
+                digest = ""
+                response = HTMLResponse(_render_consent(app_state, session))
+            signed = app_state.signer.sign(f"{session}|{digest}", "session")
+            response.set_cookie(SESSION_COOKIE, signed, max_age=SESSION_MAX_AGE, httponly=True, samesite="lax",
                                 secure=app_state.settings.https)  # fmt: skip
             return response
-        if app_state.sessions.find_participant(_hash_session(read[0])):
+        if app_state.sessions.find_participant(_hash_session(cookie[0])):
             return RedirectResponse("/study", 303)
-        return HTMLResponse(_render_consent(app_state, read[0]))
+        return HTMLResponse(_render_consent(app_state, cookie[0]))
 
     @app.get("/study")
-    def session_page(request: Request) -> Response:
-        read = _read_session(app_state, request)
-        if read is None or not app_state.sessions.find_participant(_hash_session(read[0])):
+    def show_study(request: Request) -> Response:
+        cookie = _read_session(app_state, request)
+        if cookie is None or not app_state.sessions.find_participant(_hash_session(cookie[0])):
             return RedirectResponse("/", 303)
-        return HTMLResponse(
-            app_state.render_page(
-                "study", token=app_state.signer.csrf_token(read[0]), minutes=app_state.estimated_minutes
-            )
-        )
+        csrf_token = app_state.signer.csrf_token(cookie[0])
+        return HTMLResponse(app_state.render_page("study", csrf_token=csrf_token, minutes=app_state.estimated_minutes))
 
     @app.get("/health")
-    def health() -> Response:
-        with app_state.database.read() as connection:
-            connection.exec_driver_sql("SELECT 1")
+    def check_health() -> Response:
+        with app_state.database.read() as transaction:
+            transaction.exec_driver_sql("SELECT 1")
         return PlainTextResponse("ok")
 
     @app.get("/stimuli/{name}")
-    def stimulus(name: str, request: Request) -> Response:
+    def send_stimulus(name: str, request: Request) -> Response:
         if not encode.FILENAME_PATTERN.fullmatch(name) or not (path := app_state.stimuli_dir / name).is_file():
             raise HTTPException(404, "no such stimulus")
-        kind = "audio/wav" if name.endswith(".wav") else "video/mp4"
+        media_type = "audio/wav" if name.endswith(".wav") else "video/mp4"
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
         if "range" in request.headers:
-            return FileResponse(path, media_type=kind, headers=headers)
-        return Response(
-            path.read_bytes(), media_type=kind, headers=headers
-        )  # the page asks for all: one read, no chunks
+            return FileResponse(path, media_type=media_type, headers=headers)
+        # the page requests complete files: one read, no chunks
+        return Response(path.read_bytes(), media_type=media_type, headers=headers)
 
 
 def _render_consent(app_state: AppState, session: str) -> str:
     return app_state.render_page(
         "consent",
-        consent=app_state.consent.html,
-        token=app_state.signer.csrf_token(session),
+        consent_html=app_state.consent.html,
+        csrf_token=app_state.signer.csrf_token(session),
         minutes=app_state.estimated_minutes,
     )
 
@@ -212,85 +228,95 @@ def _render_consent(app_state: AppState, session: str) -> str:
 def _add_api_routes(app: FastAPI, app_state: AppState) -> None:
     @app.post("/api/join")
     def join(request: Request, body: JoinRequest) -> Response:
-        session, external = _require_session(app_state, request, "joins")
+        session, external_id_hash = _require_session(app_state, request, "joins")
         if not body.has_consented:
-            raise RequestDenied(422, "not agreed")
+            raise RequestDenied(422, "consent_required")
         try:
-            app_state.sessions.join(_hash_session(session), external, app_state.consent.sha256)
-        except JoinRefused as refused:
-            return JSONResponse({"error": refused.reason}, 409)
+            app_state.sessions.join(_hash_session(session), external_id_hash, app_state.consent.sha256)
+        except JoinRefused as refusal:
+            return JSONResponse({"error": refusal.reason}, 409)
         return JSONResponse({"joined": True})
 
-    @app.get("/api/now")
-    def now(request: Request) -> Response:
-        read = _read_session(app_state, request)
-        if read is None:
-            raise RequestDenied(401, "no session")
-        if not app_state.rate_limiters["requests"].try_acquire(read[0]):
-            raise RequestDenied(429, "too many", {"Retry-After": "5"})
-        participant = app_state.find_participant(_hash_session(read[0]))
+    @app.get("/api/session")
+    def get_session(request: Request) -> Response:
+        cookie = _read_session(app_state, request)
+        if cookie is None:
+            raise RequestDenied(401, "no_session")
+        if not app_state.rate_limiters["requests"].try_acquire(cookie[0]):
+            raise _rate_limited()
+        participant = app_state.find_participant(_hash_session(cookie[0]))
         if participant is None:
             return JSONResponse({"state": "none"})
         return JSONResponse(step_payload(app_state, participant, app_state.sessions.load_state(participant)))
 
     @app.post("/api/answer")
-    def answer(request: Request, body: AnswerRequest) -> Response:
+    def submit_answer(request: Request, body: AnswerRequest) -> Response:
         session, _ = _require_session(app_state, request)
         participant = app_state.find_participant(_hash_session(session))
         if participant is None:
-            raise RequestDenied(409, "none")
-        status, step, then = app_state.sessions.submit_answer(participant, body.to_answer())
-        reply = step_payload(app_state, participant, then) | {"status": status}
-        if step is not None and step.kind == "practice" and status in ("saved", "repeated") and not body.is_unplayable:
-            reply["feedback"] = {"answer": app_state.questions[step.question_id].target}
+            raise RequestDenied(409, "not_joined")
+        status, step, session_state = app_state.sessions.submit_answer(participant, body.to_answer())
+        reply = step_payload(app_state, participant, session_state) | {"status": status}
+        is_accepted = status in ("saved", "duplicate") and not body.is_unplayable
+        if step is not None and step.kind == "practice" and is_accepted:
+            reply["feedback"] = {"target": app_state.questions[step.question_id].target}
         return JSONResponse(reply)
 
     @app.post("/api/withdraw")
     def withdraw(request: Request) -> Response:
         session, _ = _require_session(app_state, request)
         participant = app_state.sessions.find_participant(_hash_session(session))
-        gone = participant is not None and app_state.sessions.withdraw(participant)
-        response = JSONResponse({"withdrawn": gone})
+        is_withdrawn = participant is not None and app_state.sessions.withdraw(participant)
+        response = JSONResponse({"withdrawn": is_withdrawn})
         response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax", secure=app_state.settings.https)
         return response
 
 
-def step_payload(app_state: AppState, participant: str, session_state) -> dict:
-    """What the page needs to show the current step, and nothing that tells an answer, a label or a clip's id."""
+def step_payload(app_state: AppState, participant: str, session_state: SessionState) -> dict:
+    """Build what the page needs to show the current step; reveals no target, label, or clip id.
+
+    Args:
+        app_state: State of the server process.
+        participant: Participant id.
+        session_state: State of the participant's session.
+
+    Returns:
+        A JSON object with `state`, and `step` while active, or the completion code once finished.
+    """
     if session_state.state == "finished":
-        code = (
-            app_state.config.completion_code
-            or app_state.signer.hmac_digest("completion", participant).hex()[:8].upper()
-        )
-        return {"state": "finished", "code": code, "link": app_state.config.completion_link}
-    if session_state.step is None:
-        return {"state": session_state.state}
+        code = app_state.config.completion_code
+        code = code or app_state.signer.hmac_digest("completion", participant).hex()[:8].upper()
+        return {"state": "finished", "completion_code": code, "completion_link": app_state.config.completion_link}
     step = session_state.step
-    shown: dict = {"number": step.number, "kind": step.kind, "condition": step.condition}
+    if step is None:
+        return {"state": session_state.state}
+    payload: dict = {"number": step.number, "kind": step.kind, "condition": step.condition}
     if step.block is not None:
-        blocks = app_state.block_layout(participant)
-        in_block, first = blocks[step.block]
-        shown |= {"block": step.block, "blocks": len(blocks), "in_block": in_block,
-                  "total": sum(n for n, _ in blocks.values()), "place": first if step.place is None else step.place,
-                  "place_in_block": 0 if step.place is None else step.place - first}  # fmt: skip
+        layout = app_state.block_layout(participant)
+        n_block_trials, first_position = layout[step.block]
+        position = first_position if step.position is None else step.position
+        payload |= {"block": step.block, "n_blocks": len(layout), "n_block_trials": n_block_trials,
+                    "n_trials": sum(n for n, _ in layout.values()), "position": position,
+                    "position_in_block": position - first_position}  # fmt: skip
     if step.kind in ("trial", "practice"):
         question = app_state.questions[step.question_id]
-        shown |= {"question": _question_payload(question.options), "replays": app_state.config.max_replays,
-                  "stimulus": app_state.stimulus_names.filename(question.clip_id, step.condition)}  # fmt: skip
+        payload |= {"question": _question_payload(question.options), "max_replays": app_state.config.max_replays,
+                    "stimulus": app_state.stimulus_names.filename(question.clip_id, step.condition)}  # fmt: skip
         if step.kind == "practice":
-            shown |= {"place_in_block": question.practice_position, "in_block": len(app_state.practice_questions)}
-    elif step.kind == "check":
+            payload |= {"position_in_block": question.practice_position,
+                        "n_block_trials": len(app_state.practice_questions)}  # fmt: skip
+    elif step.kind == "attention_check":
         detail = json.loads(step.detail)
-        shown["question"] = _question_payload(detail["options"])
-        shown["instructed"] = f"{LETTERS[detail['answer']]}. {detail['options'][detail['answer']]}"
-    elif step.kind == "sound":
-        shown["stimulus"] = app_state.stimulus_names.sound_check(json.loads(step.detail)["tones"])
-    elif step.kind == "headphones":
-        shown |= {"stimuli": app_state.stimulus_names.headphone_check(), "again": bool(step.replays)}
-    return {"state": "active", "step": shown}
+        payload["question"] = _question_payload(detail["options"])
+        payload["required_option"] = f"{LETTERS[detail['target']]}. {detail['options'][detail['target']]}"
+    elif step.kind == "sound_check":
+        payload["stimulus"] = app_state.stimulus_names.sound_check(json.loads(step.detail)["n_tones"])
+    elif step.kind == "headphone_check":
+        payload |= {"stimuli": app_state.stimulus_names.headphone_check(), "is_retry": bool(step.replays)}
+    return {"state": "active", "step": payload}
 
 
-def _question_payload(options) -> dict:
-    """The models' prompt, line by line."""
-    head, *listed, tail = wording.format_prompt(options).splitlines()
-    return {"head": head, "options": listed, "tail": tail}
+def _question_payload(options: Sequence[str]) -> dict:
+    """Split the models' prompt into its lines."""
+    head, *lines, tail = format_prompt(options).splitlines()
+    return {"head": head, "options": lines, "tail": tail}

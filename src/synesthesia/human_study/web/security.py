@@ -1,4 +1,4 @@
-"""What keeps the study safe: secrets, signed cookies, CSRF tokens, rate limits, headers, the researcher's password."""
+"""Security: secrets, signed cookies, CSRF tokens, rate limits, headers, and the researcher's password."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from pathlib import Path
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 SECRET_BYTES = 32
+SECRET_ENV = "SYNESTHESIA_HUMAN_STUDY_SECRET"
+PASSWORD_ENV = "SYNESTHESIA_ADMIN_PASSWORD"
 MIN_PASSWORD_LENGTH = 12
-COMMON_PASSWORD_WORDS = ("password", "synesthesia", "changeme", "change-me", "administrator", "admin", "letmein", "qwerty", "123456",
-          "welcome", "secret", "iloveyou", "default", "study")  # fmt: skip
+COMMON_PASSWORD_WORDS = ("password", "synesthesia", "changeme", "change-me", "administrator", "admin", "letmein",
+                         "qwerty", "123456", "welcome", "secret", "iloveyou", "default", "study")  # fmt: skip
 
-# 'self' alone: no script, style or media from elsewhere, nothing inline, no frame around the page, no form sent away.
-# Media come as blobs, since the page fetches them whole to know when loading ended.
+# 'self' only: no script, style, or media of other servers, nothing inline, no frame around the page, no form to other
+# servers. Media are blobs, because the page loads them completely to know when loading ends.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self' blob:; "
     "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -28,7 +30,7 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",  # not "no-referrer": with it, browsers send Origin: null from forms
+    "Referrer-Policy": "same-origin",  # with "no-referrer", browsers send Origin: null from forms
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -36,118 +38,204 @@ SECURITY_HEADERS = {
 
 
 class SecurityError(ValueError):
-    """A secret or password that would not protect anything; the message says what to do."""
+    """A secret or password is too weak; the message gives a remedy."""
 
 
 def load_secret(path: Path) -> bytes:
-    """The study's secret: SYNESTHESIA_STUDY_SECRET, or the file, which is made (mode 600) where it is missing.
+    """Load the study's secret from SYNESTHESIA_HUMAN_STUDY_SECRET or a file, which is created if missing (mode 600).
 
-    Names of stimuli, cookies and hashes of external ids hang on it: losing it ends the running sessions.
+    Names of stimuli, cookies, and hashes of external ids depend on it: losing it ends the running sessions.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The secret.
+
+    Raises:
+        SecurityError: The secret is shorter than `SECRET_BYTES`.
     """
-    given = os.environ.get("SYNESTHESIA_STUDY_SECRET")
-    if given is not None:
-        if len(given) < SECRET_BYTES:
-            raise SecurityError(f"SYNESTHESIA_STUDY_SECRET has {len(given)} characters, at least {SECRET_BYTES} are "
-                                "needed: leave it unset to have one made")  # fmt: skip
-        return given.encode()
+    from_env = os.environ.get(SECRET_ENV)
+    if from_env is not None:
+        if len(from_env) < SECRET_BYTES:
+            raise SecurityError(f"{SECRET_ENV} has {len(from_env)} characters, but needs at least {SECRET_BYTES}: "
+                                "unset it to have a secret generated")  # fmt: skip
+        return from_env.encode()
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         secret = path.read_bytes().strip()
         if len(secret) < SECRET_BYTES:
-            raise SecurityError(f"{path} is too short for a secret: put the old one back, or remove it to have one "
-                                "made (running sessions then end, and stimuli are made again)") from None  # fmt: skip
+            raise SecurityError(f"{path} is too short for a secret: restore the old one, or delete it to have one "
+                                "generated (this ends running sessions and recreates stimuli)") from None  # fmt: skip
         return secret
-    with os.fdopen(handle, "wb") as file:
+    with os.fdopen(descriptor, "wb") as file:
         secret = secrets.token_hex(SECRET_BYTES).encode()
         file.write(secret)
     return secret
 
 
 def check_password(password: str) -> str:
-    """The researcher's password, if it is one to protect with; raise SecurityError for short and well-known ones."""
-    bare = password.casefold()
+    """Check the researcher's password.
+
+    Args:
+        password: The password.
+
+    Returns:
+        The password.
+
+    Raises:
+        SecurityError: The password is short or common.
+    """
+    remainder = password.casefold()
     for word in COMMON_PASSWORD_WORDS:
-        bare = bare.replace(word, "")
+        remainder = remainder.replace(word, "")
     if len(password) < MIN_PASSWORD_LENGTH:
-        raise SecurityError(f"SYNESTHESIA_ADMIN_PASSWORD has {len(password)} characters, {MIN_PASSWORD_LENGTH} "
-                            "are needed; leave it unset to have one made and printed")  # fmt: skip
-    if len(set(bare.strip("0123456789!?.-_ "))) < 4:
-        raise SecurityError("SYNESTHESIA_ADMIN_PASSWORD is one that everybody tries first: choose another, or leave it "
-                            "unset to have one made and printed")  # fmt: skip
+        raise SecurityError(f"{PASSWORD_ENV} has {len(password)} characters, but needs {MIN_PASSWORD_LENGTH}; unset it "
+                            "to have a password generated and printed")  # fmt: skip
+    if len(set(remainder.strip("0123456789!?.-_ "))) < 4:
+        raise SecurityError(f"{PASSWORD_ENV} is a common password: choose another, or unset it to have one generated "
+                            "and printed")  # fmt: skip
     return password
 
 
 def generate_password() -> str:
-    """A password nobody guesses: 128 random bits."""
+    """Generate a password of 128 random bits."""
     return secrets.token_urlsafe(16)
 
 
 class Signer:
-    """Signed values for cookies, tokens against forged requests, and keyed hashes, each under a key of its own."""
+    """Signed cookie values, CSRF tokens, and keyed hashes, separated by purpose.
 
-    def __init__(self, secret: bytes):
+    Args:
+        secret: The study's secret.
+    """
+
+    def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._serializer = URLSafeTimedSerializer(
             secret, salt="cookie", signer_kwargs={"digest_method": hashlib.sha256}
         )
 
     def sign(self, value: str, purpose: str) -> str:
-        """A cookie's value."""
-        return self._serializer.dumps([purpose, value])
+        """Sign a cookie value.
+
+        Args:
+            value: The value.
+            purpose: What the cookie is for; `unsign` checks it.
+
+        Returns:
+            The signed value with a timestamp.
+        """
+        serialized = self._serializer.dumps([purpose, value])
+        return serialized if isinstance(serialized, str) else serialized.decode()
 
     def unsign(self, cookie: str | None, purpose: str, max_age: int) -> str | None:
-        """The value of a cookie that this study made for this purpose within the last `seconds`, else None."""
+        """Verify a signed cookie value.
+
+        Args:
+            cookie: The signed value.
+            purpose: The purpose given to `sign`.
+            max_age: Maximum age in seconds.
+
+        Returns:
+            The value, or None if the signature, purpose, or age is wrong.
+        """
         if not cookie or len(cookie) > 500:
             return None
         try:
-            made_for, value = self._serializer.loads(cookie, max_age=max_age)
+            signed_purpose, value = self._serializer.loads(cookie, max_age=max_age)
         except (BadSignature, ValueError, TypeError):
             return None
-        return value if made_for == purpose and isinstance(value, str) else None
+        return value if signed_purpose == purpose and isinstance(value, str) else None
 
     def csrf_token(self, session: str) -> str:
-        """The token that pages of a session send back with every change."""
+        """Compute a session's CSRF token.
+
+        Args:
+            session: The session.
+
+        Returns:
+            64 hexadecimal digits.
+        """
         return self.hmac_digest("csrf", session).hex()
 
     def verify_csrf(self, token: str | None, session: str) -> bool:
-        """Whether a token is this session's."""
+        """Verify a CSRF token.
+
+        Args:
+            token: The token of the request.
+            session: The session.
+
+        Returns:
+            Whether the token is the session's.
+        """
         return hmac.compare_digest((token or "").encode(), self.csrf_token(session).encode())
 
     def hmac_digest(self, purpose: str, value: str) -> bytes:
-        """HMAC-SHA256, 32 bytes: the same for the same value, and without the secret nobody can tell of what."""
+        """Compute a keyed hash.
+
+        Args:
+            purpose: Separates hashes of equal values.
+            value: The value.
+
+        Returns:
+            HMAC-SHA256, 32 bytes.
+        """
         return hmac.new(self._secret, f"{purpose}\0{value}".encode(), hashlib.sha256).digest()
 
 
 class RateLimiter:
-    """A token bucket a key: `rate` requests in `seconds`, a full bucket at first. In memory only.
+    """In-memory token buckets, one per key, full at first.
 
-    Keys may be network addresses; they are hashed under a key that dies with the process, and forgotten when their
-    bucket is full again or `most` others have come.
+    Keys may be network addresses: they are hashed under a key that ends with the process, and dropped once their bucket
+    is full again or `max_keys` newer ones exist.
+
+    Args:
+        max_requests: Bucket size; also the number of requests allowed per window.
+        window_seconds: Window in seconds.
+        max_keys: Maximum number of buckets.
     """
 
-    def __init__(self, max_requests: int, window_seconds: float, max_keys: int = 20_000):
+    def __init__(self, max_requests: int, window_seconds: float, max_keys: int = 20_000) -> None:
         self.max_requests, self.window_seconds, self.max_keys = max_requests, window_seconds, max_keys
         self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
         self._hash_key, self._lock = secrets.token_bytes(16), threading.Lock()
 
     def try_acquire(self, key: str, now: float | None = None) -> bool:
-        """Take one from the key's bucket; False where it is empty."""
+        """Take a token from a bucket.
+
+        Args:
+            key: The bucket's key.
+            now: Time in seconds; the monotonic clock by default.
+
+        Returns:
+            False if the bucket is empty.
+        """
         now = time.monotonic() if now is None else now
         name = hashlib.blake2b(key.encode(), key=self._hash_key, digest_size=16).digest()
         with self._lock:
-            level, at = self._buckets.pop(name, (float(self.max_requests), now))
-            level = min(float(self.max_requests), level + (now - at) * self.max_requests / self.window_seconds)
-            allowed = level >= 1
-            self._buckets[name] = (level - 1 if allowed else level, now)
+            level, updated_at = self._buckets.pop(name, (float(self.max_requests), now))
+            refill = (now - updated_at) * self.max_requests / self.window_seconds
+            level = min(float(self.max_requests), level + refill)
+            is_allowed = level >= 1
+            self._buckets[name] = (level - 1 if is_allowed else level, now)
             while self._buckets:
-                oldest, (_, last) = next(iter(self._buckets.items()))
-                if last > now - self.window_seconds and len(self._buckets) <= self.max_keys:
+                oldest, (_, updated_at) = next(iter(self._buckets.items()))
+                if updated_at > now - self.window_seconds and len(self._buckets) <= self.max_keys:
                     break
                 del self._buckets[oldest]
-            return allowed
+            return is_allowed
 
 
 def is_same_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a request's Origin header, where the browser sends one, is this server."""
+    """Check a request's Origin header.
+
+    Args:
+        origin: The header, if the browser sends it.
+        host: The Host header.
+
+    Returns:
+        Whether the request comes from this server's pages, or has no Origin header.
+    """
     return origin is None or origin.split("://", 1)[-1] == host

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
-from synesthesia.questions.sampling import format_prompt
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.synthetic.labels import MAIN_CLASSES
 from synesthesia.synthetic.pretraining import names
 

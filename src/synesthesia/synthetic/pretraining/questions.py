@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from synesthesia.questions.sampling import format_prompt
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.schemas import LETTERS
 from synesthesia.synthetic.pretraining.names import NAMES
 

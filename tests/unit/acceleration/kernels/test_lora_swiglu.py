@@ -19,10 +19,10 @@ pytestmark = pytest.mark.torch
 
 COMPARE = """
 import torch, triton.language
-from synesthesia.distillation import gated_kernel
-gated_kernel.libdevice = triton.language  # which the interpreter has not
-gated_kernel.PARTS = 2  # so that one has several blocks of columns
-from synesthesia.acceleration.kernels.lora_swiglu import gated_gradients, gated_product, in_rows
+from synesthesia.acceleration.kernels import lora_swiglu_triton
+lora_swiglu_triton.libdevice = triton.language  # which the interpreter has not
+lora_swiglu_triton.COLUMN_SPLITS = 2  # so that one has several blocks of columns
+from synesthesia.acceleration.kernels.lora_swiglu import as_2d, lora_swiglu, lora_swiglu_backward
 exact, half = (torch.float32, 1e-5), (torch.float16, 1e-3)  # the interpreter has no bfloat16
 for (kind, near), shape, width, rank in (
     (exact, (1,), 1, 16), (exact, (3, 11), 65, 16), (exact, (64,), 128, 32), (exact, (5, 1), 200, 16),
@@ -35,12 +35,12 @@ for (kind, near), shape, width, rank in (
     coming, product, *gradients = (torch.full((*shape, width), torch.nan, dtype=kind) for _ in range(4))
     coming.normal_()
     coming_inner, down_a = torch.randn(*shape, rank, dtype=kind), torch.randn(rank, width, dtype=kind)
-    rows = [in_rows(part) for part in inner]
+    rows = [as_2d(part) for part in inner]
     assert all(part.untyped_storage().data_ptr() == inner[0].untyped_storage().data_ptr() for part in rows)
-    gated_kernel.launch(*made, *rows, *weights, product)
-    parts = gated_kernel.launch_back(coming, *made, in_rows(coming_inner), *rows, down_a, *weights, *gradients)
-    expected = [gated_product(*made, *inner, *weights, down_a)[0]]
-    expected += gated_gradients(coming, coming_inner, *made, *inner, *weights, down_a)
+    lora_swiglu_triton.launch_forward(*made, *rows, *weights, product)
+    parts = lora_swiglu_triton.launch_backward(coming, *made, as_2d(coming_inner), *rows, down_a, *weights, *gradients)
+    expected = [lora_swiglu(*made, *inner, *weights, down_a)[0]]
+    expected += lora_swiglu_backward(coming, coming_inner, *made, *inner, *weights, down_a)
     for ours, theirs in zip([product, *gradients, parts.view(expected[-1].shape)], expected, strict=True):
         assert (ours.float() - theirs.float()).norm() < near * theirs.float().norm()
     print("compared")

@@ -48,15 +48,15 @@ def test_the_norm_and_its_gradients_are_transformers(precision, rows, width, lea
 
 COMPARE = """
 import torch
-from synesthesia.models import norm_kernel
-from synesthesia.acceleration.kernels.rms_norm import root_mean_square_norm
+from synesthesia.acceleration.kernels import rms_norm_triton
+from synesthesia.acceleration.kernels.rms_norm import rms_norm
 for rows, width, kind in ((16, 128, torch.float16), (17, 256, torch.float32), (40, 3584, torch.float16)):
     torch.manual_seed(rows)
     values, weight = (3 * torch.randn(2, rows, width)).to(kind), torch.randn(width).to(kind)
-    assert norm_kernel.can(values, weight) == (kind == torch.float16)  # float32's squares are not exact
+    assert rms_norm_triton.is_supported(values, weight) == (kind == torch.float16)  # float32's squares are not exact
     outs = torch.full_like(values, torch.nan), torch.full((2, rows, 1), torch.nan)
-    norm_kernel.launch(values, weight, 1e-6, *outs)
-    torch.testing.assert_close(outs, root_mean_square_norm(values, weight, 1e-6), atol=2e-6, rtol=0.002)
+    rms_norm_triton.launch(values, weight, 1e-6, *outs)
+    torch.testing.assert_close(outs, rms_norm(values, weight, 1e-6), atol=2e-6, rtol=0.002)
     whole = (values.float().pow(2).view(2, rows, -1, 32, 4)).numpy()
     sums = whole[:, :, 0]
     for step in range(1, whole.shape[2]):
@@ -68,8 +68,8 @@ for rows, width, kind in ((16, 128, torch.float16), (17, 256, torch.float32), (4
     assert ((outs[1] - scales).abs() <= 1.2e-7 * scales).all()  # one in the last place: the interpreter's root
     print("compared")
 for values in (torch.randn(15, 128), torch.randn(16, 100), torch.randn(128, 16).T, torch.randn(16, 8192)):
-    assert not norm_kernel.can(values.bfloat16(), torch.ones(values.shape[-1]).bfloat16())
-assert not norm_kernel.can(torch.randn(16, 128), torch.ones(128))
+    assert not rms_norm_triton.is_supported(values.bfloat16(), torch.ones(values.shape[-1]).bfloat16())
+assert not rms_norm_triton.is_supported(torch.randn(16, 128), torch.ones(128))
 """
 
 

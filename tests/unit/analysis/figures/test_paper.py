@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthesia.analysis.figures import paper
+from synesthesia.distillation.gap import TIE_TOLERANCE, group_labels
 
 pytestmark = pytest.mark.slow  # real figures
 
@@ -30,13 +31,13 @@ def words(svg):
 @given(st.integers(1, 300), st.integers(1, 12), st.integers(0, 5))
 def test_every_row_of_figure1_holds_its_kind_and_no_label_stands_twice(count, number, seed):
     frame = gaps(count, seed)
-    rows = paper.group_labels(frame, number)
+    rows = group_labels(frame, number)
     gap = frame.set_index("label")["gap"]
     shown = [label for row in rows.values() for label in row]
     assert len(shown) == len(set(shown)) <= 3 * number
-    assert all(abs(gap[label]) <= paper.TIE_TOLERANCE + 1e-6 for label in rows["On a par"])
+    assert all(abs(gap[label]) <= TIE_TOLERANCE + 1e-6 for label in rows["Tie"])
     assert all(gap[label] < 0 for label in rows["Audio better"])
-    assert list(gap[rows["Visual better"]]) == sorted(gap[gap > paper.TIE_TOLERANCE + 1e-6], reverse=True)[:number]
+    assert list(gap[rows["Visual better"]]) == sorted(gap[gap > TIE_TOLERANCE + 1e-6], reverse=True)[:number]
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])
@@ -77,7 +78,7 @@ def test_an_empty_row_says_so():
     frame = pd.DataFrame({"label": ["a"], "audio": [0.5], "visual": [0.9]})
     accuracy = pd.DataFrame({"ears": [0.5], "eyes": [0.9]}, index=["a"])
     people = [{"title": "ears", "sense": "audio", "human": True}, {"title": "eyes", "sense": "visual", "human": False}]
-    figure = paper.plot_figure1(accuracy, people, paper.group_labels(frame, 10))
+    figure = paper.plot_figure1(accuracy, people, group_labels(frame, 10))
     text = words(paper.encode_figure(figure, "figure1", "svg"))
     assert text.count("No label of this kind") == 2
     assert "ears: 50.0 %" in text

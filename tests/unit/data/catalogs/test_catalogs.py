@@ -98,7 +98,7 @@ def test_the_papers_286_labels_remain_of_the_real_309():
         counts = {label: int(count) for label, count, _ in csv.reader(file)}
     rows = [ListRow(f"v{n}", 0, (label,), "train") for n, label in enumerate(counts)]
     kept, report = label_filter.filter_labels(rows, True, {"police car (siren)": "police car"})
-    assert (report["labels_listed"], report["labels_with_several_names"], report["labels"]) == (309, 23, 286)
+    assert (report["labels_listed"], report["labels_with_multiple_names"], report["labels"]) == (309, 23, 286)
     assert report["labels_renamed"] == 1 and ("police car",) in [row.labels for row in kept]
     names = {row.labels[0] for row in kept} | {"police car (siren)"}
     assert sum(count for label, count in counts.items() if label in names) == 164_767 + 14_296
@@ -166,7 +166,7 @@ def test_audioset_clips_of_vggsound_videos_are_left_out():
 def test_a_label_with_too_few_clips_is_named():
     rows = train(20) + train(1, "cat")
     split_of, _ = splits.split_vggsound(rows, 5, 0)
-    with pytest.raises(CatalogError, match=r"'cat' has too few train clips .*analysis_clips_a_label"):
+    with pytest.raises(CatalogError, match=r"'cat' has too few train clips .*analysis_clips_per_label"):
         splits.check_split_sizes(
             ["dog", "cat"], [(row.labels[0], split_of[row.clip_id]) for row in rows], 5, "in the list"
         )

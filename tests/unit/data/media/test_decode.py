@@ -73,10 +73,10 @@ def test_the_short_way_and_the_long_way_give_the_same_bytes(tmp_path, monkeypatc
     path = video_files.make(tmp_path / name, **VARIANTS[name])
     long_way = []
     timed = frames._add_times
-    monkeypatch.setattr(frames, "_timed", lambda *given: long_way.append(1) or timed(*given))
+    monkeypatch.setattr(frames, "_add_times", lambda *given: long_way.append(1) or timed(*given))
     short = media.decode(path, **PARAMS)
     assert not long_way, "the short way was not taken"
-    monkeypatch.setattr(frames, "wanted_stamps", lambda *_: None)
+    monkeypatch.setattr(frames, "select_timestamps", lambda *_: None)
     assert media.decode(path, **PARAMS).jpegs == short.jpegs and long_way
 
 

@@ -31,8 +31,8 @@ def clip(n: int) -> tuple[str, np.ndarray, list[bytes]]:
     return f"é{n}_000010", rng.integers(-32768, 32767, 50 + n, np.int16), jpegs
 
 
-def fill(folder, count: int = 40, shard_clips: int = 18) -> list[tuple[int, int]]:
-    with StoreWriter(folder, shard_clips) as writer:
+def fill(folder, count: int = 40, clips_per_shard: int = 18) -> list[tuple[int, int]]:
+    with StoreWriter(folder, clips_per_shard) as writer:
         return [writer.add(*clip(n)) for n in range(count)]
 
 
@@ -78,7 +78,7 @@ def test_a_new_store_takes_the_place_of_the_old_one(tmp_path):
     fill(tmp_path / "store", 40)
     fill(tmp_path / "store", 3)
     assert len(Store(tmp_path / "store")) == 3
-    names = ["places.arrow", "shard-00000.arrow", "shards.json"]
+    names = ["clip_index.arrow", "shard-00000.arrow", "shards.json"]
     assert sorted(path.name for path in (tmp_path / "store").iterdir()) == names
 
 
@@ -113,13 +113,13 @@ def test_a_cut_or_missing_shard_is_named_when_it_is_read(tmp_path, harm):
 @pytest.mark.parametrize("harm", ["cut", "flipped", "gone"])
 def test_damaged_places_are_named_when_the_store_is_opened(tmp_path, harm):
     fill(tmp_path / "store")
-    path = tmp_path / "store/places.arrow"
+    path = tmp_path / "store/clip_index.arrow"
     data = path.read_bytes()
     middle = len(data) // 2
     path.write_bytes(data[:-1] if harm == "cut" else data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :])
     if harm == "gone":
         path.unlink()
-    with pytest.raises(StoreError, match=r"places\.arrow is (damaged|missing).*dvc"):
+    with pytest.raises(StoreError, match=r"clip_index\.arrow is (damaged|missing).*dvc"):
         Store(tmp_path / "store")
 
 
@@ -136,7 +136,7 @@ def test_clips_may_have_no_frame_or_no_sound(tmp_path, frames):
 
 
 def test_a_store_is_found_where_its_shards_say_that_it_lies(tmp_path):
-    """`places.arrow` says nothing that a shard alone, read by any Arrow library, does not say."""
+    """`clip_index.arrow` says nothing that a shard alone, read by any Arrow library, does not say."""
     fill(tmp_path / "store")
     opened = Store(tmp_path / "store")
     for shard, info in enumerate(opened.shards):
@@ -177,7 +177,7 @@ def test_missing_foreign_and_outside_are_errors(tmp_path):
     with pytest.raises(StoreError, match="dvc repro curate"):
         Store(tmp_path / "none")
     (tmp_path / "shards.json").write_text("[]")
-    (tmp_path / "places.arrow").write_bytes(b"")
+    (tmp_path / "clip_index.arrow").write_bytes(b"")
     with pytest.raises(StoreError, match="not an index"):
         Store(tmp_path)
     fill(tmp_path / "store")

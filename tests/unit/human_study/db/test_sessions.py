@@ -1,4 +1,4 @@
-"""Participants: joining, going on where they were, tabs, retries, drop-outs; nothing lost, nothing counted twice."""
+"""Participant sessions: joining, continuing, tabs, retries, timeouts; nothing is lost, nothing counts twice."""
 
 import threading
 import time
@@ -7,291 +7,296 @@ from collections import Counter
 import pytest
 from sqlalchemy import func, select, update
 
-from synesthesia.human_study.db import connection as database
+from synesthesia import schemas
+from synesthesia.human_study.db import connection as db_connection
 from synesthesia.human_study.db import sessions
 from synesthesia.human_study.db.completed import load_completed_trials
 from synesthesia.human_study.db.responses import Answer
 from synesthesia.human_study.db.schema import PARTICIPANT, STEP, STUDY, TRIAL
 from synesthesia.human_study.stimuli import tones
-from synesthesia.human_study.web import participant as web
-from tests.helpers.study_participants import Person, RealPerson
+from synesthesia.human_study.web.participant import create_app
+from synesthesia.questions.prompt import format_prompt
+from tests.helpers.study_participants import Participant, RemoteParticipant
 
 pytestmark = pytest.mark.slow  # a real server and database
 
 
-def finished(site):
-    with site.database.read() as connection:
+def load_completed(app_state):
+    with app_state.database.read() as connection:
         return load_completed_trials(connection)
 
 
-def age(site, hours):
-    """Let everybody's last answer lie `hours` back."""
-    with site.database.write() as connection:
-        connection.execute(update(PARTICIPANT).values(seen_at=int(time.time() - 3600 * hours)))
+def count_assigned(app_state):
+    with app_state.database.read() as connection:
+        return connection.scalar(select(func.count()).select_from(TRIAL).where(TRIAL.c.is_assigned))
 
 
-def test_a_session_leads_from_consent_to_a_completion_code(site, joined):
-    person, kinds, now = joined(), [], None
-    now = person.now()
-    while now["state"] == "active":
-        kinds.append(now["step"]["kind"])
-        now = person.pass_sound(now["step"]) if kinds[-1] == "sound" else person.answer(now["step"]).json()
-    assert kinds[:6] == ["expect", "sound", "practice", "practice", "practice", "block"]
+def set_idle_hours(app_state, hours):
+    """Set the last activity of every participant to `hours` ago."""
+    with app_state.database.write() as connection:
+        connection.execute(update(PARTICIPANT).values(last_active_at=int(time.time() - 3600 * hours)))
+
+
+def run_threads(threads, timeout):
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout)
+
+
+def test_a_session_leads_from_consent_to_a_completion_code(app_state, new_participant):
+    person, kinds = new_participant(), []
+    session = person.session()
+    while session["state"] == "active":
+        step = session["step"]
+        kinds.append(step["kind"])
+        session = person.pass_sound_check(step) if kinds[-1] == "sound_check" else person.answer(step).json()
+    assert kinds[:6] == ["instructions", "sound_check", "practice", "practice", "practice", "block_intro"]
     assert kinds[-1] == "comments"
-    assert Counter(kinds[5:-1]) == {"block": 3, "trial": 6, "check": 1}
-    assert now["state"] == "finished" and len(now["code"]) == 8
-    rows = finished(site)
-    assert [r.place for r in rows] == list(range(6))
+    assert Counter(kinds[5:-1]) == {"block_intro": 3, "trial": 6, "attention_check": 1}
+    assert session["state"] == "finished" and len(session["completion_code"]) == 8
+    rows = load_completed(app_state)
+    assert [r.position for r in rows] == list(range(6))
     assert {(r.choice, r.seconds) for r in rows} == {(3, 2.5)}
-    assert len({site.questions[r.question_id].clip_id for r in rows}) == 6
+    assert len({app_state.questions[r.question_id].clip_id for r in rows}) == 6
 
 
-def test_text_and_options_are_the_models_own(site, joined):
-    from synesthesia import schemas
-    from synesthesia.questions import sampling
-
-    step = joined().go("trial")["step"]
-    with site.database.read() as connection:
+def test_the_question_text_is_the_models_prompt(app_state, new_participant):
+    step = new_participant().answer_until("trial")["step"]
+    with app_state.database.read() as connection:
         row = connection.execute(select(STEP).where(STEP.c.number == step["number"])).one()
-    asked = schemas.read(site.stimuli.parents[1] / "out/ask/questions.parquet", schemas.QUESTION).to_pylist()
-    options = next(q["options"] for q in asked if q["question_id"] == row.question_id)
-    shown = step["question"]
-    assert "\n".join([shown["head"], *shown["options"], shown["tail"]]) == sampling.format_prompt(options)
+    path = app_state.stimuli_dir.parents[1] / "out/make_questions/questions.parquet"
+    questions = schemas.read(path, schemas.QUESTION).to_pylist()
+    options = next(q["options"] for q in questions if q["question_id"] == row.question_id)
+    question = step["question"]
+    assert "\n".join([question["head"], *question["options"], question["tail"]]) == format_prompt(options)
 
 
-def test_practice_tells_what_was_right_and_trials_do_not(joined):
-    person = joined()
-    step = person.go("practice")["step"]
-    assert person.answer(step).json()["feedback"]["answer"] in range(10)
-    step = person.go("trial")["step"]
+def test_practice_gives_feedback_and_trials_do_not(new_participant):
+    person = new_participant()
+    step = person.answer_until("practice")["step"]
+    assert person.answer(step).json()["feedback"]["target"] in range(10)
+    step = person.answer_until("trial")["step"]
     reply = person.answer(step).json()
     assert "feedback" not in reply and reply["status"] == "saved"
 
 
-def test_closing_the_page_and_coming_back_goes_on_at_the_same_step(joined):
-    person = joined()
-    here = person.go("trial")
+def test_a_session_continues_at_the_same_step_after_closing_the_page(new_participant):
+    person = new_participant()
+    session = person.answer_until("trial")
     assert person.http.get("/study").status_code == 200
     assert person.http.get("/", follow_redirects=False).headers["location"] == "/study"
-    assert person.now() == here
+    assert person.session() == session
 
 
-def test_joining_twice_with_one_browser_is_one_participant(site, joined):
-    person = joined()
+def test_joining_twice_with_one_browser_is_one_participant(app_state, new_participant):
+    person = new_participant()
     assert person.join().status_code == 200
-    with site.database.read() as connection:
+    with app_state.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(PARTICIPANT)) == 1
 
 
-def test_the_same_request_again_is_recognised_and_counted_once(site, joined):
-    person = joined()
-    step = person.go("trial")["step"]
+def test_a_repeated_request_is_recognized_and_counts_once(app_state, new_participant):
+    person = new_participant()
+    step = person.answer_until("trial")["step"]
     first = person.answer(step, key="a" * 32).json()
-    again = person.answer(step, key="a" * 32, choice=9).json()
-    assert (first["status"], again["status"]) == ("saved", "repeated")
-    assert first["step"] == again["step"]
-    assert [r.choice for r in finished(site)] == [3]
+    second = person.answer(step, key="a" * 32, choice=9).json()
+    assert (first["status"], second["status"]) == ("saved", "duplicate")
+    assert first["step"] == second["step"]
+    assert [r.choice for r in load_completed(app_state)] == [3]
 
 
-def test_of_two_tabs_the_first_answer_counts_and_the_second_is_shown_where_it_is(site, joined):
-    person = joined()
-    step = person.go("trial")["step"]
+def test_of_two_tabs_the_first_answer_counts_and_the_second_gets_the_current_step(app_state, new_participant):
+    person = new_participant()
+    step = person.answer_until("trial")["step"]
     assert person.answer(step, choice=1).json()["status"] == "saved"
-    late = person.answer(step, choice=2).json()
-    assert late["status"] == "stale" and late["step"]["number"] > step["number"]
-    assert [r.choice for r in finished(site)] == [1]
+    second = person.answer(step, choice=2).json()
+    assert second["status"] == "stale" and second["step"]["number"] > step["number"]
+    assert [r.choice for r in load_completed(app_state)] == [1]
 
 
-def test_a_double_click_from_many_threads_is_one_answer(make_site, either_url):
-    site = make_site(either_url)
-    person = Person(web.create_app(site))
+def test_concurrent_answers_to_one_step_count_once(make_app_state, database_url):
+    app_state = make_app_state(database_url)
+    person = Participant(create_app(app_state))
     person.join()
-    step, replies = person.go("trial")["step"], []
-    participant = person.id(site)
+    step, statuses = person.answer_until("trial")["step"], []
+    participant = person.find_id(app_state)
     answers = [Answer(step["number"], f"{n:08x}", choice=n, seconds=1.0) for n in range(8)]
-    threads = [
-        threading.Thread(target=lambda a=a: replies.append(site.sessions.answer(participant, a)[0])) for a in answers
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert Counter(replies) == {"saved": 1, "stale": 7}
-    assert len(finished(site)) == 1
+
+    def submit(answer):
+        statuses.append(app_state.sessions.submit_answer(participant, answer)[0])
+
+    run_threads([threading.Thread(target=submit, args=(answer,)) for answer in answers], 30)
+    assert Counter(statuses) == {"saved": 1, "stale": 7}
+    assert len(load_completed(app_state)) == 1
 
 
-def test_an_answer_sent_again_while_its_first_sending_is_being_saved_is_a_repetition(
-    make_site, postgresql_url, monkeypatch
+def test_an_answer_sent_again_while_its_first_sending_is_saved_is_a_duplicate(
+    make_app_state, postgres_url, monkeypatch
 ):
-    site = make_site(postgresql_url)
-    person = Person(web.create_app(site))
+    app_state = make_app_state(postgres_url)
+    person = Participant(create_app(app_state))
     person.join()
-    answer = Answer(person.go("trial")["step"]["number"], "a" * 32, choice=3, seconds=1.0)
-    participant, current, first = person.id(site), sessions.Sessions._load_state, []
+    answer = Answer(person.answer_until("trial")["step"]["number"], "a" * 32, choice=3, seconds=1.0)
+    participant, load_state, events = person.find_id(app_state), sessions.Sessions._load_state, []
 
-    def between(connection, me):  # of two statements of the second sending, the first one is committed
-        if not first:
-            first.append("begun")
-            thread = threading.Thread(target=lambda: first.append(site.sessions.answer(participant, answer)[0]))
-            thread.start()
-            thread.join(30)
-        return current(connection, me)
+    def submit():
+        events.append(app_state.sessions.submit_answer(participant, answer)[0])
 
-    monkeypatch.setattr(sessions.Sessions, "_current", staticmethod(between))
-    assert site.sessions.answer(participant, answer)[0] == "repeated"
-    assert first == ["begun", "saved"]
-    assert [r.choice for r in finished(site)] == [3]
+    def load_state_after_first_commit(connection, participant_id):
+        """Between two statements of the second sending, the first sending is committed."""
+        if not events:
+            events.append("started")
+            run_threads([threading.Thread(target=submit)], 30)
+        return load_state(connection, participant_id)
+
+    monkeypatch.setattr(sessions.Sessions, "_load_state", staticmethod(load_state_after_first_commit))
+    assert app_state.sessions.submit_answer(participant, answer)[0] == "duplicate"
+    assert events == ["started", "saved"]
+    assert [r.choice for r in load_completed(app_state)] == [3]
 
 
-def test_a_crowd_that_joins_at_once_shares_no_trial_and_the_late_find_it_full(make_site, either_url):
-    site = make_site(either_url)  # 12 labels x 4 clips x 3 conditions, 6 each: 24 seats
+def test_participants_who_join_at_once_share_no_trial_and_the_last_find_the_study_full(make_app_state, database_url):
+    app_state = make_app_state(database_url)  # 12 labels x 4 clips x 3 conditions, 6 each: 24 slots
     outcomes = []
 
     def join(number):
         try:
-            outcomes.append(site.sessions.join(bytes([number]) * 32, None, "c"))
-        except sessions.JoinRefused as refused:
-            outcomes.append(refused.reason)
+            outcomes.append(app_state.sessions.join(bytes([number]) * 32, None, "c"))
+        except sessions.JoinRefused as refusal:
+            outcomes.append(refusal.reason)
 
-    threads = [threading.Thread(target=join, args=(n,)) for n in range(30)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert Counter(o if o == "full" else "in" for o in outcomes) == {"in": 24, "full": 6}
-    with site.database.read() as connection:
-        held = Counter(connection.scalars(select(STEP.c.trial).where(STEP.c.trial.is_not(None))))
-        assert len(held) == 144 and set(held.values()) == {1}
-        assert connection.scalar(select(func.count()).select_from(TRIAL).where(~TRIAL.c.taken)) == 0
+    run_threads([threading.Thread(target=join, args=(n,)) for n in range(30)], 60)
+    assert Counter(o if o == "full" else "joined" for o in outcomes) == {"joined": 24, "full": 6}
+    with app_state.database.read() as connection:
+        holders = Counter(connection.scalars(select(STEP.c.trial).where(STEP.c.trial.is_not(None))))
+        assert len(holders) == 144 and set(holders.values()) == {1}
+        assert connection.scalar(select(func.count()).select_from(TRIAL).where(~TRIAL.c.is_assigned)) == 0
 
 
-def test_what_drop_outs_leave_goes_to_others_until_all_is_judged_once(make_site, either_url):
-    site = make_site(either_url, practice=0, attention_checks=0, labels_a_regime=2)  # 6 labels: 12 seats
-    app = web.create_app(site)
+def test_trials_of_dropouts_go_to_others_until_every_trial_is_answered_once(make_app_state, database_url):
+    app_state = make_app_state(database_url, practice_trials=0, attention_checks=0, labels_per_group=2)
+    app = create_app(app_state)  # 6 labels: 12 slots
     for number in range(12):
-        person = Person(app)
+        person = Participant(app)
         assert person.join().status_code == 200
-        now = person.go("trial")
-        for _ in range(number % 5):  # most leave after some trials
-            if now["state"] == "active" and now["step"]["kind"] == "trial":
-                now = person.answer(now["step"]).json()
-                now = person.go("trial") if now["state"] == "active" else now
+        session = person.answer_until("trial")
+        for _ in range(number % 5):  # most drop out after some trials
+            if session["state"] == "active" and session["step"]["kind"] == "trial":
+                session = person.answer(session["step"]).json()
+                session = person.answer_until("trial") if session["state"] == "active" else session
         if number % 6 == 0:
-            person.go()
-    assert Person(app).join().json() == {"error": "full"}
-    age(site, 4)
-    newcomers = 0
-    while (reply := (person := Person(app)).join()).status_code == 200:
-        assert person.go()["state"] == "finished"
-        newcomers += 1
+            person.answer_until()
+    assert Participant(app).join().json() == {"error": "full"}
+    set_idle_hours(app_state, 4)
+    n_joined = 0
+    while (reply := (person := Participant(app)).join()).status_code == 200:
+        assert person.answer_until()["state"] == "finished"
+        n_joined += 1
     assert reply.json() == {"error": "complete"}
-    assert newcomers >= 5
-    rows = finished(site)
+    assert n_joined >= 5
+    rows = load_completed(app_state)
     assert len(rows) == 72 and len({r.trial for r in rows}) == 72
-    met = Counter((r.participant, site.questions[r.question_id].clip_id) for r in rows)
-    assert set(met.values()) == {1}
+    clips = Counter((r.participant, app_state.questions[r.question_id].clip_id) for r in rows)
+    assert set(clips.values()) == {1}
     assert max(Counter(r.participant for r in rows).values()) <= 6
 
 
-def test_a_late_participant_learns_it_and_keeps_what_was_answered(site, joined):
-    person = joined()
-    person.answer(person.go("trial")["step"])
-    age(site, 4)
-    assert site.sessions.close_late() == 1
-    assert person.now() == {"state": "late"}
-    assert len(finished(site)) == 1
-    with site.database.read() as connection:
-        assert connection.scalar(select(func.count()).select_from(TRIAL).where(TRIAL.c.taken)) == 1
+def test_a_timed_out_participant_is_told_and_keeps_the_answers(app_state, new_participant):
+    person = new_participant()
+    person.answer(person.answer_until("trial")["step"])
+    set_idle_hours(app_state, 4)
+    assert app_state.sessions.close_timed_out() == 1
+    assert person.session() == {"state": "timed_out"}
+    assert len(load_completed(app_state)) == 1
+    assert count_assigned(app_state) == 1
 
 
-def test_a_pause_shorter_than_the_limit_closes_nothing(site, joined):
-    person = joined()
-    here = person.go("block")
-    age(site, 2.9)
-    assert site.sessions.close_late() == 0
-    assert person.now() == here
+def test_a_break_shorter_than_the_timeout_closes_nothing(app_state, new_participant):
+    person = new_participant()
+    session = person.answer_until("block_intro")
+    set_idle_hours(app_state, 2.9)
+    assert app_state.sessions.close_timed_out() == 0
+    assert person.session() == session
 
 
-def test_withdrawing_deletes_everything_and_frees_the_trials(site, joined):
-    person = joined()
-    person.go()
+def test_withdrawal_deletes_everything_and_releases_the_trials(app_state, new_participant):
+    person = new_participant()
+    person.answer_until()
     assert person.post("/api/withdraw", {}).json() == {"withdrawn": True}
-    with site.database.read() as connection:
+    with app_state.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(PARTICIPANT)) == 0
         assert connection.scalar(select(func.count()).select_from(STEP)) == 0
-        assert connection.scalar(select(func.count()).select_from(TRIAL).where(TRIAL.c.taken)) == 0
-        assert connection.scalar(select(STUDY.c.withdrawn)) == 1
-    assert person.http.get("/api/now").status_code == 401
+        assert connection.scalar(select(STUDY.c.n_withdrawn)) == 1
+    assert count_assigned(app_state) == 0
+    assert person.http.get("/api/session").status_code == 401
 
 
-def test_a_clip_that_cannot_be_played_goes_to_somebody_else_and_counts_for_nothing(site, joined):
-    person = joined()
-    step = person.go("trial")["step"]
-    reply = person.answer(step, unplayable=True, load_failures=5, choice=None).json()
+def test_an_unplayable_clip_is_released_and_counts_as_no_answer(app_state, new_participant):
+    person = new_participant()
+    step = person.answer_until("trial")["step"]
+    reply = person.answer(step, is_unplayable=True, load_failures=5, choice=None).json()
     assert reply["status"] == "saved" and reply["step"]["number"] > step["number"]
-    assert finished(site) == []
-    with site.database.read() as connection:
-        assert connection.scalar(select(func.count()).select_from(TRIAL).where(TRIAL.c.taken)) == 5
+    assert load_completed(app_state) == []
+    assert count_assigned(app_state) == 5
 
 
-def test_paused_lets_nobody_new_in_and_closed_takes_no_more_answers(site, joined):
-    person = joined()
-    step = person.go("trial")["step"]
-    site.sessions.set_state("paused")
-    assert Person(joined.app).join().json() == {"error": "paused"}
+def test_a_paused_study_refuses_joins_and_a_closed_one_also_answers(app_state, new_participant):
+    person = new_participant()
+    step = person.answer_until("trial")["step"]
+    app_state.sessions.set_state("paused")
+    assert Participant(new_participant.app).join().json() == {"error": "paused"}
     assert person.answer(step).json()["status"] == "saved"
-    site.sessions.set_state("closed")
-    assert person.now() == {"state": "closed"}
-    assert Person(joined.app).join().json() == {"error": "closed"}
-    site.sessions.set_state("open")
-    assert person.now()["state"] == "active"
+    app_state.sessions.set_state("closed")
+    assert person.session() == {"state": "closed"}
+    assert Participant(new_participant.app).join().json() == {"error": "closed"}
+    app_state.sessions.set_state("open")
+    assert person.session()["state"] == "active"
 
 
-def test_the_headphone_test_is_tried_twice_and_then_ends_or_goes_on_as_the_parameters_say(make_site):
-    for mode, ends in (("require", "screened"), ("ask", "active")):
-        site = make_site(headphones=mode)
-        person = Person(web.create_app(site))
+def test_a_second_failed_headphone_check_ends_the_session_only_if_required(make_app_state):
+    for mode, state in (("require", "screened_out"), ("ask", "active")):
+        app_state = make_app_state(headphone_check=mode)
+        person = Participant(create_app(app_state))
         person.join()
-        step = person.go("headphones")["step"]
+        step = person.answer_until("headphone_check")["step"]
         assert len(step["stimuli"]) == 6
-        wrong = [(t + 1) % 3 for t in tones.TARGET_INTERVALS]
-        first = person.answer(step, picks=wrong).json()
-        assert (first["status"], first["step"]["again"]) == ("again", True)
-        assert person.answer(step, picks=wrong).json()["state"] == ends
-        taken = 0 if ends == "screened" else 6
-        with site.database.read() as connection:
-            assert connection.scalar(select(func.count()).select_from(TRIAL).where(TRIAL.c.taken)) == taken
+        wrong_picks = [(t + 1) % 3 for t in tones.TARGET_INTERVALS]
+        first = person.answer(step, picks=wrong_picks).json()
+        assert (first["status"], first["step"]["is_retry"]) == ("retry", True)
+        assert person.answer(step, picks=wrong_picks).json()["state"] == state
+        assert count_assigned(app_state) == (0 if state == "screened_out" else 6)
 
 
 @pytest.mark.slow
-def test_a_killed_server_goes_on_with_every_answer_that_it_confirmed(served):
-    server = served(workers=2)
-    opened = database.Database(f"sqlite:///{server.folder}/humans/study.sqlite")
-    with RealPerson(server.base) as person:
+def test_a_killed_server_keeps_every_confirmed_answer(start_server):
+    server = start_server(workers=2)
+    database = db_connection.Database(f"sqlite:///{server.folder}/humans/human_study.sqlite")
+    with RemoteParticipant(server.base_url) as person:
         person.join()
-        step = person.go("trial")["step"]
+        step = person.answer_until("trial")["step"]
         assert person.answer(step).json()["status"] == "saved"
         server.kill()
         server.start()
-        assert person.now()["step"]["number"] > step["number"]
-        assert person.go()["state"] == "finished"
-    with opened.read() as connection:
+        assert person.session()["step"]["number"] > step["number"]
+        assert person.answer_until()["state"] == "finished"
+    with database.read() as connection:
         assert len(load_completed_trials(connection)) == 6
-    opened.close()
+    database.close()
 
 
-@pytest.mark.parametrize("place", ["", "?PROLIFIC_PID=5f0c1&x=1", "?participant=somebody"])
-def test_the_link_may_name_a_participant_elsewhere_and_the_page_forgets_the_name(site, joined, place):
-    person = Person(joined.app, f"/{place}")
-    assert person.http.get(f"/{place}").url.query == b""
+@pytest.mark.parametrize("query", ["", "?PROLIFIC_PID=5f0c1&x=1", "?participant=somebody"])
+def test_an_external_id_in_the_link_is_hashed_and_removed_from_the_address(app_state, new_participant, query):
+    person = Participant(new_participant.app, f"/{query}")
+    assert person.http.get(f"/{query}").url.query == b""
     assert person.join().status_code == 200
-    with site.database.read() as connection:
-        external = connection.scalar(select(PARTICIPANT.c.external))
-    assert (external is None) == (place == "")
+    with app_state.database.read() as connection:
+        external_id_hash = connection.scalar(select(PARTICIPANT.c.external_id_hash))
+    assert (external_id_hash is None) == (query == "")
 
 
-def test_an_external_id_joins_once(joined):
-    joined("/?PROLIFIC_PID=abc")
-    other = Person(joined.app, "/?PROLIFIC_PID=abc")
+def test_an_external_id_joins_once(new_participant):
+    new_participant("/?PROLIFIC_PID=abc")
+    other = Participant(new_participant.app, "/?PROLIFIC_PID=abc")
     reply = other.join()
-    assert (reply.status_code, reply.json()) == (409, {"error": "elsewhere"})
+    assert (reply.status_code, reply.json()) == (409, {"error": "already_joined"})

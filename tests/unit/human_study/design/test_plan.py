@@ -1,4 +1,4 @@
-"""The plan: exact counts, nobody a clip twice, balance within and across participants; or a clear refusal."""
+"""Trial plan: exact counts, no clip twice per slot, balance within and across slots, or a clear refusal."""
 
 from collections import Counter
 from math import ceil, floor
@@ -11,15 +11,15 @@ from synesthesia.human_study.design import plan
 from synesthesia.schemas import CONDITIONS
 
 
-def clips(labels, each):
-    return {f"label {n}": [f"{n}-{k}" for k in range(each)] for n in range(labels)}
+def make_clips(n_labels, n_clips):
+    return {f"label {n}": [f"{n}-{k}" for k in range(n_clips)] for n in range(n_labels)}
 
 
-def by_seat(trials):
-    seats = {}
+def group_by_slot(trials):
+    slots = {}
     for trial in trials:
-        seats.setdefault(trial.seat, []).append(trial)
-    return seats
+        slots.setdefault(trial.slot, []).append(trial)
+    return slots
 
 
 SHAPES = st.tuples(st.integers(3, 31), st.integers(2, 12), st.integers(1, 2), st.integers(1, 9))
@@ -27,74 +27,75 @@ SHAPES = st.tuples(st.integers(3, 31), st.integers(2, 12), st.integers(1, 2), st
 
 @settings(max_examples=20)
 @given(SHAPES, st.integers(0, 2**32 - 1))
-def test_every_plan_keeps_all_of_its_promises(shape, seed):
-    labels, each, judgements, block = shape
-    trials = 3 * block
-    assume(each >= 2 * ceil(trials / labels))  # well away from plans that nearly cannot be
+def test_every_plan_is_balanced(shape, seed):
+    n_labels, n_clips, responses_per_clip, block_size = shape
+    n_trials = 3 * block_size
+    assume(n_clips >= 2 * ceil(n_trials / n_labels))  # far from plans that barely exist
     planned = plan.make_plan(
-        clips(labels, each), responses_per_clip=judgements, trials_per_participant=trials, seed=seed
+        make_clips(n_labels, n_clips), responses_per_clip=responses_per_clip, trials_per_participant=n_trials, seed=seed
     )
-    judged = Counter((t.clip_id, t.condition) for t in planned)
-    assert set(judged.values()) == {judgements}
-    assert len(judged) == 3 * labels * each
+    responses = Counter((t.clip_id, t.condition) for t in planned)
+    assert set(responses.values()) == {responses_per_clip}
+    assert len(responses) == 3 * n_labels * n_clips
     sizes = set()
-    for seat in by_seat(planned).values():
-        met = [t.clip for t in seat]
-        assert len(set(met)) == len(met) <= trials
-        assert [t.place for t in seat] == list(range(len(seat)))
-        assert [t.block for t in seat] == sorted(t.block for t in seat)
-        conditions = Counter(t.condition for t in seat)
-        assert set(conditions.values()) == {len(seat) // 3}
-        for block_number in range(3):
-            mine = [t for t in seat if t.block == block_number]
-            assert len({t.condition for t in mine}) == 1
-            counts = Counter(t.label for t in mine)
-            share = len(mine) / labels
-            assert all(floor(share) <= counts[f"label {n}"] <= ceil(share) for n in range(labels))
-        whole = Counter(t.label for t in seat)
-        spread = [whole[f"label {n}"] for n in range(labels)]
-        assert max(spread) - min(spread) <= 2
-        sizes.add(len(seat))
+    for trials in group_by_slot(planned).values():
+        clip_ids = [t.clip_id for t in trials]
+        assert len(set(clip_ids)) == len(clip_ids) <= n_trials
+        assert [t.position for t in trials] == list(range(len(trials)))
+        assert [t.block for t in trials] == sorted(t.block for t in trials)
+        conditions = Counter(t.condition for t in trials)
+        assert set(conditions.values()) == {len(trials) // 3}
+        for block in range(3):
+            block_trials = [t for t in trials if t.block == block]
+            assert len({t.condition for t in block_trials}) == 1
+            counts = Counter(t.label for t in block_trials)
+            mean = len(block_trials) / n_labels
+            assert all(floor(mean) <= counts[f"label {n}"] <= ceil(mean) for n in range(n_labels))
+        counts = Counter(t.label for t in trials)
+        per_label = [counts[f"label {n}"] for n in range(n_labels)]
+        assert max(per_label) - min(per_label) <= 2
+        sizes.add(len(trials))
     assert max(sizes) - min(sizes) <= 3
 
 
 def test_the_papers_plan_is_balanced_to_the_trial():
     """100 participants, 30 labels of 50 clips, 45 trials each: 4,500."""
-    planned = plan.make_plan(clips(30, 50), responses_per_clip=1, trials_per_participant=45, seed=0)
-    seats = by_seat(planned)
-    assert (len(planned), len(seats)) == (4500, 100)
-    for seat in seats.values():
-        assert Counter(t.condition for t in seat) == dict.fromkeys(CONDITIONS, 15)
-        assert set(Counter(t.label for t in seat).values()) == {1, 2}
-    first = Counter(seat[0].condition for seat in seats.values())
-    assert max(first.values()) - min(first.values()) <= 2
-    orders = Counter(tuple(dict.fromkeys(t.condition for t in seat)) for seat in seats.values())
+    planned = plan.make_plan(make_clips(30, 50), responses_per_clip=1, trials_per_participant=45, seed=0)
+    slots = group_by_slot(planned)
+    assert (len(planned), len(slots)) == (4500, 100)
+    for trials in slots.values():
+        assert Counter(t.condition for t in trials) == dict.fromkeys(CONDITIONS, 15)
+        assert set(Counter(t.label for t in trials).values()) == {1, 2}
+    first_conditions = Counter(trials[0].condition for trials in slots.values())
+    assert max(first_conditions.values()) - min(first_conditions.values()) <= 2
+    orders = Counter(tuple(dict.fromkeys(t.condition for t in trials)) for trials in slots.values())
     assert len(orders) == 6 and max(orders.values()) - min(orders.values()) <= 1
-    together = Counter(frozenset(t.label for t in seat if t.block == 0) for seat in seats.values())
-    assert max(together.values()) <= 3  # labels do not always meet the same others
+    label_sets = Counter(frozenset(t.label for t in trials if t.block == 0) for trials in slots.values())
+    assert max(label_sets.values()) <= 3  # labels do not always share a block with the same others
 
 
-def test_the_same_seed_gives_the_same_plan_and_another_one_another():
+def test_the_seed_determines_the_plan():
     plans = [
-        plan.make_plan(clips(10, 6), responses_per_clip=1, trials_per_participant=9, seed=seed) for seed in (4, 4, 5)
+        plan.make_plan(make_clips(10, 6), responses_per_clip=1, trials_per_participant=9, seed=seed)
+        for seed in (4, 4, 5)
     ]
     assert plans[0] == plans[1] != plans[2]
 
 
 @pytest.mark.parametrize(
-    ("labels", "each", "trials", "said"),
+    ("n_labels", "n_clips", "n_trials", "message"),
     [
         (3, 2, 45, "up to 15 times, but a label has only 2 clips"),
-        (1, 2, 9, "lower study.trials"),
+        (1, 2, 9, "lower human_study.trials_per_participant"),
         (0, 0, 9, "no label"),
         (4, 4, 10, "multiple of 3"),
     ],
 )
-def test_a_plan_that_cannot_be_balanced_is_refused_with_the_reason(labels, each, trials, said):
-    with pytest.raises(plan.PlanError, match=said):
-        plan.make_plan(clips(labels, each), responses_per_clip=1, trials_per_participant=trials, seed=0)
+def test_a_plan_that_cannot_be_balanced_is_refused_with_the_reason(n_labels, n_clips, n_trials, message):
+    with pytest.raises(plan.PlanError, match=message):
+        plan.make_plan(make_clips(n_labels, n_clips), responses_per_clip=1, trials_per_participant=n_trials, seed=0)
 
 
-def test_labels_with_unequal_clips_are_refused_by_name():
+def test_labels_with_unequal_numbers_of_clips_are_refused_by_name():
     with pytest.raises(plan.PlanError, match="label 'b' has 1 clips, label 'a' 2"):
         plan.make_plan({"a": ["1", "2"], "b": ["3"]}, responses_per_clip=1, trials_per_participant=3, seed=0)

@@ -1,4 +1,4 @@
-"""Headers on every answer, and pages that need nothing which the headers forbid."""
+"""Security headers on every response, and pages that need nothing that the headers forbid."""
 
 import pytest
 
@@ -7,9 +7,11 @@ from tests.helpers.study_participants import PASSWORD
 pytestmark = pytest.mark.slow  # a real server and database
 
 
-@pytest.mark.parametrize("path", ["/", "/study", "/api/now", "/admin", "/static/study.js", "/nowhere", "/stimuli/x"])
-def test_every_answer_has_the_headers(site, joined, path):
-    reply = joined().http.get(path)
+@pytest.mark.parametrize(
+    "path", ["/", "/study", "/api/session", "/admin", "/static/study.js", "/nowhere", "/stimuli/x"]
+)
+def test_every_response_has_the_security_headers(new_participant, path):
+    reply = new_participant().http.get(path)
     policy = reply.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
     assert reply.headers["x-content-type-options"] == "nosniff"
@@ -19,9 +21,8 @@ def test_every_answer_has_the_headers(site, joined, path):
     assert "server" not in reply.headers
 
 
-def test_pages_hold_no_script_style_or_handler_of_their_own(site, joined):
-    person = joined()
-    http = person.http
+def test_pages_have_no_inline_scripts_styles_or_handlers(new_participant):
+    http = new_participant().http
     http.post("/admin/login", data={"password": PASSWORD})
     for path in ("/study", "/admin"):
         page = http.get(path).text

@@ -1,16 +1,16 @@
-"""Stimuli are found by their names alone: no path leads out of the folder, and none lists it."""
+"""Stimuli are served by name only: no path leads out of the folder, and none lists it."""
 
 import pytest
 from fastapi.testclient import TestClient
 
-from synesthesia.human_study.web import participant
+from synesthesia.human_study.web.participant import create_app
 
 pytestmark = pytest.mark.slow  # a real server and database
 
 
 @pytest.fixture
-def http(site):
-    return TestClient(participant.create_app(site))
+def http(app_state):
+    return TestClient(create_app(app_state))
 
 
 @pytest.mark.parametrize(
@@ -31,32 +31,33 @@ def http(site):
         "/stimuli/",
         "/stimuli",
         "/static/../secret",
-        "/static/..%2fweb.py",
-        "/static/%2e%2e/web.py",
+        "/static/..%2fparticipant.py",
+        "/static/%2e%2e/participant.py",
         "/static//etc/passwd",
         "/docs",
         "/openapi.json",
-        "/humans/study.sqlite",
+        "/humans/human_study.sqlite",
     ],
 )
-def test_no_path_leads_anywhere_but_to_a_stimulus(http, site, path):
+def test_no_path_leads_out_of_the_stimulus_folder(http, app_state, path):
     reply = http.get(path)
     assert reply.status_code in (404, 405)
-    assert site.secret not in reply.content and b"import" not in reply.content
+    assert app_state.secret not in reply.content and b"import" not in reply.content
 
 
-def test_a_link_inside_the_folder_needs_a_stimulus_name(http, site, prepared):
-    (prepared / "humans/stimuli/link.wav").symlink_to(prepared / "humans/secret")
+def test_a_link_in_the_folder_needs_a_stimulus_name(http, prepared_study):
+    link = prepared_study / "humans/stimuli/link.wav"
+    link.symlink_to(prepared_study / "humans/secret")
     try:
         assert http.get("/stimuli/link.wav").status_code == 404
     finally:
-        (prepared / "humans/stimuli/link.wav").unlink()
+        link.unlink()
 
 
-def test_a_stimulus_is_served_whole_in_parts_and_to_be_kept(http, site):
-    name = site.names.check(3)
-    whole = http.get(f"/stimuli/{name}")
-    assert whole.headers["content-type"] == "video/mp4"
-    assert "immutable" in whole.headers["cache-control"] and "private" in whole.headers["cache-control"]
-    part = http.get(f"/stimuli/{name}", headers={"Range": "bytes=10-19"})  # Safari asks in parts
-    assert part.status_code == 206 and part.content == whole.content[10:20]
+def test_a_stimulus_is_cacheable_and_served_completely_or_in_ranges(http, app_state):
+    name = app_state.stimulus_names.sound_check(3)
+    complete = http.get(f"/stimuli/{name}")
+    assert complete.headers["content-type"] == "video/mp4"
+    assert "immutable" in complete.headers["cache-control"] and "private" in complete.headers["cache-control"]
+    part = http.get(f"/stimuli/{name}", headers={"Range": "bytes=10-19"})  # Safari requests ranges
+    assert part.status_code == 206 and part.content == complete.content[10:20]

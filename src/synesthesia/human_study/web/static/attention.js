@@ -1,20 +1,20 @@
-// Whether somebody is with the page. Going away counts once, whether the browser tells it as a blur (another window or
-// tab), as hidden (another app on a phone) or as both; reloading the page is not going away.
+// Detects when the participant leaves the page. Leaving counts once, whether the browser reports it as a blur (another
+// window or tab), as hidden (another app on a phone), or as both. Reloading the page does not count.
 
-export function watch(left) {
-  const listening = new AbortController();
-  const on = (target, name, act) => target.addEventListener(name, act, { signal: listening.signal });
-  let here = document.visibilityState === "visible";
-  if (!here) left();
-  const away = () => {
-    if (here) left();
-    here = false;
+export function watchFocus(onLeave) {
+  const controller = new AbortController();
+  const on = (target, name, handler) => target.addEventListener(name, handler, { signal: controller.signal });
+  let isVisible = document.visibilityState === "visible";
+  if (!isVisible) onLeave();
+  const onBlur = () => {
+    if (isVisible) onLeave();
+    isVisible = false;
   };
-  const back = () => { here = true; };
-  on(window, "blur", away);
-  on(window, "focus", back);
-  on(document, "visibilitychange", () => (document.visibilityState === "visible" ? back() : away()));
-  on(window, "pagehide", () => { here = false; }); // comes before the hiding that a reload brings
-  on(window, "pageshow", back);
-  return () => listening.abort();
+  const onFocus = () => { isVisible = true; };
+  on(window, "blur", onBlur);
+  on(window, "focus", onFocus);
+  on(document, "visibilitychange", () => (document.visibilityState === "visible" ? onFocus() : onBlur()));
+  on(window, "pagehide", () => { isVisible = false; }); // fires before the visibilitychange of a reload
+  on(window, "pageshow", onFocus);
+  return () => controller.abort();
 }

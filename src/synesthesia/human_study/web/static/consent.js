@@ -1,32 +1,33 @@
-// Joining: nothing is kept of anybody who has not agreed.
+// Joining. Nothing is stored of anybody who has not consented.
 
-import { Gone, request } from "./net.js";
+import { RequestRefused, request } from "./net.js";
 
-const WHY = {
-  full: "All places are taken at the moment. If somebody does not finish, a place opens again within a few hours: please come back later.",
+const REFUSAL_MESSAGES = {
+  full: "All places are taken at the moment. If a participant does not finish, a place opens within a few hours: please come back later.",
   complete: "The study is complete: all clips have been judged. Thank you for your interest!",
   paused: "The study is paused. Please come back later.",
   closed: "The study is closed. Thank you for your interest!",
-  elsewhere: "You have begun already, in another browser or on another device. Please go on there.",
-  "no session": "This page needs one cookie to know you by. Please allow cookies for it and reload.",
-  forged: "This page is out of date. Please reload it.",
+  already_joined: "You have already started in another browser or on another device. Please continue there.",
+  no_session: "This page needs one cookie to recognize you. Please allow cookies for it and reload.",
+  csrf_failed: "This page is out of date. Please reload it.",
 };
 
 const form = document.getElementById("join");
-const button = document.getElementById("begin");
-const problem = document.getElementById("problem");
+const button = document.getElementById("start");
+const errorMessage = document.getElementById("join-error");
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   button.disabled = true;
-  problem.hidden = true;
+  errorMessage.hidden = true;
   try {
-    await request("/api/join", { agreed: document.getElementById("agree").checked });
+    await request("/api/join", { has_consented: document.getElementById("consent-checkbox").checked });
     location.assign("/study");
   } catch (error) {
-    problem.hidden = false;
-    problem.textContent = (error instanceof Gone && WHY[error.message]) || "Something went wrong. Please reload the page.";
-    problem.scrollIntoView({ block: "nearest" });
+    const message = error instanceof RequestRefused && REFUSAL_MESSAGES[error.message];
+    errorMessage.hidden = false;
+    errorMessage.textContent = message || "Something went wrong. Please reload the page.";
+    errorMessage.scrollIntoView({ block: "nearest" });
     button.disabled = false;
   }
 });

@@ -1,101 +1,104 @@
-// Loads a stimulus whole, so that the end of loading is known, and plays it as often as is allowed.
+// Loads a stimulus completely, so that the end of loading is known, and plays it.
 
-import { memory } from "./net.js";
+import { storage } from "./net.js";
 
-const TRIES = 5;
-const NOTES = "study-notes";
-const EAR = '<svg class="ear" viewBox="0 0 64 64" fill="none" stroke="currentColor" stroke-width="4" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M12 26v12h9l12 10V16L21 26z"/><path d="M42 24c4 4 4 12 0 16M49 17c8 8 8 22 0 30"/></svg>';
+const MAX_ATTEMPTS = 5;
+const MAX_CACHED_FILES = 8;
+const PLAYBACK_KEY = "human-study-playback";
+const SPEAKER_ICON = '<svg class="speaker" viewBox="0 0 64 64" fill="none" stroke="currentColor" stroke-width="4" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M12 26v12h9l12 10V16L21 26z"/><path d="M42 24c4 4 4 12 0 16M49 17c8 8 8 22 0 30"/></svg>';
 
-// What has happened at a step so far; kept over a reload.
-export function notes(number) {
-  const kept = memory.get(NOTES);
-  const mine = kept?.number === number ? kept : { number, plays: 0, focus_lost: 0, load_failures: 0 };
+// Counts of a step's events; they survive a reload.
+export function playbackRecord(number) {
+  const stored = storage.get(PLAYBACK_KEY);
+  const record = stored?.number === number ? stored : { number, plays: 0, focus_lost: 0, load_failures: 0 };
   return {
-    get: (name) => mine[name],
+    get: (name) => record[name],
     add(name) {
-      mine[name] += 1;
-      memory.set(NOTES, mine);
+      record[name] += 1;
+      storage.set(PLAYBACK_KEY, record);
     },
   };
 }
 
-const files = new Map(); // the last few, by name
+const objectUrls = new Map(); // of the last files, by name
 
-async function fetched(name, failed) {
-  if (files.has(name)) return files.get(name);
-  for (let tries = 0; tries < TRIES; tries += 1) {
+async function fetchStimulus(name, onFailure) {
+  if (objectUrls.has(name)) return objectUrls.get(name);
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
     try {
       const response = await fetch(`/stimuli/${name}`, { credentials: "same-origin" });
       if (!response.ok) throw new Error(String(response.status));
       const url = URL.createObjectURL(await response.blob());
-      files.set(name, url);
-      if (files.size > 8) {
-        const [oldest, old] = files.entries().next().value;
-        files.delete(oldest);
-        URL.revokeObjectURL(old);
+      objectUrls.set(name, url);
+      if (objectUrls.size > MAX_CACHED_FILES) {
+        const [oldestName, oldestUrl] = objectUrls.entries().next().value;
+        objectUrls.delete(oldestName);
+        URL.revokeObjectURL(oldestUrl);
       }
       return url;
     } catch {
-      failed();
-      await new Promise((resolve) => setTimeout(resolve, 700 * (tries + 1)));
+      onFailure();
+      await new Promise((resolve) => setTimeout(resolve, 700 * (attempt + 1)));
     }
   }
   throw new Error("not loaded");
 }
 
-// One element for sound and one for pictures, used for all clips: browsers that let an element play only once somebody
-// has pressed a key or tapped for it (Safari on phones) then ask in the sound check, and not at every clip.
-const elements = {};
+// One audio and one video element play all clips: browsers that let an element play only after a key press or tap on it
+// (Safari on phones) then require it in the sound check, not at every clip.
+const mediaElements = {};
 
-function element(kind) {
-  if (!elements[kind]) {
-    elements[kind] = document.createElement(kind);
-    elements[kind].playsInline = true;
-    elements[kind].disablePictureInPicture = true;
-    elements[kind].preload = "auto";
-    elements[kind].setAttribute("aria-label", kind === "video" ? "Pictures" : "Sound");
+function mediaElement(kind) {
+  if (!mediaElements[kind]) {
+    const element = document.createElement(kind);
+    element.playsInline = true;
+    element.disablePictureInPicture = true;
+    element.preload = "auto";
+    element.setAttribute("aria-label", kind === "video" ? "Pictures" : "Sound");
+    mediaElements[kind] = element;
   }
-  return elements[kind];
+  return mediaElements[kind];
 }
 
-// To be called while a key press or tap is handled: loading counts as being asked for.
-export function unlock() {
-  element("audio").load();
+// Call while handling a key press or tap: loading then counts as requested by the user.
+export function unlockAudio() {
+  mediaElement("audio").load();
 }
 
 export class Player {
-  // place: where the picture goes; sight: whether there is one; onTime(seconds, duration).
-  constructor(place, sight, onTime = () => {}) {
-    this.element = element(sight ? "video" : "audio");
-    this.listening = new AbortController();
-    this.element.removeAttribute("src"); // no picture of the clip before
+  // container: parent of the picture; hasVideo: whether there is a picture; onTime(seconds, duration).
+  constructor(container, hasVideo, onTime = () => {}) {
+    this.element = mediaElement(hasVideo ? "video" : "audio");
+    this.controller = new AbortController();
+    this.element.removeAttribute("src"); // removes the picture of the previous clip
     this.element.load();
     this.on("timeupdate", () => onTime(this.element.currentTime, this.element.duration || 10));
     this.on("ended", () => onTime(1, 1));
-    place.replaceChildren();
-    if (!sight) place.innerHTML = EAR;
-    place.append(this.element);
+    container.replaceChildren();
+    if (!hasVideo) container.innerHTML = SPEAKER_ICON;
+    container.append(this.element);
   }
 
-  // Listen until `stop`.
-  on(name, act) {
-    this.element.addEventListener(name, act, { signal: this.listening.signal });
+  // Handle an event of the element until `stop`.
+  on(name, handler) {
+    this.element.addEventListener(name, handler, { signal: this.controller.signal });
   }
 
-  // Fetch and decode the beginning; throws where that does not succeed in several tries.
-  async load(name, failed) {
-    const url = await fetched(name, failed);
+  // Fetch the file and decode its beginning; throws after several failed attempts.
+  async load(name, onFailure) {
+    const url = await fetchStimulus(name, onFailure);
     await new Promise((resolve, reject) => {
-      const waiting = new AbortController();
-      const end = (act) => () => { waiting.abort(); act(); };
-      this.element.addEventListener("canplaythrough", end(resolve), { signal: waiting.signal });
-      this.element.addEventListener("error", end(() => { failed(); reject(new Error("not playable")); }), { signal: waiting.signal });
+      const loadController = new AbortController();
+      const { signal } = loadController;
+      const settle = (handler) => () => { loadController.abort(); handler(); };
+      this.element.addEventListener("canplaythrough", settle(resolve), { signal });
+      this.element.addEventListener("error", settle(() => { onFailure(); reject(new Error("not playable")); }), { signal });
       this.element.src = url;
       this.element.load();
     });
   }
 
-  // False where the browser wants a key or click first.
+  // Returns false if the browser requires a key press or click first.
   async play() {
     this.element.currentTime = 0;
     try {
@@ -103,7 +106,7 @@ export class Player {
       return true;
     } catch (error) {
       if (error.name === "NotAllowedError") return false;
-      if (this.listening.signal.aborted) return new Promise(() => {}); // answered meanwhile: nobody waits for this
+      if (this.controller.signal.aborted) return new Promise(() => {}); // already answered: nobody waits for this
       throw error;
     }
   }
@@ -112,9 +115,9 @@ export class Player {
     return !this.element.paused && !this.element.ended;
   }
 
-  // The end of this player; its element goes to the next one.
+  // Stop this player; the next one uses the same element.
   stop() {
-    this.listening.abort();
+    this.controller.abort();
     this.element.pause();
   }
 }

@@ -1,98 +1,99 @@
-// The participant's session: show the current step, send what was answered, show what the server says is next.
+// The participant's session: show the current step, send the answer, continue with the step in the server's reply.
 
-import { Gone, memory, request, resume, send } from "./net.js";
-import { feedback, screens, show } from "./screens.js";
+import { RequestRefused, clearPendingAnswer, request, resendPendingAnswer, sendAnswer } from "./net.js";
+import { screens, showFeedback, showScreen } from "./screens.js";
 
-const ENDS = {
-  late: ["Your session has ended", "There was no answer for too long, so the clips that were left have gone to somebody else. Thank you for those you judged."],
-  screened: ["Thank you for your interest", "This study needs headphones, and the headphone check was not passed. Nothing more is needed from you."],
-  closed: ["The study is closed", "It takes no more answers. Those you have given are saved. Thank you!"],
+const END_MESSAGES = {
+  timed_out: ["Your session has ended", "There was no answer for too long, so the remaining clips went to another participant. Thank you for your answers."],
+  screened_out: ["Thank you for your interest", "This study needs headphones, and the headphone check was not passed. You do not need to do anything else."],
+  closed: ["The study is closed", "It takes no more answers. Your answers are saved. Thank you!"],
   none: ["You are not in this study", "You may have withdrawn, or your answers were deleted on request."],
 };
 
-const meta = (name) => Number(document.querySelector(`meta[name="study-${name}"]`).content);
+const metaNumber = (name) => Number(document.querySelector(`meta[name="study-${name}"]`).content);
 
-// The header, in words and as a bar. Each caller says all of it, so that nothing of the screen before stays.
-function where(text, done = 0, of = 1) {
+// Set the header's text and progress bar. Callers set both, so that nothing of the previous screen remains.
+function updateHeader(text, value = 0, max = 1) {
   const bar = document.getElementById("progress");
-  document.getElementById("where").textContent = text;
+  document.getElementById("progress-text").textContent = text;
   bar.hidden = text === "";
-  bar.max = of; // before the value, which is cut to it
-  bar.value = done;
+  bar.max = max; // before the value, which is clamped to it
+  bar.value = value;
 }
 
-function place(step) {
+function progressLabel(step) {
   if (step.kind === "comments") return ["All clips done · one last question", 1];
-  if (step.kind === "practice") return [`Practice · clip ${step.place_in_block + 1} of ${step.in_block}`];
-  if (step.block === undefined) return ["Before we begin"];
-  const left = Math.max(1, Math.round(((step.total - step.place) * meta("minutes")) / meta("trials")));
-  const clip = step.kind === "trial" ? `clip ${step.place_in_block + 1} of ${step.in_block} · ` : "";
-  const text = `Part ${step.block + 1} of ${step.blocks} · ${clip}about ${left} ${left === 1 ? "minute" : "minutes"} left`;
-  return [text, step.place, step.total];
+  if (step.kind === "practice") return [`Practice · clip ${step.position_in_block + 1} of ${step.n_block_trials}`];
+  if (step.block === undefined) return ["Before we start"];
+  const remainingTrials = step.n_trials - step.position;
+  const remainingMinutes = Math.max(1, Math.round((remainingTrials * metaNumber("minutes")) / metaNumber("trials")));
+  const clip = step.kind === "trial" ? `clip ${step.position_in_block + 1} of ${step.n_block_trials} · ` : "";
+  const minutes = `about ${remainingMinutes} ${remainingMinutes === 1 ? "minute" : "minutes"} left`;
+  return [`Part ${step.block + 1} of ${step.n_blocks} · ${clip}${minutes}`, step.position, step.n_trials];
 }
 
-function end(now) {
-  if (now.state === "finished") {
-    where("Finished", 1);
-    show("finished", (find) => {
-      find("code").textContent = now.code;
-      if (now.link) {
+function showEnd(session) {
+  if (session.state === "finished") {
+    updateHeader("Finished", 1);
+    showScreen("finished", (find) => {
+      find("code").textContent = session.completion_code;
+      if (session.completion_link) {
         find("link").hidden = false;
-        find("link").firstElementChild.href = now.link;
+        find("link").firstElementChild.href = session.completion_link;
       }
     });
     return;
   }
-  const [title, text] = ENDS[now.state] ?? ["Something went wrong", "Please reload the page. Nothing is lost."];
-  document.getElementById("withdraw").hidden = now.state === "none";
-  message(title, text);
+  const [title, text] = END_MESSAGES[session.state] ?? ["Something went wrong", "Please reload the page. Nothing is lost."];
+  document.getElementById("withdraw").hidden = session.state === "none";
+  showMessage(title, text);
 }
 
-function message(title, text) {
-  where("");
-  show("message", (find) => {
+function showMessage(title, text) {
+  updateHeader("");
+  showScreen("message", (find) => {
     find("title").textContent = title;
     find("text").textContent = text;
   });
 }
 
-async function run() {
-  let now = (await resume()) ?? (await request("/api/now"));
-  while (now.state === "active") {
-    const step = now.step;
-    where(...place(step));
+async function runSession() {
+  let session = (await resendPendingAnswer()) ?? (await request("/api/session"));
+  while (session.state === "active") {
+    const step = session.step;
+    updateHeader(...progressLabel(step));
     document.body.dataset.step = `${step.number} ${step.kind}`;
-    const answer = await screens[step.kind](step, now.status === "again");
-    now = await send(step.number, answer);
-    if (now.feedback && step.kind === "practice") await feedback(step, answer.choice, now.feedback.answer);
-    const elsewhere = now.status === "stale" && now.state === "active" && now.step.number !== step.number;
-    document.getElementById("status").textContent = elsewhere ? "That clip was answered in another tab. Here is where you are." : "";
+    const answer = await screens[step.kind](step, session.status === "retry");
+    session = await sendAnswer(step.number, answer);
+    if (session.feedback && step.kind === "practice") await showFeedback(step, answer.choice, session.feedback.target);
+    const answeredInOtherTab = session.status === "stale" && session.state === "active" && session.step.number !== step.number;
+    document.getElementById("status").textContent = answeredInOtherTab ? "That clip was answered in another tab. You continue here." : "";
   }
-  document.body.dataset.step = now.state;
-  end(now);
+  document.body.dataset.step = session.state;
+  showEnd(session);
 }
 
-document.getElementById("withdraw").addEventListener("click", () => document.getElementById("sure").showModal());
-document.getElementById("sure").addEventListener("close", async (event) => {
+document.getElementById("withdraw").addEventListener("click", () => document.getElementById("withdraw-dialog").showModal());
+document.getElementById("withdraw-dialog").addEventListener("close", async (event) => {
   const dialog = event.target;
   if (dialog.returnValue !== "yes") return;
   try {
     await request("/api/withdraw", {});
   } catch (error) {
-    failed(error);
+    handleError(error);
     return;
   }
-  memory.drop("study-pending");
+  clearPendingAnswer();
   document.body.dataset.step = "withdrawn";
   document.getElementById("withdraw").hidden = true;
-  message("You have withdrawn", "Everything we kept of you has been deleted. Thank you for your interest.");
+  showMessage("You have withdrawn", "All your data has been deleted. Thank you for your interest.");
 });
 
-function failed(error) {
-  const session = error instanceof Gone && (error.status === 401 || error.status === 403);
-  document.getElementById("withdraw").hidden = session;
-  if (session) message("Your session has ended", "The browser no longer has this study's cookie. Open the study's link again, with the browser in which you began.");
-  else message("Something went wrong", "Please reload the page. Nothing is lost.");
+function handleError(error) {
+  const isSessionLost = error instanceof RequestRefused && (error.status === 401 || error.status === 403);
+  document.getElementById("withdraw").hidden = isSessionLost;
+  if (isSessionLost) showMessage("Your session has ended", "The browser no longer has this study's cookie. Open the study's link again in the browser in which you started.");
+  else showMessage("Something went wrong", "Please reload the page. Nothing is lost.");
 }
 
-run().catch(failed);
+runSession().catch(handleError);

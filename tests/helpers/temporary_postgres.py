@@ -1,4 +1,4 @@
-"""A PostgreSQL server for a test or a benchmark: in a temporary folder, on a socket, gone afterwards."""
+"""A temporary PostgreSQL server: data in a temporary folder, connections through a socket."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class PostgresError(RuntimeError):
-    """The server does not start; the message is what it said."""
+    """The server does not start; the message is its output."""
 
 
 def find_server_binaries() -> Path | None:
-    """The folder with initdb and postgres: on the PATH, or where Debian keeps the newest version's."""
-    found = shutil.which("initdb")
-    folders = [os.path.dirname(found)] if found else []
+    """Find the folder with initdb and pg_ctl: on the PATH, or where Debian installs the newest version."""
+    initdb = shutil.which("initdb")
+    folders = [os.path.dirname(initdb)] if initdb else []
     folders += sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
     return next((Path(f) for f in folders if all(os.access(f"{f}/{p}", os.X_OK) for p in ("initdb", "pg_ctl"))), None)
 
 
 @contextmanager
 def temporary_server() -> Iterator[str]:
-    """Start one and give its URL (user and database `study`); stop it and remove everything afterwards."""
+    """Start a server and yield its URL (user and database `study`); stop it and delete its data afterwards."""
     folder = tempfile.mkdtemp(prefix="study-pg-")
     bin_folder = find_server_binaries()
     if bin_folder is None:
         raise PostgresError("initdb and pg_ctl are not installed; on Debian: apt-get install postgresql")
-    who = {}
+    account_options: dict[str, Any] = {}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         account = next((n for n in ("postgres", "nobody") if _user_exists(n)), None)
         if account is None:
             raise PostgresError("PostgreSQL does not run as root, and there is no user postgres or nobody")
         entry = pwd.getpwnam(account)
         os.chown(folder, entry.pw_uid, entry.pw_gid)
-        who = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        account_options = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
     def run(*command: str) -> None:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, **who)
-        if done.returncode:
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, **account_options)
+        if result.returncode:
             log = Path(folder, "log")
-            raise PostgresError(done.stderr + (log.read_text() if log.exists() else ""))
+            raise PostgresError(result.stderr + (log.read_text() if log.exists() else ""))
 
     options = f"-k {folder} -c listen_addresses= -c max_connections=120"
     data = f"{folder}/data"
