@@ -14,7 +14,6 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +25,8 @@ from synesthesia.questions import sampling
 
 def clips(count: int) -> tuple[pa.Table, dict[str, int]]:
     """A CLIP table of so many clips of the 286 labels, as often as they really occur, and their frequencies."""
-    frequencies = {label: number for label, number in sorted(published_lists.read_label_counts().items()) if "," not in label}
+    counts = published_lists.read_label_counts()
+    frequencies = {label: number for label, number in sorted(counts.items()) if "," not in label}
     weights = np.array(list(frequencies.values()), float)
     labels = np.random.default_rng(0).choice(list(frequencies), count, p=weights / weights.sum())
     names = [f"{n:011d}" for n in range(count)]

@@ -27,21 +27,21 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = {
-    "world": ["world.make", "--out", "data", "--labels", "4", "--train", "5", "--test", "1", "--several", "0",
+    "world": ["synthetic.generate", "--out", "data", "--labels", "4", "--train", "5", "--test", "1", "--several", "0",
               "--audioset", "16"],
-    "curate": ["stages.curate"],
-    "ask": ["stages.ask"],
+    "curate": ["pipeline.curate"],
+    "ask": ["pipeline.make_questions"],
     "models": [],
-    "answer qwen2-audio": ["stages.answer", "qwen2-audio"],
-    "answer qwen2-vl": ["stages.answer", "qwen2-vl"],
-    "gap": ["stages.gap"],
-    "switch": ["stages.switch"],
-    "route": ["stages.route"],
-    "distill visual-to-audio": ["stages.distill", "visual-to-audio"],
+    "answer qwen2-audio": ["pipeline.evaluate", "qwen2-audio"],
+    "answer qwen2-vl": ["pipeline.evaluate", "qwen2-vl"],
+    "gap": ["pipeline.measure_gap"],
+    "switch": ["pipeline.train_switch"],
+    "route": ["pipeline.route"],
+    "distill visual-to-audio": ["pipeline.distill", "visual-to-audio"],
     "killed visual-to-audio": [],
-    "examine visual-to-audio": ["stages.examine", "visual-to-audio"],
-    "distill audio-to-visual": ["stages.distill", "audio-to-visual"],
-    "examine audio-to-visual": ["stages.examine", "audio-to-visual"],
+    "examine visual-to-audio": ["pipeline.evaluate_students", "visual-to-audio"],
+    "distill audio-to-visual": ["pipeline.distill", "audio-to-visual"],
+    "examine audio-to-visual": ["pipeline.evaluate_students", "audio-to-visual"],
 }  # fmt: skip
 EPOCHS = 6.0  # of a dozen clips: steps enough to be killed between two of them
 CHECKPOINTS = {"qwen2-audio": "checkpoints/qwen2-audio", "qwen2-vl": "checkpoints/qwen2-vl"}
@@ -52,12 +52,13 @@ def parameters(compile: bool, small: bool) -> dict:
     values = yaml.safe_load((ROOT / "params/paper.yaml").read_text())
     values["data"] |= {"vggsound_clips": "data/vggsound", "audioset_clips": "data/audioset/clips"}  # as the world lies
     values["curate"]["analysis_clips_per_label"] = 2
-    values["switch"] |= {"checkpoint": "checkpoints/pann", "validation_clips_per_label": 1}
+    values["train_switch"] |= {"checkpoint": "checkpoints/pann", "validation_clips_per_label": 1}
     if small:  # the real one takes minutes an epoch without a GPU
-        values["switch"]["checkpoint"] = str(ROOT / "src/synesthesia/synthetic/weights/pann")
+        values["train_switch"]["checkpoint"] = str(ROOT / "src/synesthesia/synthetic/weights/pann")
     values["models"] = {name: values["models"][name] for name in CHECKPOINTS}
     for name, model in values["models"].items():
-        model |= {"checkpoint": CHECKPOINTS[name], "compile": compile}
+        model |= {"checkpoint": CHECKPOINTS[name]}
+    values["acceleration"]["compile"] = compile
     kept = ("visual-to-audio", "audio-to-visual")
     values["distill"]["settings"] = {name: values["distill"]["settings"][name] for name in kept}
     values["distill"]["training"]["epochs"] = EPOCHS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from synesthesia.models import random_init
 from synesthesia.data.clip_inputs import ClipInputs
+from synesthesia.models import random_init
 from synesthesia.models.base import LanguageModel
 from synesthesia.questions.prompt import format_prompt
 
@@ -28,9 +28,7 @@ def percepts(model: LanguageModel, clips: int, seed: int = 0) -> list[ClipInputs
 def prompts(clips: int) -> list[str]:
     """Questions of different lengths."""
     names = random_init.DEFAULT_LABELS
-    return [
-        format_prompt([names[(i * 7 + j * (1 + i % 5)) % len(names)] for j in range(10)]) for i in range(clips)
-    ]
+    return [format_prompt([names[(i * 7 + j * (1 + i % 5)) % len(names)] for j in range(10)]) for i in range(clips)]
 
 
 def lesson(model: LanguageModel, texts: list[str]) -> tuple:

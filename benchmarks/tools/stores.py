@@ -22,7 +22,13 @@ from synesthesia.data import media
 from synesthesia.data.store import CLIPS_PER_BATCH, Store, StoreWriter
 
 Payload = tuple[str, np.ndarray, list[bytes]]
-SETTINGS = {"sample_rate": 16000, "clip_seconds": 10.0, "min_seconds": 8.0, "frames_per_second": 1.0, "jpeg_quality": 92}
+SETTINGS = {
+    "sample_rate": 16000,
+    "clip_seconds": 10.0,
+    "min_seconds": 8.0,
+    "frames_per_second": 1.0,
+    "jpeg_quality": 92,
+}
 SHARD = 1024
 
 

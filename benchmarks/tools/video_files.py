@@ -1,4 +1,4 @@
-"""Small media files for tests and benchmarks: a moving pattern and a rising tone, by PyAV in any codec, size, and rate."""
+"""Small media files for tests and benchmarks: a moving pattern and a rising tone, in any codec, size, and rate."""
 
 from collections.abc import Callable
 from fractions import Fraction

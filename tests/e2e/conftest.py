@@ -1,4 +1,4 @@
-"""The study's real dvc.yaml in a scratch folder, with stages that do nothing but write their outs."""
+"""The real dvc.yaml in a scratch folder, with stages that only write their outputs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 
-UNCHANGED: dict[str, str] = {}  # what `stages` gives for the embedded preset; the same in every scratch folder
+UNCHANGED: dict[str, str] = {}  # result of `stages` for the embedded preset; equal in every scratch folder
 
-STAND_IN = """
+STUB_STAGE = """
 import sys
 from pathlib import Path
 for out in sys.argv[1:]:
@@ -36,19 +36,19 @@ for out in sys.argv[1:]:
 
 @pytest.fixture(scope="session")
 def quick_dvc():
-    """DVC in this process: quiet, finding this Python, parsing a YAML text once, not for each stage item."""
+    """Run DVC in this process, quietly, with this Python, and parse each YAML text only once."""
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    parsed, parse = {}, _yaml.parse_yaml
+    cache, parse = {}, _yaml.parse_yaml
 
     def parse_once(text, path, typ="safe"):
         if typ != "safe":
             return parse(text, path, typ)
-        if text not in parsed:
-            parsed[text] = pickle.dumps(parse(text, path))
-        return pickle.loads(parsed[text])
+        if text not in cache:
+            cache[text] = pickle.dumps(parse(text, path))
+        return pickle.loads(cache[text])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_yaml, "parse_yaml", parse_once)
@@ -58,8 +58,8 @@ def quick_dvc():
         yield
 
 
-def begin(folder: Path) -> None:
-    """dvc.yaml, params.yaml (the embedded preset) and an empty DVC repository."""
+def make_study(folder: Path) -> None:
+    """Create dvc.yaml, params.yaml (the embedded preset) and an empty DVC repository."""
     shutil.copy(ROOT / "dvc.yaml", folder)
     shutil.copy(ROOT / "params/embedded.yaml", folder / "params.yaml")
     shutil.copytree(ROOT / "params", folder / "params")
@@ -69,33 +69,33 @@ def begin(folder: Path) -> None:
 
 @pytest.fixture
 def scratch(tmp_path, monkeypatch, quick_dvc):
-    """A study of which no stage has run, as the working folder."""
+    """Change into a study in which no stage has run."""
     from dvc.repo import Repo
 
     monkeypatch.chdir(tmp_path)
-    begin(tmp_path)
+    make_study(tmp_path)
 
     def change(key, value):
         """Set one parameter, named as `a/b/c` (names may hold dots)."""
         values = yaml.safe_load(Path("params.yaml").read_text())
-        at = values
+        node = values
         *parents, last = key.split("/")
         for part in parents:
-            at = at[part]
-        assert last in at, f"no parameter {key}"
-        at[last] = value
+            node = node[part]
+        assert last in node, f"no parameter {key}"
+        node[last] = value
         Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
     def stages():
-        """What DVC would compare of each stage item: command, paths, and the parameters that it reads."""
+        """Return what DVC compares per stage item: command, paths, and the parameters that it reads."""
         repo = Repo(str(tmp_path))
         try:
-            found = {}
+            contents = {}
             for stage in repo.index.stages:
                 read = [dep.read_params() for dep in stage.deps if hasattr(dep, "read_params")]
                 paths = [[p.def_path for p in side] for side in (stage.deps, stage.outs)]
-                found[stage.name] = json.dumps([stage.cmd, paths, read], sort_keys=True, default=str)
-            return found
+                contents[stage.name] = json.dumps([stage.cmd, paths, read], sort_keys=True, default=str)
+            return contents
         finally:
             repo.close()
 
@@ -106,29 +106,32 @@ def scratch(tmp_path, monkeypatch, quick_dvc):
 
 @pytest.fixture(scope="session")
 def ran_once(tmp_path_factory, quick_dvc) -> Path:
-    """A study of two settings after a `dvc repro` with stand-ins for the stages, to be copied: DVC takes seconds."""
+    """Run `dvc repro` once on a study of two settings with stub stages; tests copy it, since DVC takes seconds."""
     from dvc.repo import Repo
 
     folder = tmp_path_factory.mktemp("ran")
-    begin(folder)
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    settings = params["distill"]["settings"]
-    params["distill"]["settings"] = {name: settings[name] for name in ("visual-to-audio", "audio-to-visual")}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    make_study(folder)
+    config = yaml.safe_load((folder / "params.yaml").read_text())
+    settings = config["distill"]["settings"]
+    config["distill"]["settings"] = {name: settings[name] for name in ("visual-to-audio", "audio-to-visual")}
+    (folder / "params.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    (folder / "stand_in.py").write_text(STAND_IN)
+    (folder / "stub_stage.py").write_text(STUB_STAGE)
     for stage in pipeline["stages"].values():
         body = stage.get("do", stage)
         outs = [out if isinstance(out, str) else next(iter(out)) for out in body["outs"] + body.get("metrics", [])]
-        body["cmd"] = " ".join(["python -S stand_in.py", *outs, "#", body["cmd"]])
+        body["cmd"] = " ".join(["python -S stub_stage.py", *outs, "#", body["cmd"]])
         for dep in body["deps"]:
             if "${" not in dep and not dep.startswith("out/"):
-                (folder / dep).parent.mkdir(parents=True, exist_ok=True)
-                (folder / dep).write_text("source")
-    for path in [model["checkpoint"] for model in params["models"].values()] + [params["switch"]["checkpoint"]]:
+                path = folder / dep
+                if dep.startswith("src/") and (ROOT / dep).is_dir():
+                    path /= "__init__.py"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("source")
+    for path in [model["checkpoint"] for model in config["models"].values()] + [config["train_switch"]["checkpoint"]]:
         (folder / path).mkdir(parents=True, exist_ok=True)
         (folder / path / "weights").write_text(path)
-    for path in {entry["file"] for entry in params["collect"]["respondents"].values()}:
+    for path in {entry["file"] for entry in config["import_answers"]["respondents"].values()}:
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(path)
     (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
@@ -140,7 +143,7 @@ def ran_once(tmp_path_factory, quick_dvc) -> Path:
 
 @pytest.fixture
 def ran(scratch, ran_once):
-    """A copy of that study: what `dvc status` says of it, the names of the stages that `dvc repro` runs, `dvc add`."""
+    """Copy that study; offer `dvc status`, `dvc repro` (returns the stages that ran) and `dvc add`."""
     from dvc.repo import Repo
 
     def status():

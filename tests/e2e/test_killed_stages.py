@@ -1,4 +1,4 @@
-"""Real stages on a small real world, killed with SIGKILL at random moments: run again, they end with the same outs."""
+"""Real stages on a small dataset, killed with SIGKILL at random times: a rerun ends with the same outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.helpers.stage_processes import Stages
+from tests.helpers.stage_processes import StageRunner
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -23,38 +23,38 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def stages():
-    with Stages() as started:
-        yield started
+    with StageRunner() as runner:
+        yield runner
 
 
-def whole(stages: Stages, folder: Path, command: str) -> float:
-    """Run to the end; seconds it took."""
+def run_stage(stages: StageRunner, folder: Path, command: str) -> float:
+    """Run a stage to its end; return its duration in seconds."""
     start = time.monotonic()
     stages.start(folder, *command.split())
-    code, said = stages.end()
-    assert code == 0, said[-2000:]
+    code, stderr = stages.wait()
+    assert code == 0, stderr[-2000:]
     return time.monotonic() - start
 
 
-def bytes_of(folder: Path) -> dict[str, str]:
+def hash_outputs(folder: Path) -> dict[str, str]:
     files = [p for p in sorted((folder / "out").rglob("*")) if p.is_file() and ".partial" not in p.parts]
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 @pytest.fixture(scope="module")
-def small(stages, tmp_path_factory) -> Path:
-    """A world of twelve labels and a few clips, the shipped models, one distillation of a few steps."""
-    folder = tmp_path_factory.mktemp("small")
+def small_study(stages, tmp_path_factory) -> Path:
+    """Create a study of twelve labels and few clips, the shipped models, and one distillation of a few steps."""
+    folder = tmp_path_factory.mktemp("small_study")
     counts = "--train 5 --test 1 --multi-name 1 --audioset 6 --labels-per-group 4 --corrupt-fraction 0.03"
-    whole(stages, folder, f"synesthesia.synthetic.generate --out data --workers 1 {counts}")
+    run_stage(stages, folder, f"synesthesia.synthetic.generate --out data --workers 1 {counts}")
     values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
     values["curate"] |= {"analysis_clips_per_label": 2, "clips_per_shard": 16}
     values["report"] |= {"bootstrap_samples": 100}
-    values["switch"] |= {"epochs": 2, "validation_clips_per_label": 1}
+    values["train_switch"] |= {"epochs": 2, "validation_clips_per_label": 1}
     for model in values["models"].values():
         model["checkpoint"] = str(ROOT / model["checkpoint"])
-        model["batch_clips"] = 4
-    values["switch"]["checkpoint"] = str(ROOT / values["switch"]["checkpoint"])
+        model["batch_size"] = 4
+    values["train_switch"]["checkpoint"] = str(ROOT / values["train_switch"]["checkpoint"])
     values["route"]["mode"] = "true_gap"
     values["models"] = {name: values["models"][name] for name in ("qwen2-audio", "qwen2-vl")}
     values["distill"]["settings"] = {"visual-to-audio": values["distill"]["settings"]["visual-to-audio"]}
@@ -76,26 +76,26 @@ STAGES = [
 ]
 
 
-def test_stages_killed_at_random_and_run_again_ends_with_the_outs_of_one_never_killed(stages, small):
-    took = {stage: whole(stages, small, stage) for stage, _ in STAGES}
-    expected = bytes_of(small)
-    chance = random.Random(2026)
+def test_killed_and_rerun_stages_write_the_same_outputs(stages, small_study):
+    durations = {stage: run_stage(stages, small_study, stage) for stage, _ in STAGES}
+    expected = hash_outputs(small_study)
+    rng = random.Random(2026)
     for stage, out in STAGES:
-        if out is None:  # a second's work, written at its end in one piece
+        if out is None:  # takes a second and writes its outputs at the end
             continue
-        shutil.rmtree(small / out)  # as DVC does before a stage runs
-        process = stages.start(small, *stage.split())
-        time.sleep(chance.uniform(0, 1) * took[stage])
-        with contextlib.suppress(ProcessLookupError):  # done already
-            os.killpg(process, signal.SIGKILL)
-        stages.end()
-        whole(stages, small, stage)
-        assert bytes_of(small) == expected, f"{stage} killed and run again wrote other outs"
+        shutil.rmtree(small_study / out)  # DVC does the same before a stage runs
+        process_id = stages.start(small_study, *stage.split())
+        time.sleep(rng.uniform(0, 1) * durations[stage])
+        with contextlib.suppress(ProcessLookupError):  # already finished
+            os.killpg(process_id, signal.SIGKILL)
+        stages.wait()
+        run_stage(stages, small_study, stage)
+        assert hash_outputs(small_study) == expected, f"{stage}, killed and rerun, wrote other outputs"
 
 
-def test_counts_of_the_small_world_add_up(stages, small):
-    if not (small / "out/curate/counts.json").exists():  # the test above leaves what a whole run wrote
-        whole(stages, small, "synesthesia.pipeline.curate")
-    counts = json.loads((small / "out/curate/counts.json").read_text())
+def test_clip_counts_add_up(stages, small_study):
+    if not (small_study / "out/curate/counts.json").exists():  # the test above leaves complete outputs
+        run_stage(stages, small_study, "synesthesia.pipeline.curate")
+    counts = json.loads((small_study / "out/curate/counts.json").read_text())
     for split in counts["splits"].values():
         assert 0 < split["usable"] <= split["files"]

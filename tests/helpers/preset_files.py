@@ -1,4 +1,4 @@
-"""The embedded preset, parsed once for all tests of a process: its objects are frozen, and parsing takes a while."""
+"""The embedded preset, parsed once per process; its objects are frozen, and parsing takes a while."""
 
 from functools import cache
 from pathlib import Path
@@ -10,5 +10,5 @@ PATH = Path(__file__).parents[2] / "params/embedded.yaml"
 
 @cache
 def embedded() -> config.Config:
-    """Not to be changed; `model_copy(update=...)` gives another."""
+    """Return the embedded configuration; `model_copy(update=...)` derives another one."""
     return config.load(PATH)

@@ -1,6 +1,6 @@
-"""Stages as processes of their own, forked from one that has imported all they need.
+"""Stages as separate processes, forked from one that has already imported their dependencies.
 
-Importing torch and transformers takes seconds a process; a fork has them at once, and is killed as any other process.
+Importing torch and transformers takes seconds per process. A fork has them at once, and can be killed like any process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 FORK = multiprocessing.get_context("fork")
-IMPORTED = (
+PRELOADED = (
     "data.decode_jobs",
     "data.executors.local",
     "evaluation.local",
@@ -28,80 +28,86 @@ IMPORTED = (
     "distillation.trainer",
     "pipeline.report",
     "synthetic.generate",
-)  # below synesthesia
+)  # modules of synesthesia
 
 
-class Stages:
-    """`with Stages() as stages: pid = stages.start(folder, "synesthesia.pipeline.make_questions"); stages.end()`, one at a time."""
+class StageRunner:
+    """Run stages one at a time.
 
-    def __enter__(self) -> Stages:
-        self.here, there = FORK.Pipe()
-        self.origin = FORK.Process(target=serve, args=(self.here, there))  # has what this process has imported
-        self.origin.start()
-        there.close()
-        assert self.here.recv() == "imported"
+    Example:
+        with StageRunner() as stages:
+            process_id = stages.start(folder, "synesthesia.pipeline.make_questions")
+            exit_code, stderr = stages.wait()
+    """
+
+    def __enter__(self) -> StageRunner:
+        self.pipe, child_pipe = FORK.Pipe()
+        self.server = FORK.Process(target=serve, args=(self.pipe, child_pipe))  # inherits imported modules
+        self.server.start()
+        child_pipe.close()
+        assert self.pipe.recv() == "imported"
         return self
 
     def __exit__(self, *_) -> None:
-        self.here.close()
-        self.origin.join()
+        self.pipe.close()
+        self.server.join()
 
     def start(self, folder: Path, module: str, *arguments: str) -> int:
-        """Begin `python -m module arguments` in the folder, in a process group of its own; gives its id."""
+        """Start `python -m module arguments` in the folder, in a new process group; return its id."""
         self.folder = folder
-        self.here.send([str(folder), module, *arguments])
-        self.running = self.here.recv()
-        return self.running
+        self.pipe.send([str(folder), module, *arguments])
+        self.process_id = self.pipe.recv()
+        return self.process_id
 
-    def end(self) -> tuple[int, str]:
-        """Wait for its end: the exit code (minus the signal that killed it), and what it said on stderr.
+    def wait(self) -> tuple[int, str]:
+        """Wait for the process; return its exit code (negative: the signal that killed it) and its stderr.
 
-        A stage takes seconds here: one that has not ended after ten minutes never will, and is killed.
+        Stages take seconds in tests; one that has not ended after ten minutes is killed.
         """
-        if not self.here.poll(600):
-            os.killpg(self.running, signal.SIGKILL)
-        code = self.here.recv()
+        if not self.pipe.poll(600):
+            os.killpg(self.process_id, signal.SIGKILL)
+        code = self.pipe.recv()
         return code, (self.folder / "stderr.txt").read_text()
 
 
-def serve(test, pipe) -> None:
-    """Fork a process for each message: a folder, a module, its arguments."""
-    test.close()
+def serve(test_pipe, pipe) -> None:
+    """Fork a process per message, which consists of a folder, a module and its arguments."""
+    test_pipe.close()
     os.environ["OMP_NUM_THREADS"] = "1"
-    for name in IMPORTED:
+    for name in PRELOADED:
         importlib.import_module(f"synesthesia.{name}")
     sys.modules["torch"].set_num_threads(1)
     sys.modules["synesthesia.distillation.switch"].import_panns_models()
-    importlib.import_module("librosa.util.utils")  # torchlibrosa asks for it first; compiles for a second
+    importlib.import_module("librosa.util.utils")  # compiles for a second when torchlibrosa imports it
     pipe.send("imported")
     while True:
         try:
             command = pipe.recv()
         except EOFError:
-            os._exit(0)  # tidying up would take longer than a stage
+            os._exit(0)  # a regular exit takes longer than a stage
         child = os.fork()
         if not child:
             pipe.close()
-            become(*command)
-        os.setpgid(child, child)  # here too, so that it is so before anybody hears of it
+            run_module(*command)
+        os.setpgid(child, child)  # also set here, so that it holds before the id is sent
         pipe.send(child)
         pipe.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
-def lock_bars_alone(bars: type[tqdm]) -> None:
-    """Give progress bars of all kinds a lock of this process's own.
+def reset_progress_bar_locks(bars: type[tqdm]) -> None:
+    """Give progress bars of all classes a lock that belongs to this process.
 
-    Forks share the one of a process that has shown a bar: a stage killed while it draws would stop all that follow.
+    Forks share the lock of a parent that has drawn a bar: a stage killed while drawing would block all later ones.
     """
     bars.set_lock(threading.RLock())
-    for kind in bars.__subclasses__():
-        lock_bars_alone(kind)
+    for subclass in bars.__subclasses__():
+        reset_progress_bar_locks(subclass)
 
 
-def become(folder: str, module: str, *arguments: str) -> None:
-    """What `python -m module arguments` does in the folder, but for tidying up memory that ends with the process."""
+def run_module(folder: str, module: str, *arguments: str) -> None:
+    """Do what `python -m module arguments` does in the folder, but exit without freeing memory."""
     os.setpgid(0, 0)
-    lock_bars_alone(tqdm)
+    reset_progress_bar_locks(tqdm)
     os.chdir(folder)
     for number, path in enumerate((os.devnull, os.devnull, "stderr.txt")):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
@@ -109,8 +115,8 @@ def become(folder: str, module: str, *arguments: str) -> None:
     code = 0
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        code = int(end.code or 0)
+    except SystemExit as error:
+        code = int(error.code or 0)
     except BaseException:
         traceback.print_exc()
         code = 1

@@ -1,7 +1,7 @@
 """Tiny random models of all families and a small store of random clips, for tests.
 
-The weights are drawn wider than transformers does, so that logits are of the order of 1 and depend on every token:
-with its own initialisation all answers are nearly equal, and comparing them shows little.
+Weights have a larger variance than transformers' initialization, so that logits are of the order of 1 and depend on
+every token: with the default initialization all answers are nearly equal, and comparing them shows little.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 
 from synesthesia import acceleration, config, models, schemas
+from synesthesia.data.clip_inputs import ClipInputs
 from synesthesia.data.store import StoreWriter
 from synesthesia.distillation import adapters
 from synesthesia.models import random_init
-from synesthesia.data.clip_inputs import ClipInputs
 from synesthesia.models.base import LanguageModel
 from synesthesia.questions.prompt import format_prompt
 from synesthesia.synthetic import tiny_models
@@ -44,12 +44,12 @@ OPTIONS = ["cat purring", "dog barking", "police car", "playing drums", "owl hoo
            "toilet flushing", "sea waves", "lawn mowing", "people whistling", "train horning"]  # fmt: skip
 SIZES = ((4, 56, 84), (2, 84, 84), (6, 84, 112), (4, 56, 84), (2, 112, 84))  # frames, height, width
 
-torch.set_num_threads(1)  # forked loaders and equal bytes; the models are too small for more
+torch.set_num_threads(1)  # for forked loaders and equal bytes; the models are too small for more threads
 
 
 @cache
 def home() -> Path:
-    """A folder that lives as long as the process."""
+    """Create a temporary folder that is removed when the process ends."""
     folder, owner = Path(tempfile.mkdtemp(prefix="synesthesia-tests-")), os.getpid()
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
     return folder
@@ -57,13 +57,13 @@ def home() -> Path:
 
 @cache
 def words():
-    """A tokenizer that knows the words of the questions."""
+    """Train a tokenizer on the words of the questions."""
     return tiny_models.train_tokenizer([format_prompt(OPTIONS[:n]) for n in range(2, 11)])
 
 
 @cache
 def checkpoint(family: str) -> Path:
-    """A random model of the family with its processor, in Hugging Face format."""
+    """Save a random model of the family with its processor, in Hugging Face format."""
     name, folder = FAMILIES[family], home() / family
     torch.manual_seed(7)
     if family in SCALED:
@@ -80,7 +80,7 @@ def checkpoint(family: str) -> Path:
 
 @torch.no_grad()
 def widen(model: torch.nn.Module) -> None:
-    """Draw all weights anew: matrices keep the size of what they multiply, vectors move off 0 and 1."""
+    """Redraw all weights: matrices preserve the scale of their input, vectors move away from 0 and 1."""
     for name, weight in sorted(model.named_parameters()):
         if "embed_tokens" in name or "position" in name:
             weight.normal_()
@@ -91,7 +91,7 @@ def widen(model: torch.nn.Module) -> None:
 
 
 def entry(family: str, **changes) -> config.ModelConfig:
-    """The family's entry of the parameters, with the random checkpoint."""
+    """Build the family's entry in params.yaml, with the random checkpoint."""
     values = {
         "title": family,
         "family": family,
@@ -111,35 +111,35 @@ def _untouched(family: str) -> LanguageModel:
 
 
 def fresh(family: str, switches: config.AccelerationConfig | None = None) -> LanguageModel:
-    """The model as newly loaded: the caller may change it. A copy, since loading takes ten times as long."""
-    read = _untouched(family)
-    model = type(read)(copy.deepcopy(read.model), read.processor, read.device)
+    """Return a new copy of the model, which the caller may change; loading takes ten times as long as a copy."""
+    original = _untouched(family)
+    model = type(original)(copy.deepcopy(original.model), original.processor, original.device)
     return acceleration.apply(model, switches or config.AccelerationConfig())
 
 
 @cache
 def loaded(family: str) -> LanguageModel:
-    """The model, shared by all tests: not to be changed."""
+    """Return the model that all tests share and none may change."""
     return fresh(family)
 
 
 def sound(seed: int, seconds: float = 10.0) -> np.ndarray:
-    """float32 (samples,): a few tones and noise, another for each seed."""
-    random = np.random.default_rng(seed)
+    """Synthesize tones and noise, float32 (samples,), different for each seed."""
+    rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * 16000)) / 16000
-    tones = sum(a * np.sin(2 * np.pi * f * t) for a, f in zip(random.random(4), random.uniform(100, 6000, 4)))  # noqa: B905
-    wave = 0.15 * tones * np.sin(2 * np.pi * random.uniform(0.2, 3) * t) + 0.02 * random.standard_normal(len(t))
+    tones = sum(a * np.sin(2 * np.pi * f * t) for a, f in zip(rng.random(4), rng.uniform(100, 6000, 4)))  # noqa: B905
+    wave = 0.15 * tones * np.sin(2 * np.pi * rng.uniform(0.2, 3) * t) + 0.02 * rng.standard_normal(len(t))
     return wave.clip(-1, 0.999).astype(np.float32)
 
 
 def film(seed: int, frames: int, height: int, width: int) -> np.ndarray:
-    """uint8 (frames, height, width, 3): coarse random squares, others in each frame."""
+    """Draw frames of coarse random squares, uint8 (frames, height, width, 3)."""
     coarse = np.random.default_rng(seed).integers(0, 256, (frames, height // 14, width // 14, 3), dtype=np.uint8)
     return coarse.repeat(14, axis=1).repeat(14, axis=2)
 
 
 def percepts(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) -> list[ClipInputs]:
-    """A few percepts of mixed frame sizes and counts, as a respondent of the condition has them."""
+    """Build clip inputs of mixed frame sizes and counts, limited to the modalities of the condition."""
     return [
         ClipInputs(
             audio=None if condition == "silent_video" else sound(seed, seconds[seed]),
@@ -150,51 +150,51 @@ def percepts(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) 
 
 
 def prompts() -> list[str]:
-    """As many prompts, of mixed lengths."""
+    """Build as many prompts, of mixed lengths."""
     return [format_prompt(OPTIONS[:n]) for n in (10, 2, 7, 4, 10)]
 
 
 @cache
 def study(count: int = 12) -> tuple[pa.Table, pa.Table, Path]:
-    """Clips (tables.CLIP), a question each (tables.QUESTION, 3 to 10 options), and the folder of their store."""
-    folder, clips, asked = home() / f"store-{count}", [], []
+    """Build clips (schemas.CLIP), one question each (schemas.QUESTION, 3 to 10 options), and their store."""
+    folder, clips, questions = home() / f"store-{count}", [], []
     with StoreWriter(folder, clips_per_shard=5) as writer:
         for i in range(count):
             clip_id = f"clip{i:02d}_000010"
             shard, row = writer.add(clip_id, (sound(i) * 32767).astype(np.int16), jpegs(i))
             clips.append({"clip_id": clip_id, "video_id": f"clip{i:02d}", "dataset": "vggsound", "split": "finetune",
                           "labels": [OPTIONS[i % 3]], "shard": shard, "row": row})  # fmt: skip
-            asked.append({"question_id": f"{clip_id}-q", "clip_id": clip_id, "split": "finetune",
+            questions.append({"question_id": f"{clip_id}-q", "clip_id": clip_id, "split": "finetune",
                           "options": OPTIONS[: 3 + i % 8], "target": i % 3})  # fmt: skip
     return (
         schemas.from_rows(clips, schemas.CLIP, "clips"),
-        schemas.from_rows(asked, schemas.QUESTION, "questions"),
+        schemas.from_rows(questions, schemas.QUESTION, "questions"),
         folder,
     )
 
 
 def jpegs(seed: int) -> list[bytes]:
-    """Frames as the store keeps them."""
-    kept = []
-    for picture in film(seed, *SIZES[seed % len(SIZES)]):
+    """Encode frames as the store does."""
+    encoded = []
+    for frame in film(seed, *SIZES[seed % len(SIZES)]):
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=92)
-        kept.append(file.getvalue())
-    return kept
+        Image.fromarray(frame).save(file, "JPEG", quality=92)
+        encoded.append(file.getvalue())
+    return encoded
 
 
 def training(**changes) -> config.TrainingConfig:
-    """The embedded study's optimisation, with changes."""
+    """Return the embedded study's training settings, with changes."""
     return embedded().distill.training.model_copy(update=changes)
 
 
 def lora(**changes) -> config.LoRAConfig:
-    """The embedded study's LoRA, of rank 4, with changes."""
+    """Return the embedded study's LoRA settings with rank 4, with changes."""
     return embedded().distill.lora.model_copy(update={"rank": 4, **changes})
 
 
 def adapted(precision=torch.float32, **options) -> LanguageModel:
-    """A Qwen2-Audio that learns, as after some steps: its adapter (see `lora`) does something, and is float32."""
+    """Build a Qwen2-Audio in training as after some steps, with a nonzero float32 adapter (see `lora`)."""
     student = fresh("qwen2_audio")
     torch.manual_seed(0)
     adapters.add_lora(student, lora(**options))
@@ -203,6 +203,6 @@ def adapted(precision=torch.float32, **options) -> LanguageModel:
         if "lora_" in name:
             parameter.data = parameter.data.float()
         if "lora_B" in name:
-            parameter.data.normal_(std=0.05)  # not zero, as at first
+            parameter.data.normal_(std=0.05)  # initially zero
     student.train_mode()
     return student

@@ -1,4 +1,4 @@
-"""Damaged and hostile files through the curate stage and the decoder: put aside with the reason, never in the way."""
+"""Corrupted and malicious files in the curate stage and the decoder: rejected with a reason, without side effects."""
 
 import io
 import os
@@ -12,15 +12,15 @@ import pytest
 import yaml
 from PIL import Image
 
+from benchmarks.tools import video_files
+from benchmarks.tools.file_corruption import corrupt_copies
 from synesthesia import config, schemas
 from synesthesia.data import media
 from synesthesia.data.media import container
 from synesthesia.pipeline import curate
 from synesthesia.utils import sandboxed_pool
-from tests.helpers import video_files
-from tests.helpers.corrupted_files import mutants
 
-pytestmark = pytest.mark.slow  # hundreds of real files: seconds each
+pytestmark = pytest.mark.slow  # decodes hundreds of real files
 
 ROOT = Path(__file__).parents[2]
 REASONS = {
@@ -29,134 +29,138 @@ REASONS = {
 }  # fmt: skip
 
 
-def attempt(path: str) -> str:
+def try_decode(path: str) -> str:
+    """Return "decoded" or the reason of rejection."""
     try:
-        media.decode(path, **video_files.PARAMS)
-        return "whole"
+        media.decode(path, **video_files.DECODE_PARAMS)
+        return "decoded"
     except media.MediaError as error:
         return error.reason
 
 
-def reason(path, **changes) -> tuple[str, str]:
-    with pytest.raises(media.MediaError) as caught:
-        media.decode(path, **{**video_files.PARAMS, **changes})
-    return caught.value.reason, caught.value.detail
+def reject(path, **changes) -> tuple[str, str]:
+    """Return reason and detail of the rejection."""
+    with pytest.raises(media.MediaError) as error:
+        media.decode(path, **{**video_files.DECODE_PARAMS, **changes})
+    return error.value.reason, error.value.detail
 
 
-def still(path: Path, codec: str, width: int, height: int) -> Path:
-    """Ten seconds of silence and one grey picture a second."""
+def write_still_video(path: Path, codec: str, width: int, height: int) -> Path:
+    """Write ten seconds of silence and one gray frame per second."""
     buffer = io.BytesIO()
     Image.new("L", (width, height), 90).save(buffer, "JPEG", quality=50)
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=1)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
-        sound = out.add_stream("pcm_s16le", rate=16000, layout="mono")
-        out.start_encoding()
+    with av.open(str(path), "w") as output:
+        video_stream = output.add_stream(codec, rate=1)
+        video_stream.width, video_stream.height, video_stream.pix_fmt = width, height, "yuvj420p"
+        audio_stream = output.add_stream("pcm_s16le", rate=16000, layout="mono")
+        output.start_encoding()
         for second in range(10):
-            for to, data in ((stream, buffer.getvalue()), (sound, bytes(32000))):
+            for stream, data in ((video_stream, buffer.getvalue()), (audio_stream, bytes(32000))):
                 packet = av.Packet(data)
-                packet.stream, packet.time_base = to, Fraction(1)
+                packet.stream, packet.time_base = stream, Fraction(1)
                 packet.pts = packet.dts = second
                 packet.duration = 1
-                out.mux(packet)
+                output.mux(packet)
     return path
 
 
-def test_two_hundred_damaged_files_cost_curate_none_of_the_good_ones(tmp_path, monkeypatch):
+def test_curate_keeps_all_intact_files_among_two_hundred_corrupted_ones(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data/vggsound"
     folder.mkdir(parents=True)
-    whole = video_files.make(tmp_path / "whole.mp4", size=(64, 48), fps=3, rate=8000)
-    lines, sizes, good = [], {}, set()
+    intact = video_files.write_clip(tmp_path / "intact.mp4", size=(64, 48), fps=3, sample_rate=8000)
+    lines, sizes, intact_clips = [], {}, set()
     for number in range(10):
         for take in range(6):
-            good.add(f"good{number}-{take}_000000")
-            os.link(whole, folder / f"good{number}-{take}_000000.mp4")
-            lines.append(f"good{number}-{take},0,label {number},{'test' if take == 5 else 'train'}")
-    for number, (kind, data) in enumerate(mutants(whole.read_bytes(), 200)):
-        name = f"bad{number}-{kind}_000000"
+            intact_clips.add(f"intact{number}-{take}_000000")
+            os.link(intact, folder / f"intact{number}-{take}_000000.mp4")
+            lines.append(f"intact{number}-{take},0,label {number},{'test' if take == 5 else 'train'}")
+    for number, (kind, data) in enumerate(corrupt_copies(intact.read_bytes(), 200)):
+        name = f"corrupted{number}-{kind}_000000"
         (folder / f"{name}.mp4").write_bytes(data)
         sizes[name] = len(data)
-        lines.append(f"bad{number}-{kind},0,label {number % 10},test")
+        lines.append(f"corrupted{number}-{kind},0,label {number % 10},test")
     Path("data/vggsound.csv").write_text("\n".join(lines))
     values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
     values["data"] |= dict.fromkeys(("audioset_list", "audioset_labels", "audioset_clips"))
     values["curate"] |= {"analysis_clips_per_label": 1}
     Path("params.yaml").write_text(yaml.safe_dump(values))
     curate.run(config.parse(values), workers=2)
-    kept = {row["clip_id"] for row in schemas.read("out/curate/clips.parquet", schemas.CLIP).to_pylist()}
-    aside = schemas.read("out/curate/rejected.parquet", schemas.REJECTED).to_pylist()
-    assert good <= kept
-    assert {row["clip_id"] for row in aside} == set(sizes) - kept and len(aside) > 100
-    for row in aside:
+    usable = {row["clip_id"] for row in schemas.read("out/curate/clips.parquet", schemas.CLIP).to_pylist()}
+    rejected = schemas.read("out/curate/rejected.parquet", schemas.REJECTED).to_pylist()
+    assert intact_clips <= usable
+    assert {row["clip_id"] for row in rejected} == set(sizes) - usable and len(rejected) > 100
+    for row in rejected:
         assert row["file"] == f"vggsound/{row['clip_id']}.mp4" and row["bytes"] == sizes[row["clip_id"]]
         assert row["reason"] in REASONS and row["detail"]
 
 
-def test_good_files_of_other_containers_stay_good_among_damaged_ones(tmp_path):
-    order = []
+def test_intact_files_of_other_containers_are_decoded_among_corrupted_ones(tmp_path):
+    paths = []
     for name in ("a.mkv", "a.webm", "a.ts", "a.avi"):
-        other = {"video": "libvpx", "audio": "libopus", "rate": 48000, "options": {"deadline": "realtime"}}
-        good = video_files.make(tmp_path / name, fps=3, **(other if name == "a.webm" else {}))
+        webm = {"video": "libvpx", "audio": "libopus", "sample_rate": 48000, "options": {"deadline": "realtime"}}
+        intact = video_files.write_clip(tmp_path / name, fps=3, **(webm if name == "a.webm" else {}))
         rng = np.random.default_rng(0)
         for number in range(6):
-            data = bytearray(good.read_bytes())
-            for place in rng.integers(0, len(data) if number % 2 else 1500, 20):
-                data[place] = rng.integers(256)
-            bad = tmp_path / f"{number}-{name}"
-            bad.write_bytes(data[: len(data) * (number + 1) // 6])
-            order += [str(bad), str(good)]
-    with sandboxed_pool.SandboxedPool(attempt, 2, timeout=20, memory_bytes=2 << 30) as pool:
-        answers = list(pool.map(order))
-    assert set(answers[1::2]) == {"whole"}
-    told = {answer if isinstance(answer, str) else "timed out or crashed" for answer in answers[::2]}
-    assert told <= REASONS | {"whole"} and len(told) >= 3
+            data = bytearray(intact.read_bytes())
+            for offset in rng.integers(0, len(data) if number % 2 else 1500, 20):
+                data[offset] = rng.integers(256)
+            corrupted = tmp_path / f"{number}-{name}"
+            corrupted.write_bytes(data[: len(data) * (number + 1) // 6])
+            paths += [str(corrupted), str(intact)]
+    with sandboxed_pool.SandboxedPool(try_decode, 2, timeout=20, memory_bytes=2 << 30) as pool:
+        results = list(pool.map(paths))
+    assert set(results[1::2]) == {"decoded"}
+    reasons = {result if isinstance(result, str) else "timed out or crashed" for result in results[::2]}
+    assert reasons <= REASONS | {"decoded"} and len(reasons) >= 3
 
 
-def test_a_playlist_reads_no_other_file(tmp_path):
-    video_files.make(tmp_path / "good.mp4", fps=3)
-    shutil.copy(tmp_path / "good.mp4", tmp_path / "good.ts")
-    lists = {
-        "hls.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\ngood.ts\n#EXT-X-ENDLIST\n",
-        "concat.mp4": "ffconcat version 1.0\nfile good.mp4\n",
+def test_playlist_does_not_read_other_files(tmp_path):
+    video_files.write_clip(tmp_path / "intact.mp4", fps=3)
+    shutil.copy(tmp_path / "intact.mp4", tmp_path / "intact.ts")
+    playlists = {
+        "hls.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nintact.ts\n#EXT-X-ENDLIST\n",
+        "concat.mp4": "ffconcat version 1.0\nfile intact.mp4\n",
         "sdp.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
     }
-    for name, text in lists.items():
+    for name, text in playlists.items():
         (tmp_path / name).write_text(text)
-        assert reason(tmp_path / name)[0] == "not a media file"
+        assert reject(tmp_path / name)[0] == "not a media file"
 
 
-def test_a_name_that_looks_like_an_address_is_a_file(tmp_path, monkeypatch):
+def test_file_name_that_looks_like_a_url_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    os.rename(video_files.make("a.mp4", fps=3), "http:a.mp4")
-    assert len(media.decode("http:a.mp4", **video_files.PARAMS).jpegs) == 10
+    os.rename(video_files.write_clip("a.mp4", fps=3), "http:a.mp4")
+    assert len(media.decode("http:a.mp4", **video_files.DECODE_PARAMS).jpegs) == 10
 
 
-def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    path = video_files.make(tmp_path / "a.mp4", fps=3)
+def test_decompression_bomb_is_rejected_before_decoding(tmp_path, monkeypatch):
+    path = video_files.write_clip(tmp_path / "a.mp4", fps=3)
     monkeypatch.setattr(container, "MAX_FRAME_PIXELS", 96 * 64 - 1)
-    assert reason(path) == ("too large", "pictures of 96 x 64 pixels")
+    assert reject(path) == ("too large", "frames of 96 x 64 pixels")
     monkeypatch.undo()
-    bomb = still(tmp_path / "bomb.avi", "mjpeg", 16000, 16000)
-    assert reason(bomb) == ("undecodable", "not one frame")  # the decoder itself refuses each of them
+    bomb = write_still_video(tmp_path / "bomb.avi", "mjpeg", 16000, 16000)
+    assert reject(bomb) == ("undecodable", "no frame can be decoded")  # the decoder itself refuses each of them
 
 
-def test_sound_of_hundreds_of_channels_and_a_billion_frames_a_second_are_refused(tmp_path, monkeypatch):
-    path = video_files.make(tmp_path / "a.mkv", fps=30)
+def test_too_many_packets_bytes_or_channels_are_rejected(tmp_path, monkeypatch):
+    path = video_files.write_clip(tmp_path / "a.mkv", fps=30)
     monkeypatch.setattr(container, "MAX_PACKETS", 100)
-    assert reason(path)[0] == "too large" and "video of more than 100 packets" in reason(path)[1]
+    assert reject(path)[0] == "too large" and "video of more than 100 packets" in reject(path)[1]
     monkeypatch.undo()
     monkeypatch.setattr(container, "MAX_STREAM_BYTES", 5000)
-    assert reason(path)[0] == "too large"
+    assert reject(path)[0] == "too large"
     monkeypatch.undo()
-    wide = bytearray(video_files.make(tmp_path / "b.mkv", fps=3, audio="pcm_s16le", rate=16000).read_bytes())
-    place = wide.index(b"\x9f\x81\x01")  # Matroska's Channels: one
-    wide[place + 2] = 200
-    (tmp_path / "b.mkv").write_bytes(wide)
-    assert reason(tmp_path / "b.mkv") == ("too large", "sound of 200 channels at 16000 Hz")
+    data = bytearray(
+        video_files.write_clip(tmp_path / "b.mkv", fps=3, audio="pcm_s16le", sample_rate=16000).read_bytes()
+    )
+    offset = data.index(b"\x9f\x81\x01")  # Matroska's Channels: one
+    data[offset + 2] = 200
+    (tmp_path / "b.mkv").write_bytes(data)
+    assert reject(tmp_path / "b.mkv") == ("too large", "audio of 200 channels at 16000 Hz")
 
 
-def test_eight_thousand_pixels_wide_is_still_a_clip(tmp_path):
-    path = still(tmp_path / "a.mkv", "mjpeg", 7680, 4320)
-    clip = media.decode(path, **{**video_files.PARAMS, "max_pixels": 262144})
+def test_8k_video_is_decoded(tmp_path):
+    path = write_still_video(tmp_path / "a.mkv", "mjpeg", 7680, 4320)
+    clip = media.decode(path, **{**video_files.DECODE_PARAMS, "max_pixels": 262144})
     assert clip.size == (682, 384) and len(clip.jpegs) == 10

@@ -1,4 +1,4 @@
-"""Parameters: what is wrong stops everything, by the key's full name and with what is allowed."""
+"""Configuration: errors name the full key and the allowed values."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import yaml
 from synesthesia import config
 
 ROOT = Path(__file__).parents[2]
-EARS = {"title": "Ears", "file": "x.csv", "condition": "audio", "human": True}
+FILE_RESPONDENT = {"title": "Ears", "file": "x.csv", "condition": "audio", "human": True}
 PRESETS = [ROOT / "params/embedded.yaml", ROOT / "params/paper.yaml"]
 
 
@@ -17,7 +17,7 @@ def values():
     return yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
 
 
-def put(values, key, value):
+def set_value(values, key, value):
     *parents, last = key.split("/")
     for part in parents:
         values = values[part]
@@ -25,25 +25,24 @@ def put(values, key, value):
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_a_preset_is_valid_and_names_its_own_size(path):
+def test_preset_is_valid_and_has_its_own_name(path):
     assert config.load(path).preset == path.stem
 
 
-def shape(values, free=("models", "respondents", "settings", "display_names", "bounds")):
-    """Keys, without the names that a study chooses itself and with the keys below them."""
+def get_structure(values, free=("models", "respondents", "settings", "display_names", "thresholds")):
+    """Return nested keys; for the blocks in `free`, whose names a study chooses, only the structures of the entries."""
     if not isinstance(values, dict):
         return None
-    return {key: shape(value) if key not in free else _each(value) for key, value in values.items()}
+    return {key: _get_entry_structures(value) if key in free else get_structure(value) for key, value in values.items()}
 
 
-def _each(named):
-    shapes = {str(shape(value)) for value in named.values()}
-    return sorted(shapes)
+def _get_entry_structures(entries):
+    return sorted({str(get_structure(value)) for value in entries.values()})
 
 
 def test_presets_have_the_same_structure():
-    shapes = [shape(yaml.safe_load(path.read_text())) for path in PRESETS]
-    assert shapes[0] == shapes[1]
+    structures = [get_structure(yaml.safe_load(path.read_text())) for path in PRESETS]
+    assert structures[0] == structures[1]
 
 
 def test_presets_compare_the_same_settings():
@@ -52,12 +51,12 @@ def test_presets_compare_the_same_settings():
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_no_name_holds_a_dot_since_dvc_reads_dots_as_levels(path):
+def test_names_contain_no_dot_because_dvc_splits_at_dots(path):
     preset = config.load(path)
     assert [name for name in [*preset.models, *preset.distill.settings] if "." in name] == []
 
 
-def test_the_paper_preset_has_the_papers_values():
+def test_paper_preset_has_the_values_of_the_paper():
     paper = config.load(ROOT / "params/paper.yaml")
     families = [model.family for model in paper.models.values()]
     assert families == [
@@ -72,80 +71,142 @@ def test_the_paper_preset_has_the_papers_values():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
-        ("ask/optins", 10, "ask.optins: unknown key; did you mean options?"),
+        ("make_questions/num_optins", 10, "make_questions.num_optins: unknown key; did you mean num_options?"),
         ("distill/training/learning_rte", 1e-4, "distill.training.learning_rte: unknown key; did you mean"),
-        ("switch/epochs", "12", "switch.epochs: "),
-        ("switch/epochs", 0, "switch.epochs: "),
-        ("switch/epochs", 1.5, "switch.epochs: "),
+        ("train_switch/epochs", "12", "train_switch.epochs: "),
+        ("train_switch/epochs", 0, "train_switch.epochs: "),
+        ("train_switch/epochs", 1.5, "train_switch.epochs: "),
         ("curate/drop_multi_name_labels", "yes", "curate.drop_multi_name_labels: "),
         ("route/threshold", 1.5, "route.threshold: "),
         ("route/mode", "sometimes", "route.mode: "),
-        ("ask/options", 11, "make_questions.num_options: "),
-        ("distill/training/micro_batch", 3, "micro_batch_size 3 must divide global_batch_size 8"),
-        ("gap/audio", "qwen2-adio", "gap.audio: no model 'qwen2-adio' under `models`; did you mean 'qwen2-audio'?"),
+        ("make_questions/num_options", 11, "make_questions.num_options: "),
+        ("distill/training/micro_batch_size", 3, "micro_batch_size 3 must divide global_batch_size 8"),
+        (
+            "measure_gap/audio",
+            "qwen2-adio",
+            "measure_gap.audio: no model 'qwen2-adio' in `models`; did you mean 'qwen2-audio'?",
+        ),
         ("distill/settings/visual-to-audio/teacher", "qwen2-5-omni", "distill.settings.visual-to-audio.teacher: "),
         ("distill/settings/visual-to-audio/lables", "x", "distill.settings.visual-to-audio.lables: unknown key"),
         ("models/qwen2-vl/condition", "smell", "models.qwen2-vl.condition: "),
-        ("data/audioset_list", None, "audioset_list, audioset_labels and audioset_clips belong together"),
-        ("size", "huge", "size: "),
-        ("collect/several", "mean", "import_answers.aggregation: "),
-        ("collect/respondents/human-ears/fil", "x.csv", "import_answers.respondents.human-ears.fil: unknown key"),
-        ("collect/respondents/qwen2-vl", EARS, "'qwen2-vl' is the name of one of models; choose another"),
-        ("collect/respondents/a.b", EARS, "import_answers.respondents: 'a.b' is no name"),
-        ("report/compare/audio", "human-eers", "report.reference_gap.audio: no model 'human-eers'"),
-        ("distill/settings/visual-to-audio/student", "human-ears", "student: no model 'human-ears' under `models`"),
+        (
+            "data/audioset_list",
+            None,
+            "audioset_list, audioset_labels and audioset_clips belong together: set all three or none",
+        ),
+        ("preset", "huge", "preset: "),
+        ("import_answers/aggregation", "mean", "import_answers.aggregation: "),
+        (
+            "import_answers/respondents/human-ears/fil",
+            "x.csv",
+            "import_answers.respondents.human-ears.fil: unknown key",
+        ),
+        (
+            "import_answers/respondents/qwen2-vl",
+            FILE_RESPONDENT,
+            "'qwen2-vl' is already a name in models; choose another",
+        ),
+        ("import_answers/respondents/a.b", FILE_RESPONDENT, "import_answers.respondents: 'a.b' is not a valid name"),
+        ("report/reference_gap/audio", "human-eers", "report.reference_gap.audio: no model 'human-eers'"),
+        ("distill/settings/visual-to-audio/student", "human-ears", "student: no model 'human-ears' in `models`"),
     ],
 )
-def test_a_wrong_value_is_named_in_full(values, key, value, said):
-    put(values, key, value)
+def test_error_names_the_full_key(values, key, value, message):
+    set_value(values, key, value)
     with pytest.raises(config.ConfigError) as error:
         config.parse(values)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_somebodys_file_may_be_a_side_of_the_gap_and_a_teacher(values):
-    put(values, "collect/respondents/ears", EARS)
-    put(values, "gap/audio", "ears")
+def test_file_respondent_can_be_a_side_of_the_gap_and_a_teacher(values):
+    set_value(values, "import_answers/respondents/ears", FILE_RESPONDENT)
+    set_value(values, "measure_gap/audio", "ears")
     values["distill"]["settings"] = {"x": values["distill"]["settings"]["visual-to-audio"] | {"teacher": "ears"}}
     values["distill"]["settings"]["x"]["student"] = "qwen2-vl"
-    read = config.parse(values)
-    assert read.get_respondent("ears").title == "Ears"
-    assert read.get_respondent("qwen2-vl").family == "qwen2_vl"
+    parsed = config.parse(values)
+    assert parsed.get_respondent("ears").title == "Ears"
+    assert parsed.get_respondent("qwen2-vl").family == "qwen2_vl"
 
 
-def test_a_missing_key_is_named(values):
-    del values["switch"]["warmup"]
-    with pytest.raises(config.ConfigError, match=r"switch\.warmup: missing"):
+def test_missing_key_is_named(values):
+    del values["train_switch"]["warmup_ratio"]
+    with pytest.raises(config.ConfigError, match=r"train_switch\.warmup_ratio: missing"):
         config.parse(values)
 
 
-def test_every_wrong_key_is_named_at_once(values):
-    put(values, "switch/epochs", 0)
-    put(values, "ask/seed", -1)
+def test_all_wrong_keys_are_named_at_once(values):
+    set_value(values, "train_switch/epochs", 0)
+    set_value(values, "make_questions/seed", -1)
     with pytest.raises(config.ConfigError) as error:
         config.parse(values)
-    assert {"switch.epochs", "ask.seed"} <= {line.split(":")[0] for line in str(error.value).splitlines()}
+    assert {"train_switch.epochs", "make_questions.seed"} <= {
+        line.split(":")[0] for line in str(error.value).splitlines()
+    }
+
+
+@pytest.mark.parametrize(("old", "new"), config.RENAMED_KEYS.items())
+def test_renamed_key_is_reported_with_its_new_name(values, old, new):
+    old, new = old.replace("*", "qwen2-vl"), new.replace("*", "qwen2-vl")
+    set_value(values, old.replace(".", "/"), 1)
+    with pytest.raises(config.ConfigError) as error:
+        config.parse(values)
+    assert str(error.value).splitlines() == [f"{old}: renamed to {new}"]
+
+
+@pytest.mark.parametrize(("old", "new"), config.RENAMED_KEYS.items())
+def test_renamed_keys_exist_under_the_new_name_only(values, old, new):
+    def exists(key):
+        node = values
+        for part in key.replace("*", "qwen2-vl").split("."):
+            if part not in node:
+                return False
+            node = node[part]
+        return True
+
+    assert exists(new) and not exists(old)
+
+
+def test_keys_below_a_renamed_block_are_reported(values):
+    old_blocks = {new: old for old, new in config.RENAMED_KEYS.items() if "." not in old}
+    expected = {f"{old}: renamed to {new}" for new, old in old_blocks.items()}
+    for old, new in config.RENAMED_KEYS.items():
+        block, *keys = old.split(".")
+        if block in old_blocks and len(keys) == 1:
+            values.setdefault(old_blocks[block], {})[keys[0]] = 1
+            expected.add(f"{old_blocks[block]}.{keys[0]}: renamed to {new}")
+    values["study"]["careless"] = {"fast_share": 0.25}
+    values["gap"] = {}
+    expected.add("study.careless.fast_share: renamed to human_study.inattention.fast_fraction")
+    with pytest.raises(config.ConfigError) as error:
+        config.parse(values)
+    assert expected - {"size: renamed to preset"} == set(str(error.value).splitlines())
+
+
+def test_acceleration_covers_every_switch(values):
+    switches = config.AccelerationConfig.model_fields
+    assert set(values["acceleration"]) == set(switches)
+    assert not any(config.AccelerationConfig.off().model_dump().values())
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [("a: [", "is not valid YAML"), ("", "must be a mapping of blocks"), ("- 1", "must be a mapping of blocks")],
 )
-def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, said):
+def test_file_that_is_not_a_mapping_is_rejected(tmp_path, text, message):
     file = tmp_path / "params.yaml"
     file.write_text(text)
-    with pytest.raises(config.ConfigError, match=said):
+    with pytest.raises(config.ConfigError, match=message):
         config.load(file)
 
 
-def test_a_missing_file_says_where_to_run(tmp_path):
-    with pytest.raises(config.ConfigError, match="run from the project's top folder"):
+def test_missing_file_error_says_where_to_run_the_command(tmp_path):
+    with pytest.raises(config.ConfigError, match="run this command in the project's root folder"):
         config.load(tmp_path / "params.yaml")
 
 
-def test_the_rehearsals_parameters_are_valid_and_its_clips_lie_where_the_world_puts_them(tmp_path, monkeypatch):
+def test_rehearsal_parameters_are_valid_and_point_to_the_generated_clips(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import rehearsal
 

@@ -13,6 +13,7 @@ paper) and with the models' gap on the test clips, which selected nothing.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from synesthesia.analysis.columns import (
     paired_difference,
 )
 from synesthesia.analysis.results import Respondent, Results
-from synesthesia.distillation.gap import TIE_TOLERANCE, group_labels
+from synesthesia.distillation.gap import group_labels
 from synesthesia.schemas import LETTERS
 
 TIE, AUDIO_BETTER, VISUAL_BETTER = "Tie", "Audio better", "Visual better"  # keys of `gap.group_labels`
@@ -107,7 +108,7 @@ def build_human_label_table(results: Results) -> pd.DataFrame:
     frame["models_gap_test"] = math.nan
     test_pair = results.pair_answers("test", models.audio, models.visual)
     if test_pair is not None:
-        test_accuracy = test_pair.groupby("label")[[models.audio, models.visual]].mean()
+        test_accuracy: Any = test_pair.groupby("label")[[models.audio, models.visual]].mean()
         frame["models_gap_test"] = test_accuracy[models.visual] - test_accuracy[models.audio]
     frame = frame.rename_axis("label").reset_index()
     groups = group_labels(frame.rename(columns={"models_audio": "audio", "models_visual": "visual"}), len(frame))
@@ -297,48 +298,6 @@ def _kappa_columns(results: Results, frame: pd.DataFrame) -> dict[str, float]:
         videos = results.questions.loc[repeated.index, "video_id"].to_numpy()
         interval = stats.fleiss_kappa(repeated.to_numpy(), videos, **bootstrap_options(results))
     return {"n_repeated_questions": len(repeated)} | interval_columns(interval, "kappa")
-
-
-def build_human_notes(results: Results, tables: dict[str, pd.DataFrame]) -> list[str]:
-    """Describe in sentences how labels are selected and which responses count, for the page.
-
-    Args:
-        results: The study's results.
-        tables: Result of `build_human_tables`.
-
-    Returns:
-        Two paragraphs.
-    """
-    split, labels, import_config = get_human_split(results), get_human_labels(results), results.config.import_answers
-    human_study = results.config.human_study
-    if human_study.labels:
-        selection = (
-            f"Humans answered {len(labels)} labels, on {split} clips: those of human_study.labels. If they were "
-            "selected by the gap: "
-        )
-    else:
-        selection = (
-            f"Humans answered {len(labels)} labels, on {split} clips. The browser study selects labels by the models' "
-            "accuracy on the analysis clips alone, independently of humans: up to "
-            f"{human_study.labels_per_group} where the two models of the gap tie (at most "
-            f"{100 * TIE_TOLERANCE:.0f} points apart), and up to as many each where one of them leads most. "
-        )
-    warning = (
-        "Labels with an extreme gap are in part selected by chance: measured again, the models' gap on them is smaller "
-        "(regression to the mean), and the wider range makes a correlation higher than over random labels. The gap on "
-        "test clips, which selects nothing, is therefore reported as well."
-    )
-    aggregation = {
-        "random": "A clip with several responses counts once, with one response drawn at random.",
-        "majority": "A clip with several responses counts once, with the option chosen most often.",
-    }[import_config.aggregation]
-    frame = tables["responses"]
-    n_responses = int(frame["n_inattentive_responses"].sum()) if len(frame) else 0
-    participants = {p for f in results.responses.values() for p in f["participant"][f["inattentive"].astype(bool)]}
-    noun = "participant" if len(participants) == 1 else "participants"
-    treatment = "excluded" if import_config.inattentive == "drop" else "included (import_answers.inattentive)"
-    exclusion = f"{n_responses} responses of {len(participants)} {noun} marked inattentive by the study's rules are {treatment}."
-    return [selection + warning, f"{aggregation} {exclusion}"]
 
 
 def build_human_tables(results: Results) -> dict[str, pd.DataFrame]:

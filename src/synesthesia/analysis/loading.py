@@ -19,7 +19,7 @@ import pyarrow as pa
 from synesthesia import schemas, stats
 from synesthesia.analysis.results import EMPTY_ANSWERS, LETTER_AGREEMENT_COLUMNS, Respondent, Results
 from synesthesia.config import Config
-from synesthesia.questions.sampling import parse_letter
+from synesthesia.questions.prompt import parse_letter
 
 OUT = Path("out")
 CONDITION_MODALITY = {"audio": "audio", "silent_video": "visual", "sounded_video": "audio-visual"}
@@ -48,7 +48,8 @@ class _Reader:
         other_respondents = sorted(set(frame["respondent"]) - {respondent})
         if other_respondents:
             self.notes.append(
-                f"{path}: skipped answers of {len(other_respondents)} other respondents (first: {other_respondents[0]!r})."
+                f"{path}: skipped answers of {len(other_respondents)} other respondents "
+                f"(first: {other_respondents[0]!r})."
             )
         frame = frame[(frame["respondent"] == respondent) & (frame["condition"] == condition)]
         split_questions = self.questions.index[self.questions["split"] == split]

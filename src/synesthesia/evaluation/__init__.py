@@ -1,1 +1,4 @@
-"""Asking questions: local models, remote models, and answers imported from CSV files."""
+"""Evaluation: `local` asks models on this machine, `remote` text-only models, `csv_import` reads answers from files.
+
+`resume` names the folders of unfinished work.
+"""

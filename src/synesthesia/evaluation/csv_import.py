@@ -1,23 +1,23 @@
-"""Answers from files: one CSV of somebody's judgements in, checked `tables.JUDGEMENT` and `tables.ANSWER` out.
+"""Imports answers from a CSV file: responses of humans, or answers of a model that runs elsewhere.
 
-The CSV is UTF-8, comma-separated, its first line names the columns, in any order:
+The CSV is UTF-8, comma-separated, and its first line names the columns, in any order:
 
     question_id    as in out/make_questions/questions.parquet
-    choice         the option's index 0 to 9 or its letter A to J; empty: none was chosen, counted as wrong
-    text           instead of `choice`: what was said, read by `questions.parse_letter` and never guessed
-    letter_logits  optional: a JSON list, one number an option, e.g. "[1.5, -0.2, ...]"
+    choice         the option's index 0 to 9 or its letter A to J; empty: no choice, counts as wrong
+    text           instead of `choice`: the reply, parsed by `questions.prompt.parse_letter`, which never guesses
+    letter_logits  optional: a JSON list, one number per option, e.g. "[1.5, -0.2, ...]"
     seconds        optional: response time, 0 or more
-    participant    optional: who of several judged; a random id
-    condition      optional: audio, silent_video or sounded_video; without it all rows are of the respondent's own
-    replays, focus_lost, load_failures, order    optional: counts, as the browser study exports them
+    participant    optional: which of several people responded; a random id
+    condition      optional: audio, silent_video or sounded_video; the respondent's own condition by default
+    replays, focus_lost, load_failures, order    optional: counts, as the human study exports them
     inattentive    optional: true or false
 
-With both `choice` and `text`, `choice` is the answer and `text` what was said. The browser study's export is such a
-file, and so is a table of another model's answers; an entry under `import_answers.respondents` in params.yaml points at it:
+With both `choice` and `text`, `choice` is the answer and `text` the reply. The human study's export is such a file, and
+so is a table of another model's answers; an entry under `import_answers.respondents` in params.yaml points to it:
 
     kimi-audio: {title: Kimi-Audio, file: answers/kimi.csv, condition: audio, human: false}
 
-Whatever is wrong stops with the line and the reason: a wrong answer that slips in would be counted as a true one.
+Any error stops the import with its line and reason: a wrong answer that slipped in would count as a real one.
 """
 
 from __future__ import annotations
@@ -35,111 +35,156 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from synesthesia import schemas
 from synesthesia.questions.prompt import parse_letter
 from synesthesia.schemas import CONDITIONS, LETTERS
 
 COLUMNS = (*schemas.RESPONSE.names,)
-SIMULATED = "simulated"  # participants (or a whole file) so named were made by a program; `mark_of` tells
-MAX_ERRORS_SHOWN = 10  # how many offenders of a kind an error names
+SIMULATED = "simulated"  # prefix of participants (or of a whole file) that a program simulated, see `is_simulated`
+MAX_ERRORS_SHOWN = 10  # per error message
 
 
 class ResponseError(ValueError):
-    """A file of answers that cannot be used; the message names the file, the line and what is allowed."""
+    """A file of answers cannot be used; the message names the file, the line, and what is allowed."""
 
 
 def read_responses(path: str | os.PathLike, questions: pa.Table, condition: str) -> pa.Table:
-    """Judgements (tables.JUDGEMENT) of one condition out of a CSV about `questions` (tables.QUESTION).
+    """Read and check a CSV file. The whole file is checked, including rows of other conditions.
 
-    Raises JudgementError for a file that is missing, in another encoding or without the needed columns, for unknown
-    questions, two judgements of one participant on one question, choices out of range, other impossible values, and
-    for a file that holds simulated participants beside real ones. All of the file is checked, also the rows of other
-    conditions.
+    Args:
+        path: The CSV file, see the module's docstring.
+        questions: Questions (schemas.QUESTION) that the file may answer.
+        condition: `audio`, `silent_video`, or `sounded_video`; rows of other conditions are left out.
+
+    Returns:
+        Responses (schemas.RESPONSE), sorted by question and participant.
+
+    Raises:
+        ResponseError: The file is missing, has another encoding, or lacks a required column; a question is unknown;
+            one participant responds twice to one question; a value is out of range; or simulated and real participants
+            are mixed.
     """
     path = Path(path)
     header, rows = _read_csv(path)
-    asked = dict(zip(questions["question_id"].to_pylist(), questions["options"].to_pylist(), strict=True))
-    unknown = Counter(row["question_id"] for _, row in rows if row["question_id"] not in asked)
+    options = dict(zip(questions["question_id"].to_pylist(), questions["options"].to_pylist(), strict=True))
+    unknown = Counter(row["question_id"] for _, row in rows if row["question_id"] not in options)
     if unknown:
         raise ResponseError(
-            f"{path}: {len(unknown)} unknown question ids in {sum(unknown.values())} rows: {_preview(unknown)}. They must "
-            "be those of out/make_questions/questions.parquet; other clips or another ask.seed make other questions"
+            f"{path}: {len(unknown)} unknown question ids in {sum(unknown.values())} rows: {_preview(unknown)}. They "
+            "must be those of out/make_questions/questions.parquet; other clips or another make_questions.seed make "
+            "other questions"
         )
-    judged, problems = [], []
+    responses, errors = [], []
     for line, row in rows:
         try:
-            judged.append(_parse_response(row, header, asked[row["question_id"]], condition))
+            responses.append(_parse_response(row, header, options[row["question_id"]], condition))
         except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    if problems:
-        more = f"\n(and {len(problems) - MAX_ERRORS_SHOWN} more)" if len(problems) > MAX_ERRORS_SHOWN else ""
+            errors.append(f"line {line}: {error}")
+    if errors:
+        more = f"\n(and {len(errors) - MAX_ERRORS_SHOWN} more)" if len(errors) > MAX_ERRORS_SHOWN else ""
         raise ResponseError(
-            f"{path}: {len(problems)} rows cannot be used\n" + "\n".join(problems[:MAX_ERRORS_SHOWN]) + more
+            f"{path}: {len(errors)} rows cannot be used\n" + "\n".join(errors[:MAX_ERRORS_SHOWN]) + more
         )
-    keys = Counter((j["question_id"], j["participant"], j["condition"]) for j in judged)
-    twice = [f"{q} ({c}" + (f", {p})" if p else ")") for (q, p, c), count in keys.items() if count > 1]
-    if twice:
+    keys = Counter((r["question_id"], r["participant"], r["condition"]) for r in responses)
+    duplicates = [f"{q} ({c}" + (f", {p})" if p else ")") for (q, p, c), count in keys.items() if count > 1]
+    if duplicates:
         raise ResponseError(
-            f"{path}: {len(twice)} questions were judged twice by the same participant in the same condition: "
-            f"{_preview(twice)}" + ("" if "participant" in header else ". Several people need a column `participant`")
+            f"{path}: {len(duplicates)} questions have two responses of the same participant in the same condition: "
+            f"{_preview(duplicates)}"
+            + ("" if "participant" in header else ". Several people need a column `participant`")
         )
     if path.name.startswith(SIMULATED):
-        judged = [{**j, "participant": f"{SIMULATED}-{j['participant'].removeprefix(SIMULATED + '-')}"} for j in judged]
-    is_simulated((j["participant"] for j in judged), str(path))
-    mine = sorted(
-        (j for j in judged if j["condition"] == condition), key=lambda j: (j["question_id"], j["participant"])
+        responses = [
+            {**r, "participant": f"{SIMULATED}-{r['participant'].removeprefix(SIMULATED + '-')}"} for r in responses
+        ]
+    is_simulated((r["participant"] for r in responses), str(path))
+    selected = sorted(
+        (r for r in responses if r["condition"] == condition), key=lambda r: (r["question_id"], r["participant"])
     )
-    return schemas.from_rows(mine, schemas.RESPONSE, str(path))
+    return schemas.from_rows(selected, schemas.RESPONSE, str(path))
 
 
 def is_simulated(participants: Iterable[str], name: str) -> bool:
-    """Whether judgements are simulated: True for all, False for none; JudgementError where both kinds are mixed."""
-    made = {participant.startswith(SIMULATED) for participant in participants}
-    if len(made) > 1:
+    """Tell whether participants are simulated.
+
+    Args:
+        participants: Ids of participants.
+        name: Where they come from, for the error message.
+
+    Returns:
+        True if all are simulated, False if none is.
+
+    Raises:
+        ResponseError: Simulated and real participants are mixed.
+    """
+    kinds = {participant.startswith(SIMULATED) for participant in participants}
+    if len(kinds) > 1:
         raise ResponseError(
             f"{name}: simulated and real participants are mixed; simulated ones belong in no real study"
         )
-    return made == {True}
+    return kinds == {True}
 
 
 def aggregate_responses(
     responses: pa.Table, questions: pa.Table, respondent: str, *, seed: int, aggregation: str, inattentive: str
 ) -> pa.Table:
-    """One answer (tables.ANSWER) a judged question, in the order of `questions`.
+    """Aggregate responses into one answer per question.
 
-    inattentive: `drop` drops the judgements of careless participants first, `keep` does not. aggregation: `random` takes
-    one judgement of each question at random, so that accuracy is that of a single person and each clip counts once,
-    as in the paper, where each was judged once; `majority` takes the option most often chosen, ties drawn, with the
-    median response time. What is drawn follows from the seed, the question and the participant alone.
+    Draws depend on nothing but the seed, the question, and the participants.
+
+    Args:
+        responses: Responses (schemas.RESPONSE) of one condition.
+        questions: Questions (schemas.QUESTION).
+        respondent: Name of the respondent in the answers.
+        seed: Seed of the draws.
+        aggregation: `random` takes one response per question at random, so that accuracy is that of a single person
+            and each clip counts once, as in the paper, where each clip had one response. `majority` takes the option
+            with the most votes, ties broken at random, with the median response time.
+        inattentive: `drop` excludes inattentive participants first, `keep` does not.
+
+    Returns:
+        Answers (schemas.ANSWER) to the questions with responses, in the order of the questions.
     """
     by_question: dict[str, list[dict]] = {}
     for row in drop_inattentive(responses, inattentive).to_pylist():
         by_question.setdefault(row["question_id"], []).append(row)
-    rows = []
+    answers = []
     for question_id in questions["question_id"].to_pylist():
-        given = by_question.get(question_id)
-        if given:
-            given = sorted(given, key=lambda row: _hash(seed, question_id, row["participant"]))
-            chosen = given[0] if aggregation == "random" or len(given) == 1 else _majority_vote(given, seed)
-            rows.append({**chosen, "respondent": respondent})
-    return schemas.from_rows(rows, schemas.ANSWER, respondent)
+        rows = by_question.get(question_id)
+        if rows:
+            rows = sorted(rows, key=lambda row: _hash(seed, question_id, row["participant"]))
+            row = rows[0] if aggregation == "random" or len(rows) == 1 else _majority_vote(rows, seed)
+            answers.append({**row, "respondent": respondent})
+    return schemas.from_rows(answers, schemas.ANSWER, respondent)
 
 
 def drop_inattentive(responses: pa.Table, inattentive: str) -> pa.Table:
-    """The judgements that count: without those of careless participants where `inattentive` is `drop`."""
-    return responses if inattentive == "keep" else responses.filter(pa.compute.invert(responses["inattentive"]))
+    """Select the responses that count.
+
+    Args:
+        responses: Responses (schemas.RESPONSE).
+        inattentive: `drop` excludes inattentive participants, `keep` does not.
+
+    Returns:
+        The selected responses.
+    """
+    if inattentive == "keep":
+        return responses
+    is_attentive = pc.invert(responses["inattentive"])  # pyright: ignore[reportAttributeAccessIssue]  # set at import
+    return responses.filter(is_attentive)
 
 
 def _majority_vote(responses: list[dict], seed: int) -> dict:
-    """The option most often chosen; a judgement without a choice has no vote."""
+    """Return a response with the option that has the most votes; a response without a choice has no vote."""
     votes = Counter(row["choice"] for row in responses if row["choice"] is not None)
-    most = max(votes.values(), default=0)
-    tied = [choice for choice, count in votes.items() if count == most]
+    max_votes = max(votes.values(), default=0)
+    tied = [choice for choice, count in votes.items() if count == max_votes]
     choice = min(tied, key=lambda c: _hash(seed, responses[0]["question_id"], str(c)), default=None)
     seconds = sorted(row["seconds"] for row in responses if row["seconds"] is not None)
-    middle = (seconds[(len(seconds) - 1) // 2] + seconds[len(seconds) // 2]) / 2 if seconds else None
-    return {**responses[0], "choice": choice, "seconds": middle, "letter_logits": None, "text": None}
+    median = (seconds[(len(seconds) - 1) // 2] + seconds[len(seconds) // 2]) / 2 if seconds else None
+    return {**responses[0], "choice": choice, "seconds": median, "letter_logits": None, "text": None}
 
 
 def _hash(seed: int, *parts: str) -> bytes:
@@ -147,11 +192,13 @@ def _hash(seed: int, *parts: str) -> bytes:
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Header, and rows with their line numbers; blank lines are passed over."""
+    """Return the header, and rows with their line numbers; blank lines are skipped."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ResponseError(f"{path} is missing: put the CSV there or mend its entry in import_answers.respondents") from None
+        raise ResponseError(
+            f"{path} is missing: put the CSV there or correct its entry in import_answers.respondents"
+        ) from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -160,7 +207,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
             f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as CSV in UTF-8"
         ) from None
     if "\0" in text:
-        raise ResponseError(f"{path} is not text (it holds zero bytes); save the file as CSV in UTF-8")
+        raise ResponseError(f"{path} is not text (it contains zero bytes); save the file as CSV in UTF-8")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -180,40 +227,40 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 def _check_header(header: list[str], path: Path) -> None:
     if len(header) == 1 and re.search("[;\t]", header[0]):
         raise ResponseError(f"{path}: columns must be separated by commas, the first line is {header[0][:80]!r}")
-    wrong = []
+    errors = []
     for name in dict.fromkeys(header):
         if name not in COLUMNS:
-            near = difflib.get_close_matches(name, COLUMNS, 1)
-            wrong.append(f"unknown column {name!r}" + (f", did you mean {near[0]}?" if near else ""))
+            matches = difflib.get_close_matches(name, COLUMNS, 1)
+            errors.append(f"unknown column {name!r}" + (f", did you mean {matches[0]}?" if matches else ""))
         elif header.count(name) > 1:
-            wrong.append(f"column {name} stands twice")
+            errors.append(f"column {name} occurs twice")
     if "question_id" not in header:
-        wrong.append("no column question_id")
+        errors.append("no column question_id")
     if not {"choice", "text"} & set(header):
-        wrong.append("no column choice (or text)")
-    if wrong:
-        raise ResponseError(f"{path}: {'; '.join(wrong)}. Known columns: {', '.join(COLUMNS)}")
+        errors.append("no column choice (or text)")
+    if errors:
+        raise ResponseError(f"{path}: {'; '.join(errors)}. Known columns: {', '.join(COLUMNS)}")
 
 
 def _parse_response(row: dict[str, str], header: list[str], options: list[str], condition: str) -> dict:
-    """One checked row; ValueError says what is wrong with it."""
+    """Return a row of schemas.RESPONSE; ValueError says what is wrong with it."""
     text = row.get("text")
-    judged: dict = {"question_id": row["question_id"], "participant": row.get("participant", "")}
+    response: dict = {"question_id": row["question_id"], "participant": row.get("participant", "")}
     if "participant" in header and not row["participant"]:
         raise ValueError("participant is empty")
-    judged["condition"] = row.get("condition", condition)
-    if judged["condition"] not in CONDITIONS:
-        raise ValueError(f"condition {judged['condition']!r} is not one of {', '.join(CONDITIONS)}")
-    judged["choice"] = _parse_choice(row["choice"], options) if "choice" in header else parse_letter(text, options)
-    judged["text"] = text or None
-    judged["letter_logits"] = _parse_logits(row.get("letter_logits", ""), options)
-    judged["seconds"] = _parse_float(row, "seconds")
+    response["condition"] = row.get("condition", condition)
+    if response["condition"] not in CONDITIONS:
+        raise ValueError(f"condition {response['condition']!r} is not one of {', '.join(CONDITIONS)}")
+    response["choice"] = _parse_choice(row["choice"], options) if "choice" in header else parse_letter(text, options)
+    response["text"] = text or None
+    response["letter_logits"] = _parse_logits(row.get("letter_logits", ""), options)
+    response["seconds"] = _parse_float(row, "seconds")
     for name in ("replays", "focus_lost", "load_failures", "order"):
-        judged[name] = _parse_count(row, name)
+        response[name] = _parse_count(row, name)
     if row.get("inattentive", "").lower() not in ("", "true", "false"):
         raise ValueError(f"inattentive {row['inattentive']!r} is neither true nor false")
-    judged["inattentive"] = row.get("inattentive", "").lower() == "true"
-    return judged
+    response["inattentive"] = row.get("inattentive", "").lower() == "true"
+    return response
 
 
 def _parse_choice(text: str, options: list[str]) -> int | None:
@@ -229,12 +276,13 @@ def _parse_choice(text: str, options: list[str]) -> int | None:
 def _parse_logits(text: str, options: list[str]) -> list[float] | None:
     if not text:
         return None
+    values: list[float] | None
     try:
         values = json.loads(text)
     except ValueError:
         values = None
-    numbers = isinstance(values, list) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
-    if not numbers or len(values) != len(options):
+    is_valid = isinstance(values, list) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    if values is None or not is_valid or len(values) != len(options):
         raise ValueError(f"letter_logits must be a JSON list of {len(options)} numbers, is {text[:60]!r}")
     return values
 
@@ -246,14 +294,14 @@ def _parse_float(row: dict[str, str], name: str) -> float | None:
     except ValueError:
         value = math.nan
     if value is not None and not 0 <= value < 1e9:
-        raise ValueError(f"{name} {text!r} is no number of 0 or more")
+        raise ValueError(f"{name} {text!r} is not a number of 0 or more")
     return value
 
 
 def _parse_count(row: dict[str, str], name: str) -> int | None:
     text = row.get(name, "")
     if text and not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ValueError(f"{name} {text!r} is no count")
+        raise ValueError(f"{name} {text!r} is not a count")
     return int(text) if text else None
 
 

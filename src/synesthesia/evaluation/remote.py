@@ -1,14 +1,14 @@
-"""Ask a model that only talks (models/talker.py) the questions of a split: threads, finished parts kept as it goes.
+"""Asks a text-only model (`models/text_model.py`) the questions of a split, in threads.
 
-The same parts in the same folder as answering.py's, without torch. Replies come in any order; a part is written when
-its last one is in. Where a question cannot be asked, those under way are finished first, so that nothing paid for is
-lost but the parts that were not full.
+It writes the same parts into the same folder as `local.py`, without torch. Replies come in any order; a part is
+written when its last reply is in. If a question fails, requests in flight are finished first, so that only parts that
+are not full are lost of what was paid for.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
@@ -37,66 +37,86 @@ def answer_questions(
     cache_key: str,
     title: str = "",
 ) -> pa.Table:
-    """Answers (tables.ANSWER) of `talker` to the questions `asked` (tables.QUESTION), in their order.
+    """Ask a text-only model questions about stored clips. Only the main process asks.
 
-    read: `letter_logits` (the likeliest letter where the talker gives log-probabilities, else its text) or `text`;
-    batch: questions a part; key: fingerprint of all that decides the answers. One process asks, others have nothing.
+    Args:
+        model: The model.
+        questions: Questions (schemas.QUESTION).
+        clips: Clips (schemas.CLIP) that include those of the questions.
+        store: Folder of the clip store.
+        respondent: Name of the model in the answers.
+        answer_mode: `letter_logits` (the letter with the highest log-probability if the model returns any, else its
+            text) or `text`.
+        batch_size: Questions per part.
+        cache_key: Fingerprint of everything that determines the answers; finished parts are kept under it.
+        title: Description of the progress bar.
+
+    Returns:
+        Answers (schemas.ANSWER) in the order of the questions; an empty table in every process but the main one.
+
+    Raises:
+        ModelError: The model would answer no further question.
     """
     if not distributed.is_main() or not questions.num_rows:
         return schemas.from_rows([], schemas.ANSWER, respondent)
-    folder = CACHE_DIR / "answers" / cache_key
-    folder.mkdir(parents=True, exist_ok=True)
-    where = {c["clip_id"]: (c["shard"], c["row"]) for c in clips.select(["clip_id", "shard", "row"]).to_pylist()}
-    rows, shelf = questions.to_pylist(), Store(store)
-    files = [folder / f"part-{i:05d}.parquet" for i in range(-(-len(rows) // batch_size))]
+    cache_dir = CACHE_DIR / "answers" / cache_key
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    locations = {c["clip_id"]: (c["shard"], c["row"]) for c in clips.select(["clip_id", "shard", "row"]).to_pylist()}
+    rows, clip_store = questions.to_pylist(), Store(store)
+    files = [cache_dir / f"part-{i:05d}.parquet" for i in range(-(-len(rows) // batch_size))]
     missing = [i for i, file in enumerate(files) if not file.exists()]
-    todo = [j for i in missing for j in range(i * batch_size, min((i + 1) * batch_size, len(rows)))]
-    found: dict[int, dict] = {}
-    one_at_a_time = threading.Lock()  # decoding is short beside the request, and the store is no thread's own
+    indices = [j for i in missing for j in range(i * batch_size, min((i + 1) * batch_size, len(rows)))]
+    answers: dict[int, dict] = {}
+    store_lock = threading.Lock()  # the store is not thread-safe; decoding is short compared with the request
 
-    def one(j: int) -> dict:
-        with one_at_a_time:
-            clip = load_clip_inputs(shelf, *where[rows[j]["clip_id"]], model.condition)
+    def answer_one(j: int) -> dict:
+        with store_lock:
+            clip = load_clip_inputs(clip_store, *locations[rows[j]["clip_id"]], model.condition)
         options = rows[j]["options"]
         reply = model.reply(clip, format_prompt(options), len(options))
         return to_answer_row(rows[j], reply, respondent, model.condition, answer_mode)
 
-    unread = 0
-    with tqdm(total=len(rows), initial=len(rows) - len(todo), desc=title, unit="clip", mininterval=1) as progress:
-        for j, answered in _as_completed(model, one, todo):
-            found[j] = answered
-            unread += answered["choice"] is None
-            progress.set_postfix(unparseable=unread, refresh=False)
+    num_unparseable = 0
+    with tqdm(total=len(rows), initial=len(rows) - len(indices), desc=title, unit="clip", mininterval=1) as progress:
+        for j, answer in _as_completed(model, answer_one, indices):
+            answers[j] = answer
+            num_unparseable += answer["choice"] is None
+            progress.set_postfix(unparseable=num_unparseable, refresh=False)
             progress.update()
             part = range(j // batch_size * batch_size, min((j // batch_size + 1) * batch_size, len(rows)))
-            if all(k in found for k in part):
-                made = schemas.from_rows([found.pop(k) for k in part], schemas.ANSWER, title)
-                schemas.write(made, files[j // batch_size], schemas.ANSWER)
+            if all(k in answers for k in part):
+                table = schemas.from_rows([answers.pop(k) for k in part], schemas.ANSWER, title)
+                schemas.write(table, files[j // batch_size], schemas.ANSWER)
     return pa.concat_tables(schemas.read(file, schemas.ANSWER) for file in files)
 
 
-def _as_completed(model: TextOnlyModel, answer_one, indices: Sequence[int]) -> Iterator[tuple[int, dict]]:
-    """(question, answer) as replies come in, `concurrency` under way; the first error is raised after those are in."""
-    left, failed = iter(indices), None
+def _as_completed(
+    model: TextOnlyModel, answer_one: Callable[[int], dict], indices: Sequence[int]
+) -> Iterator[tuple[int, dict]]:
+    """Yield (question, answer) as replies come in, with `model.concurrency` requests in flight.
+
+    The first error is raised after the requests in flight are finished.
+    """
+    remaining, first_error = iter(indices), None
     with ThreadPoolExecutor(model.concurrency) as pool:
-        running: dict[Future, int] = {pool.submit(answer_one, j): j for j in islice(left, model.concurrency)}
+        running: dict[Future, int] = {pool.submit(answer_one, j): j for j in islice(remaining, model.concurrency)}
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     j = running.pop(future)
                     if future.exception() is not None:
-                        failed = failed or future.exception()
+                        first_error = first_error or future.exception()
                         _stop(model)
                         continue
                     yield j, future.result()
-                    if failed is None and (following := next(left, None)) is not None:
-                        running[pool.submit(answer_one, following)] = following
+                    if first_error is None and (next_index := next(remaining, None)) is not None:
+                        running[pool.submit(answer_one, next_index)] = next_index
         finally:
-            if running:  # an interrupt, or an error in what our caller does with the answers
+            if running:  # an interrupt, or an error in what the caller does with the answers
                 _stop(model)
-    if failed is not None:
-        raise failed
+    if first_error is not None:
+        raise first_error
 
 
 def _stop(model: TextOnlyModel) -> None:
@@ -106,7 +126,17 @@ def _stop(model: TextOnlyModel) -> None:
 
 
 def load_clip_inputs(store: Store, shard: int, row: int, condition: str) -> EncodedClipInputs:
-    """What a talker of this condition perceives of a stored clip."""
+    """Load a stored clip with its frames as JPEG files, limited to what a respondent of this condition perceives.
+
+    Args:
+        store: The clip store.
+        shard: Index of the shard.
+        row: Row in the shard.
+        condition: `audio`, `silent_video`, or `sounded_video`.
+
+    Returns:
+        Audio, JPEG files, or both.
+    """
     return EncodedClipInputs(
         audio=None if condition == "silent_video" else store.audio(shard, row),
         jpegs=None if condition == "audio" else tuple(store.jpegs(shard, row)),
@@ -114,7 +144,18 @@ def load_clip_inputs(store: Store, shard: int, row: int, condition: str) -> Enco
 
 
 def to_answer_row(question: dict, reply: Reply, respondent: str, condition: str, answer_mode: str) -> dict:
-    """The ANSWER row of a reply; the choice is None where it names no letter, and then counted as wrong."""
+    """Convert a reply to an answer.
+
+    Args:
+        question: Row of schemas.QUESTION.
+        reply: The model's reply.
+        respondent: Name of the model.
+        condition: Its condition.
+        answer_mode: See `answer_questions`.
+
+    Returns:
+        Row of schemas.ANSWER; the choice is None if the reply names no letter, and then counts as wrong.
+    """
     if answer_mode == "letter_logits" and reply.letter_logprobs is not None:
         choice = int(np.argmax(reply.letter_logprobs))
     else:

@@ -13,9 +13,9 @@ def fingerprint(*parts: object) -> str:
     """Hash all that determines a result, as the name of the folder from which interrupted work resumes.
 
     Args:
-        parts: Values for JSON; a `Path` counts by the content of its file or folder.
+        parts: Values for JSON; a `Path` counts by the content of its file or folder, if there is one.
 
     Returns:
         20 hexadecimal digits.
     """
-    return hashing.hash_json([hashing.hash_path(p) if isinstance(p, Path) else p for p in parts])[:20]
+    return hashing.hash_json([hashing.hash_path(p) if isinstance(p, Path) and p.exists() else p for p in parts])[:20]

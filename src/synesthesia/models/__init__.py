@@ -1,7 +1,7 @@
-"""The LLMs: one file and one named class per family, loaded by name through `load_model`.
+"""Model families: one file and one class per family, loaded by name through `load_model`.
 
-To add a model, write `models/<family>.py` with a subclass of `LanguageModel`, add it to `FAMILIES`, and give it an
-entry under `models` in params.yaml. Nothing else knows families.
+To add a model, write `models/<family>.py` with a subclass of `LanguageModel`, add it to `FAMILIES`, and add an entry
+under `models` to params.yaml. No other module depends on a family.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def model_class(family: str) -> type:
 
 
 def is_text_only(model_config: ModelConfig) -> bool:
-    """Return whether the family returns text only: `load_text_model` loads it, `evaluation.remote` asks it."""
+    """Return whether the family returns text only: `load_text_model` loads it, `evaluation.remote` queries it."""
     return model_config.family in TEXT_ONLY_FAMILIES
 
 
@@ -78,12 +78,12 @@ def load_text_model(model_config: ModelConfig, name: str = "<key>") -> TextOnlyM
         The model, ready to answer.
 
     Raises:
-        ModelError: The model needs remote code that is not allowed, or cannot be loaded.
+        ModelError: The model needs remote code without permission, or cannot be loaded.
     """
     if model_config.family in NEEDS_REMOTE_CODE and not model_config.trust_remote_code:
         raise ModelError(
-            f"{model_config.title} runs code of its own that is not part of this project: look through it, then allow "
-            f"it with models.{name}.trust_remote_code: true"
+            f"{model_config.title} runs code of its own that is not part of this project: review it, then allow it "
+            f"with models.{name}.trust_remote_code: true"
         )
     return model_class(model_config.family).load(model_config)
 

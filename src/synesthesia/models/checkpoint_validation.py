@@ -1,8 +1,8 @@
 """Checkpoint validation: errors name the file and the cause before billions of weights are read.
 
 Reads the headers of the safetensors files (a few kilobytes each), then compares the vocabulary with the model's
-configuration. transformers does not compare them: with a mismatch it embeds the wrong token, or fails on the GPU with an
-index error that names nothing.
+configuration. transformers does not compare them: with a mismatch it embeds the wrong token, or fails on the GPU with
+an index error that names nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Enters into MLflow what is under out/ and not there yet: `make log`.
+"""Log to MLflow every output below `out/` that it does not have yet: `make log`.
 
-No stage of the study: it goes through dvc.yaml's stages and items, asks each stage's `build_record(config, item)` what its
-outs say (None: there are none), and adds those records that MLflow lacks. For a clone that only pulled outputs, for
-outs made while MLflow could not be reached, and for the data versions of outs, which DVC knows only once a stage has
-ended. Outs that no longer belong to params.yaml or the code are left out: their record would tell a lie.
+Not a stage. Iterates over the stages and items of dvc.yaml, builds each record with the stage's
+`build_record(config, item)`, and logs those that MLflow lacks. Useful in a clone that pulled outputs, for outputs
+written while MLflow was not reachable, and for the data versions of outputs, which DVC knows only after a stage ended.
+Outputs that do not match the current parameters or code are skipped, since their record would be wrong.
 """
 
 from __future__ import annotations
@@ -17,12 +17,20 @@ from pathlib import Path
 
 import yaml
 
-from synesthesia import config as parameters
+from synesthesia import config as configuration
 from synesthesia import tracking
 
 
-def list_items(config: parameters.Config, stage: str) -> list[str | None]:
-    """What a stage runs over: models, respondents from files, settings, or once."""
+def list_items(config: configuration.Config, stage: str) -> list[str | None]:
+    """List the items of a stage.
+
+    Args:
+        config: The configuration.
+        stage: Name of the stage.
+
+    Returns:
+        Keys of models, respondents or settings; [None] for a stage without items.
+    """
     if stage == "evaluate":
         return list(config.models)
     if stage == "import_answers":
@@ -33,24 +41,64 @@ def list_items(config: parameters.Config, stage: str) -> list[str | None]:
 
 
 def find_outdated(root: Path = Path()) -> dict[str, str]:
-    """Stage items whose outs do not belong to the present parameters, code or inputs, each with what changed.
+    """Find stage items whose outputs do not match the current parameters, code or inputs.
 
-    What is merely absent (the raw data in a clone that pulled results) makes nothing outdated.
+    Files that are only missing, such as the raw data in a clone that pulled results, do not make outputs outdated.
+
+    Args:
+        root: Root folder of the project.
+
+    Returns:
+        Stage item -> what changed.
+
+    Raises:
+        TrackingError: `dvc status` fails.
     """
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if result.returncode:
-        reason = result.stderr.strip().splitlines()
-        raise tracking.TrackingError(f"`dvc status` fails: {reason[-1] if reason else 'no reason given'}")
-    changed = {}
+        lines = result.stderr.strip().splitlines()
+        raise tracking.TrackingError(f"`dvc status` fails: {lines[-1] if lines else 'no reason given'}")
+    outdated = {}
     for name, entries in json.loads(result.stdout or "{}").items():
-        what = [text for entry in entries for text in _iter_changes(entry)]
-        if what:
-            changed[name] = ", ".join(what)
-    return changed
+        changes = [change for entry in entries for change in _iter_changes(entry)]
+        if changes:
+            outdated[name] = ", ".join(changes)
+    return outdated
+
+
+def iter_records(
+    config: configuration.Config, stages: list[str], outdated: dict[str, str]
+) -> Iterator[tracking.Record]:
+    """Build the record of every stage item whose outputs exist, and print which items are skipped.
+
+    Args:
+        config: The configuration.
+        stages: Names of the stages, in order.
+        outdated: Stage items to skip, with the reason.
+
+    Yields:
+        The records, in the order of the stages.
+    """
+    for stage in stages:
+        module = importlib.import_module(f"synesthesia.pipeline.{stage}")
+        if not hasattr(module, "build_record"):
+            print(f"{stage}: has no build_record(config, item), cannot be logged")
+            continue
+        for item in list_items(config, stage):
+            name = stage + (f"@{item}" if item else "")
+            if name in outdated:
+                print(f"{name}: skipped, run `dvc repro` first ({outdated[name]})")
+                continue
+            record = module.build_record(config, item)
+            if record is None:
+                print(f"{name}: no outputs")
+            else:
+                yield record
 
 
 def _iter_changes(status_entry: dict | str) -> Iterator[str]:
+    """Yield what changed according to one entry of `dvc status --json`."""
     if isinstance(status_entry, str):
         yield status_entry  # "changed command"
         return
@@ -62,37 +110,18 @@ def _iter_changes(status_entry: dict | str) -> Iterator[str]:
                 yield f"{path} {state}"
 
 
-def iter_records(config: parameters.Config, stages: list[str], stale: dict[str, str]) -> Iterator[tracking.Record]:
-    """Every record that can be made from the outs on disk, in the study's order; says what is left out."""
-    for stage in stages:
-        module = importlib.import_module(f"synesthesia.pipeline.{stage}")
-        if not hasattr(module, "build_record"):
-            print(f"{stage}: has no build_record(config, item), cannot be logged")
-            continue
-        for item in list_items(config, stage):
-            name = stage + (f"@{item}" if item else "")
-            if name in stale:
-                print(f"{name}: left out, `dvc repro` first ({stale[name]})")
-                continue
-            record = module.build_record(config, item)
-            if record is None:
-                print(f"{name}: no outs")
-            else:
-                yield record
-
-
 def main() -> None:
-    """Log everything; exit 1 with a sentence when MLflow or DVC cannot."""
+    """Log all records; exit with code 1 and one sentence if MLflow or DVC fails."""
     try:
-        params = parameters.load()
+        config = configuration.load()
         stages = list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
-        new = tracking.log_records(
-            iter_records(params, stages, find_outdated()),
-            lambda record, added: print(f"{record.name}: {'logged' if added else 'was there'}"),
+        num_logged = tracking.log_records(
+            iter_records(config, stages, find_outdated()),
+            lambda record, is_new: print(f"{record.name}: {'logged' if is_new else 'already logged'}"),
         )
-    except (parameters.ConfigError, tracking.TrackingError) as error:
+    except (configuration.ConfigError, tracking.TrackingError) as error:
         sys.exit(str(error))
-    print(f"{new} new runs; `make ui` shows them")
+    print(f"{num_logged} new runs; `make ui` shows them")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure the label gap: per label, is the visual or the audio model more accurate? Paper section 3.2.
+"""Measure the label gap: which model is more accurate on each label (paper section 3.2).
 
 Compares the accuracies of `measure_gap.audio` and `measure_gap.visual` on the analysis clips of each label. The visual
 model is better only if it is strictly better; a tie counts as "audio at least as good", as in the paper (226 of 286

@@ -1,133 +1,196 @@
-"""Writes records into MLflow: the only file, with `registry.py` and `place.py`, that speaks to it."""
+"""Writes runs into MLflow; besides `registry` and `mlflow_client` the only module that calls it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
-import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from synesthesia.tracking import mlflow_client, provenance, registry
-from synesthesia.tracking.record import MetricPoint, Record, sanitize_name
+from synesthesia.tracking import journal, mlflow_client, provenance, registry
+from synesthesia.tracking.journal import LivePoint, PendingRun
+from synesthesia.tracking.provenance import Snapshot
+from synesthesia.tracking.record import Record, sanitize_name
 
-METRICS_PER_REQUEST = 1000  # metrics a request, MLflow's limit
-TAGS_PER_REQUEST = 100
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+METRICS_PER_REQUEST = 1000  # MLflow's limit
+ENTITIES_PER_REQUEST = 100  # MLflow's limit for tags and for parameters
 
 
 class RunWriter:
-    """One open connection; several runs may be begun and finished with it."""
+    """A connection to MLflow, for one or several runs.
 
-    def __init__(self) -> None:
+    Args:
+        snapshot: Code and parameters of the runs.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
         self.client = mlflow_client.get_client()
-        self.preset = provenance.current_preset()
-        self.experiment_id = mlflow_client.get_experiment_id(self.client, f"synesthesia-{self.preset}")
-        self.tags, self.patch = provenance.code_tags_and_patch()
-        self.tags |= provenance.params_tags()
+        self._experiment_ids: dict[str, str] = {}
+        self._experiment_id(snapshot.preset)  # here, since it takes the lock that `finish` holds
 
-    def start_run(self, stage: str, item: str | None) -> str:
-        """Open a run and return its id."""
-        name = stage + (f"@{item}" if item else "")
-        tags = self.tags | {
-            "stage": stage,
-            "item": item or "",
-            "mlflow.source.name": f"synesthesia.pipeline.{stage}",
-            "mlflow.source.type": "LOCAL",
-            "mlflow.user": os.environ.get("USER", ""),
-            "mlflow.note.content": provenance.RESTORE_INSTRUCTIONS.format(commit=self.tags["git.commit"]),
-        }
-        return self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+    def open(self, run: PendingRun) -> str:
+        """Create a run in MLflow unless it is there.
 
-    def log_metrics(self, run_id: str, points: Iterable[MetricPoint]) -> None:
-        """Metrics over time, in MLflow's largest batches."""
-        from mlflow.entities import Metric
+        Args:
+            run: The run; gets the id.
 
-        now = int(time.time() * 1000)
-        metrics = [Metric(sanitize_name(name), value, now, step) for name, step, value in points]
-        for start in range(0, len(metrics), METRICS_PER_REQUEST):
-            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
+        Returns:
+            Its id.
+        """
+        if run.run_id is None:
+            tags = run.snapshot.tags | {
+                "stage": run.stage,
+                "item": run.item or "",
+                "mlflow.source.name": f"synesthesia.pipeline.{run.stage}",
+                "mlflow.source.type": "LOCAL",
+                "mlflow.user": os.environ.get("USER", ""),
+                "mlflow.note.content": provenance.RESTORE_INSTRUCTIONS.format(
+                    commit=run.snapshot.tags.get("git.commit", "none")
+                ),
+            }
+            experiment_id = self._experiment_id(run.snapshot.preset)
+            mlflow_run = self.client.create_run(experiment_id, run.start_time, tags, run_name=run.name)
+            run.run_id = mlflow_run.info.run_id
+        return run.run_id
 
-    def finish(
-        self, run_id: str | None, record: Record, logged_points: set[tuple[str, int]] = frozenset(), finalized=False
-    ) -> bool:
-        """Complete `run` (or a new one) with the record; False when an equal record was there: then no run is added.
+    def log_live_points(self, run: PendingRun) -> None:
+        """Write the live metrics that MLflow does not have yet.
 
-        `seen` are the points that the run has already; `settled`: DVC has ended the stage and written its lock.
+        Args:
+            run: The run.
+        """
+        points = run.points[run.num_logged :]
+        self._log_metrics(self.open(run), points)
+        run.num_logged += len(points)
+
+    def finish(self, run: PendingRun, record: Record, *, finalized: bool = False) -> bool:
+        """Complete a run with its record.
+
+        Args:
+            run: The run; if it is not in MLflow yet, it is created when needed.
+            record: Its record.
+            finalized: DVC has ended the stage and written its lock.
+
+        Returns:
+            False if MLflow has a run with an equal record: then `run` is dropped.
+
+        Raises:
+            Exception: MLflow or an artifact fails; then `run` is marked as failed if it is in MLflow.
         """
         fingerprint = record.fingerprint()
         with mlflow_client.lock():
-            twin = self._twin(record, fingerprint)
-            if twin and run_id:
-                self.client.delete_run(run_id)
-            started = run_id if run_id and not twin else None
-            run_id = twin or run_id or self.start_run(record.stage, record.item)
+            equal_run_id = self._find_equal_run(fingerprint)
+            if equal_run_id and run.run_id:
+                self.client.delete_run(run.run_id)
+                run.run_id = None
             try:
-                if not twin:
-                    started = run_id
-                    self._log_record(run_id, record, logged_points)
-                self._data(run_id, record, finalized)
-                registry.register_model(self.client, record, run_id, self.preset)
+                run_id = equal_run_id or self.open(run)
+                if not equal_run_id:
+                    self._log_record(run, record)
+                self._log_data_versions(run_id, record, finalized)
+                registry.register_model(self.client, record, run_id, self.snapshot.preset)
             except BaseException:
-                if started:
-                    self.mark_failed(started, "the record could not be written whole")
+                if run.run_id:
+                    self.mark_failed(run, "the record could not be written completely")
                 raise
-            if not twin:
-                self._tag(run_id, {"fingerprint": fingerprint})
+            if not equal_run_id:
+                self._set_tags(run_id, {"fingerprint": fingerprint})
                 self.client.set_terminated(run_id, "FINISHED")
-        return not twin
+        return not equal_run_id
 
-    def _data(self, run_id: str, record: Record, finalized: bool) -> None:
-        """Data versions as tags, and DVC's lock; once settled, it names this run's own outs too."""
-        tags = provenance.data_tags(record.name, record.inputs, finalized)
-        if self.client.get_run(run_id).data.tags.items() >= {sanitize_name(k): v for k, v in tags.items()}.items():
-            return
-        self._tag(run_id, tags)
-        if Path("dvc.lock").exists():
-            self.client.log_artifact(run_id, "dvc.lock", "provenance")
+    def mark_failed(self, run: PendingRun, failure: str, end_time: int | None = None) -> None:
+        """Close a run as FAILED, with the reason as a tag.
 
-    def mark_failed(self, run_id: str, reason: str) -> None:
-        """Close a run as FAILED, with the reason as a tag."""
+        Args:
+            run: The run; it is created if necessary.
+            failure: The reason.
+            end_time: Milliseconds since the epoch; now by default.
+        """
+        run_id = self.open(run)
         with contextlib.suppress(Exception):
-            self.client.set_tag(run_id, "failure", reason[:4000])
-        self.client.set_terminated(run_id, "FAILED")
+            self.log_live_points(run)
+        with contextlib.suppress(Exception):
+            self.client.set_tag(run_id, "failure", failure[:4000])
+        self.client.set_terminated(run_id, "FAILED", end_time)
 
-    def _twin(self, record: Record, fingerprint: str) -> str | None:
-        found = self.client.search_runs(
-            [self.experiment_id],
+    def recover(self) -> None:
+        """Enter the runs of dead stages as FAILED; whatever fails here is tried again by the next writer."""
+        for path in journal.list_journals():
+            with contextlib.suppress(Exception), journal.claim(path) as run:
+                if run is not None:
+                    end_time = max([run.start_time, *(point.timestamp for point in run.points)])
+                    self.mark_failed(run, run.failure, end_time)
+
+    def _experiment_id(self, preset: str) -> str:
+        if preset not in self._experiment_ids:
+            name = f"synesthesia-{preset}"
+            self._experiment_ids[preset] = mlflow_client.get_experiment_id(self.client, name)
+        return self._experiment_ids[preset]
+
+    def _find_equal_run(self, fingerprint: str) -> str | None:
+        runs = self.client.search_runs(
+            [self._experiment_id(self.snapshot.preset)],
             f"tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'",
             max_results=1,
         )
-        return found[0].info.run_id if found else None
+        return runs[0].info.run_id if runs else None
 
-    def _tag(self, run_id: str, tags: dict[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        entities = [RunTag(sanitize_name(key), value) for key, value in tags.items()]
-        for start in range(0, len(entities), TAGS_PER_REQUEST):
-            self.client.log_batch(run_id, tags=entities[start : start + TAGS_PER_REQUEST])
-
-    def _log_record(self, run_id: str, record: Record, logged_points: set[tuple[str, int]]) -> None:
+    def _log_record(self, run: PendingRun, record: Record) -> None:
         from mlflow.entities import Param
 
+        run_id = self.open(run)
         params = [Param(sanitize_name(key), str(value)) for key, value in record.parameters.items()]
-        for start in range(0, len(params), TAGS_PER_REQUEST):
-            self.client.log_batch(run_id, params=params[start : start + TAGS_PER_REQUEST])
+        for start in range(0, len(params), ENTITIES_PER_REQUEST):
+            self.client.log_batch(run_id, params=params[start : start + ENTITIES_PER_REQUEST])
+        self.log_live_points(run)
+        live_steps = {(point.name, point.step) for point in run.points}
         history = record.read_history()
-        last = {name: step for name, step, _ in sorted(history, key=lambda point: point[1])}
-        self.log_metrics(run_id, [point for point in history if point[:2] not in logged_points])
-        self.log_metrics(run_id, [(name, last.get(name, 0), value) for name, value in record.metrics.items()])
+        last_step = {name: step for name, step, _ in sorted(history, key=lambda point: point[1])}
+        points = [point for point in history if point[:2] not in live_steps]
+        points += [(name, last_step.get(name, 0), value) for name, value in record.metrics.items()]
+        now = journal.timestamp()
+        self._log_metrics(run_id, [LivePoint(*point, now) for point in points])
         for path in record.list_uploads():
-            self._upload(run_id, path, record.artifact_path(path))
+            self._log_artifact(run_id, path, record.artifact_path(path))
         with tempfile.TemporaryDirectory() as folder:
-            if self.patch:
-                Path(folder, "uncommitted.patch").write_text(self.patch, "utf-8", "surrogateescape")
+            if run.snapshot.patch:
+                Path(folder, "uncommitted.patch").write_text(run.snapshot.patch, "utf-8", "surrogateescape")
             if Path("params.yaml").exists():
                 Path(folder, "params.yaml").write_bytes(Path("params.yaml").read_bytes())
             if any(Path(folder).iterdir()):
                 self.client.log_artifacts(run_id, folder, "provenance")
 
-    def _upload(self, run_id: str, path: str, artifact_path: str) -> None:
+    def _log_metrics(self, run_id: str, points: Sequence[LivePoint]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(sanitize_name(p.name), p.value, p.timestamp, p.step) for p in points]
+        for start in range(0, len(metrics), METRICS_PER_REQUEST):
+            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
+
+    def _log_data_versions(self, run_id: str, record: Record, finalized: bool) -> None:
+        """Set data versions as tags, and upload DVC's lock; once finalized, it names this run's own outputs too."""
+        tags = provenance.data_tags(record.name, [os.fspath(path) for path in record.inputs], finalized)
+        sanitized_tags = {sanitize_name(key): value for key, value in tags.items()}
+        if self.client.get_run(run_id).data.tags.items() >= sanitized_tags.items():
+            return
+        self._set_tags(run_id, tags)
+        if Path("dvc.lock").exists():
+            self.client.log_artifact(run_id, "dvc.lock", "provenance")
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        entities = [RunTag(sanitize_name(key), value) for key, value in tags.items()]
+        for start in range(0, len(entities), ENTITIES_PER_REQUEST):
+            self.client.log_batch(run_id, tags=entities[start : start + ENTITIES_PER_REQUEST])
+
+    def _log_artifact(self, run_id: str, path: str, artifact_path: str) -> None:
         if Path(path).is_dir():
             self.client.log_artifacts(run_id, path, artifact_path)
         else:

@@ -1,29 +1,56 @@
-"""Which code, data and parameters a run came from, as tags; what no commit holds, as text for its artifacts."""
+"""Code, data, and parameters of a run: as tags, and as text for what no commit holds."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from synesthesia.utils import hashing
+
 RESTORE_INSTRUCTIONS = """To restore the exact state of this run, in a clone of the project:
 
     git checkout {commit}
-    git apply uncommitted.patch   # artifact provenance/uncommitted.patch, when tag git.dirty is true
+    git apply uncommitted.patch   # artifact provenance/uncommitted.patch, if the tag git.dirty is true
     cp dvc.lock params.yaml .     # artifacts provenance/dvc.lock and provenance/params.yaml
-    dvc checkout                  # or `dvc pull`; `dvc repro` makes what no cache holds
+    dvc checkout                  # or `dvc pull`; `dvc repro` computes what no cache holds
 """
-DVC_GENERATED_PATHS = [":(exclude)dvc.lock", ":(exclude)out"]  # every `dvc repro` rewrites these: they are no edit
-SOURCE_PATHS = ["src", "params", "params.yaml", "dvc.yaml", "*.dvc"]  # where a new file can matter; others stay private
+DVC_GENERATED_PATHS = [":(exclude)dvc.lock", ":(exclude)out"]  # every `dvc repro` rewrites them: they are no edit
+SOURCE_PATHS = ["src", "params", "params.yaml", "dvc.yaml", "*.dvc"]  # new files count here; others stay private
 MAX_NEW_FILE_BYTES = 2**18
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """Code and parameters at the start of a stage.
+
+    Attributes:
+        preset: Name of the preset, for the experiment's name.
+        tags: Commit, edits, and parameters.
+        patch: The edits; `git apply` takes them.
+    """
+
+    preset: str = "unknown"
+    tags: dict[str, str] = field(default_factory=dict)
+    patch: str = ""
+
+    @classmethod
+    def take(cls) -> Snapshot:
+        """Read the current state of the project."""
+        tags, patch = code_tags_and_patch()
+        return cls(current_preset(), tags | params_tags(), patch)
+
+
 def current_preset(path: str = "params.yaml") -> str:
-    """The study's size, for the experiment's name; `unknown` outside of a study."""
+    """Return the name of the preset in use, `unknown` without one.
+
+    Args:
+        path: The parameters.
+    """
     try:
         return str((_load_yaml(path) or {}).get("preset", "unknown"))
     except (OSError, yaml.YAMLError, AttributeError):
@@ -45,7 +72,11 @@ def _run_git(*args: str) -> str:
 
 
 def code_tags_and_patch() -> tuple[dict[str, str], str]:
-    """Tags for commit and edits, and the edits themselves as a patch that `git apply` takes (new files included)."""
+    """Read commit and edits, including new files.
+
+    Returns:
+        Tags, and the edits as a patch for `git apply`.
+    """
     commit = _run_git("rev-parse", "HEAD").strip()
     if not commit:
         return {"git.commit": "none"}, ""
@@ -61,35 +92,41 @@ def code_tags_and_patch() -> tuple[dict[str, str], str]:
 
 
 def params_tags() -> dict[str, str]:
-    """The fingerprint of `params.yaml` as values: comments and order of keys do not count."""
+    """Return the fingerprint of the values of `params.yaml`; comments and the order of keys do not count."""
     try:
         values = _load_yaml("params.yaml")
     except (OSError, yaml.YAMLError):
         return {}
-    return {"params.fingerprint": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}
+    return {"params.fingerprint": hashing.hash_json(values)}
 
 
-def data_tags(name: str, inputs: list[str], finalized: bool) -> dict[str, str]:
-    """Tags `data.<path>` with DVC's MD5 of what went in and, once DVC has written its lock, of what came out.
+def data_tags(name: str, inputs: Sequence[str], finalized: bool) -> dict[str, str]:
+    """Look up DVC's hashes of a stage's data.
 
-    While a stage runs, `dvc.lock` still has its previous outs: `settled` says that it has ended. An input's MD5 is
-    taken from the stage that made it or its .dvc file, else from what this stage last depended on; a folder of several
-    stages' outs gives a tag for each.
+    An input has the version of the stage that wrote it, else that of its `.dvc` file.
+
+    Args:
+        name: `stage` or `stage@item`, as in DVC.
+        inputs: Dependencies; a folder stands for all outputs below it.
+        finalized: DVC has written its lock for this stage, so the hashes of its outputs are valid too.
+
+    Returns:
+        Tags `data.<path>` and `out.<path>`.
     """
     try:
         stages = _load_yaml("dvc.lock")["stages"]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         stages = {}
-    own = stages.get(name, {})
-    made = _md5_by_path(entry for stage in stages.values() for entry in stage.get("outs", []))
-    depended = _md5_by_path(own.get("deps", []))
+    stage = stages.get(name, {})
+    out_md5s = _md5_by_path(entry for other in stages.values() for entry in other.get("outs", []))
+    dep_md5s = _md5_by_path(stage.get("deps", []))
     tags = {}
     for path in inputs:
-        md5 = made.get(path) or _dvc_file_md5(path) or depended.get(path)
-        below = {other: md5 for other, md5 in made.items() if other.startswith(f"{path}/")}
+        md5 = out_md5s.get(path) or _dvc_file_md5(path) or dep_md5s.get(path)
+        below = {out: out_md5 for out, out_md5 in out_md5s.items() if out.startswith(f"{path}/")}
         tags |= {f"data.{key}": value for key, value in ({path: md5} if md5 else below).items()}
     if finalized:
-        tags |= {f"out.{path}": md5 for path, md5 in _md5_by_path(own.get("outs", [])).items()}
+        tags |= {f"out.{path}": md5 for path, md5 in _md5_by_path(stage.get("outs", [])).items()}
     return tags
 
 

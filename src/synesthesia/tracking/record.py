@@ -1,26 +1,31 @@
-"""What one stage item did, as data: no MLflow here."""
+"""The results of one stage item as data, independent of MLflow."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from pydantic import BaseModel
+
+from synesthesia.utils import hashing
 
 MetricPoint = tuple[str, int, float]  # name, step, value
 
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A folder that becomes a version of the registered model `name`.
+    """A folder that becomes a version of a registered model.
 
-    `score` is the accuracy on the analysis split. The stage that makes the model may not know it yet: a later
-    record naming the same folder brings it. `eligible` is False for models that saw ground truth: their alias is
-    `upper-bound`, never `best`.
+    Attributes:
+        name: Name of the registered model.
+        folder: The model's files.
+        score: Accuracy on the analysis split. The stage that trains the model may not know it yet; a later record of
+            the same folder adds it.
+        eligible: False for models that saw ground truth: their alias is `upper-bound`, never `best`.
     """
 
     name: str
@@ -31,56 +36,53 @@ class RegisteredModel:
 
 @dataclass(frozen=True)
 class Record:
-    """One run: built purely from parameters and outs on disk, so that it can be made again at any time.
+    """One run, built from parameters and outputs on disk alone, so that it can be built again at any time.
 
-    `history` is a list of (name, step, value), or the path of a CSV: columns `name,step,value`, or a step (or epoch)
-    column first and one column a metric. `artifacts` are files and folders; a model's folder need not be among them.
-    `inputs` are the dependencies whose data versions become tags. Paths are relative to the project's top folder.
+    Attributes:
+        stage: Name of the DVC stage.
+        item: Its item, e.g. a model or a setting.
+        parameters: Flat parameters, see `flatten`.
+        metrics: Final values.
+        history: (name, step, value) triples, or the path of a CSV file: columns `name,step,value`, or a step (or
+            epoch) column first and one column per metric.
+        artifacts: Files and folders, relative to the project; a model's folder need not be among them.
+        inputs: Dependencies whose data versions become tags, relative to the project.
+        model: The model to register.
     """
 
     stage: str
     item: str | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    history: list[MetricPoint] | str | os.PathLike = field(default_factory=list)
-    artifacts: list[str | os.PathLike] = field(default_factory=list)
-    inputs: list[str | os.PathLike] = field(default_factory=list)
+    history: Sequence[MetricPoint] | str | os.PathLike[str] = field(default_factory=list)
+    artifacts: Sequence[str | os.PathLike[str]] = field(default_factory=list)
+    inputs: Sequence[str | os.PathLike[str]] = field(default_factory=list)
     model: RegisteredModel | None = None
 
     def __post_init__(self) -> None:
         for name, value in self.metrics.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{self.name}: metric {name} must be a number, it is {value!r}")
-        put = object.__setattr__
-        put(self, "parameters", {str(k): v for k, v in self.parameters.items()})
-        put(self, "metrics", {str(k): float(v) for k, v in self.metrics.items()})
-        put(self, "artifacts", [os.fspath(p) for p in self.artifacts])
-        put(self, "inputs", [os.fspath(p) for p in self.inputs])
+        set_attribute = object.__setattr__
+        set_attribute(self, "parameters", {str(k): v for k, v in self.parameters.items()})
+        set_attribute(self, "metrics", {str(k): float(v) for k, v in self.metrics.items()})
+        set_attribute(self, "artifacts", [os.fspath(p) for p in self.artifacts])
+        set_attribute(self, "inputs", [os.fspath(p) for p in self.inputs])
         if isinstance(self.history, os.PathLike):
-            put(self, "history", os.fspath(self.history))
+            set_attribute(self, "history", os.fspath(self.history))
 
     @property
     def name(self) -> str:
-        """`stage` or `stage@item`, as DVC writes it."""
+        """`stage` or `stage@item`, as in DVC."""
         return self.stage + (f"@{self.item}" if self.item else "")
 
-    def to_json(self) -> str:
-        """One line for the sidecar."""
-        return json.dumps(asdict(self), default=str)
-
-    @classmethod
-    def from_json(cls, text: str) -> Record:
-        """The inverse of `to_json`."""
-        values = json.loads(text)
-        if values["model"]:
-            values["model"] = RegisteredModel(**values["model"])
-        if not isinstance(values["history"], str):
-            values["history"] = [tuple(point) for point in values["history"]]
-        return cls(**values)
-
     def read_history(self) -> list[MetricPoint]:
-        """The metrics over time, read from the CSV where they are in one."""
-        if not isinstance(self.history, str):
+        """Read the metrics over time.
+
+        Returns:
+            (name, step, value) triples.
+        """
+        if not isinstance(self.history, str | os.PathLike):
             return [(str(name), int(step), float(value)) for name, step, value in self.history]
         with open(self.history, newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
@@ -95,51 +97,55 @@ class Record:
             ]
 
     def artifact_path(self, path: str) -> str:
-        """Where an artifact goes inside the run: its path below the stage's own folder, else its bare name."""
+        """Map a path on disk to a path in the run.
+
+        Args:
+            path: Path of an artifact.
+
+        Returns:
+            The path below the stage's own folder if it lies there, else the bare name.
+        """
         for base in (Path("out", self.stage, self.item or ""), Path("out", self.stage)):
             if Path(path) != base and Path(path).is_relative_to(base):
                 return Path(path).relative_to(base).as_posix()
         return Path(path).name
 
     def list_uploads(self) -> list[str]:
-        """Every file and folder of the run, each once; a model's folder goes with its version, see registry.py."""
-        return list(dict.fromkeys([*self.artifacts, *([self.history] if isinstance(self.history, str) else [])]))
+        """List files and folders to upload, without the model's folder, which belongs to its version.
+
+        Returns:
+            Paths without duplicates.
+        """
+        history = [self.history] if isinstance(self.history, str | os.PathLike) else []
+        return list(dict.fromkeys(os.fspath(path) for path in (*self.artifacts, *history)))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the record and every byte of its artifacts: equal for equal work, on any machine."""
+        """Hash the record and every byte of its artifacts.
+
+        Returns:
+            SHA-256 in hexadecimal, the same for the same results on any machine.
+
+        Raises:
+            FileNotFoundError: An artifact is missing.
+        """
         content = asdict(self)
         content["history"] = sorted(map(repr, self.read_history()))
         model = [self.model.folder] if self.model else []
-        content["files"] = {p: digest(p) for p in sorted({*self.list_uploads(), *model})}
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def list_files(path: str | os.PathLike) -> list[Path]:
-    """The files of a folder in a fixed order, or the file itself."""
-    path = Path(path)
-    if path.is_dir():
-        return sorted(p for p in path.rglob("*") if p.is_file())
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing")
-    return [path]
-
-
-def digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, or of a folder's names and bytes."""
-    total = hashlib.sha256()
-    for file in list_files(path):
-        name = file.relative_to(path).as_posix()
-        with open(file, "rb") as content:
-            total.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
+        content["files"] = {path: hashing.hash_path(path) for path in sorted({*self.list_uploads(), *model})}
+        return hashing.hash_json(content)
 
 
 def flatten(values: object, prefix: str = "") -> dict[str, object]:
-    """Nested parameters as one flat dict: {"lora": {"rank": 16}} becomes {"lora.rank": 16}.
+    """Flatten nested parameters: {"lora": {"rank": 16}} becomes {"lora.rank": 16}.
 
-    Takes a mapping or a parameter block; lists become text.
+    Args:
+        values: A mapping, a block of `config`, or a single value; lists become text.
+        prefix: Name of the values.
+
+    Returns:
+        Values by dotted name.
     """
-    if hasattr(values, "model_dump"):
+    if isinstance(values, BaseModel):
         values = values.model_dump()
     if not isinstance(values, Mapping):
         return {prefix: ", ".join(map(str, values)) if isinstance(values, list | tuple) else values}
@@ -150,5 +156,12 @@ def flatten(values: object, prefix: str = "") -> dict[str, object]:
 
 
 def sanitize_name(name: str) -> str:
-    """A name that MLflow accepts for metrics, parameters and tags (labels may hold commas, brackets, accents)."""
+    """Replace what MLflow refuses in names of metrics, parameters, and tags; labels may hold commas or accents.
+
+    Args:
+        name: Any name.
+
+    Returns:
+        A valid name of at most 250 characters.
+    """
     return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:250]

@@ -1,9 +1,9 @@
-"""Registered models: one version for each content, and the aliases `best` and `upper-bound`.
+"""Registered models: one version per content, and the aliases `best` and `upper-bound`.
 
-Versions are compared by their tags alone: `analysis_accuracy` (never the test split's), `eligible`, `setting`, `preset`,
-`folder_sha256`, and `entered`, when this content was last seen as the setting's current one. A setting that was
-distilled again under other parameters has several versions; only its newest competes, and only within the study's
-size, since accuracies on other questions do not compare.
+Versions are compared by their tags alone: `analysis_accuracy` (never the test split's), `eligible`, `setting`,
+`preset`, `folder_sha256`, and `registered_at`, when this content was last the setting's current one. A setting that was
+distilled again with other parameters has several versions; only its newest one competes, and only within its preset,
+since accuracies on other questions are not comparable.
 """
 
 from __future__ import annotations
@@ -13,35 +13,48 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synesthesia.tracking.mlflow_client import TRACKING_DIR, TrackingError, get_client, tracking_uri
-from synesthesia.tracking.record import Record, digest
+from synesthesia.tracking.record import Record
+from synesthesia.utils import hashing
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 BEST, UPPER_BOUND = "best", "upper-bound"
 
 
-def register_model(client, record: Record, run_id: str, preset: str) -> None:
-    """Make sure that the record's model is a version, tag it with what the record knows, and move the aliases."""
+def register_model(client: MlflowClient, record: Record, run_id: str, preset: str) -> None:
+    """Register the record's model if its content is new, update its tags, and move the aliases.
+
+    Args:
+        client: The client.
+        record: The record; without a model, nothing happens.
+        run_id: Its run, which gets the model's files.
+        preset: The preset in use.
+    """
     model = record.model
     if model is None:
         return
     from mlflow.exceptions import MlflowException
 
-    content = digest(model.folder)
-    with contextlib.suppress(MlflowException):  # it is there already
+    content = hashing.hash_path(model.folder)
+    with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(model.name)
     version = next((v for v in _list_versions(client, model.name) if v.tags.get("folder_sha256") == content), None)
     if version is None:
-        where = record.artifact_path(model.folder)
+        artifact_path = record.artifact_path(model.folder)
         if model.folder not in record.list_uploads():
-            client.log_artifacts(run_id, model.folder, where)
-        source = f"{client.get_run(run_id).info.artifact_uri}/{where}"
+            client.log_artifacts(run_id, model.folder, artifact_path)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{artifact_path}"
         version = client.create_model_version(model.name, source=source, run_id=run_id, tags={"folder_sha256": content})
     tags = {
         "setting": record.item or record.stage,
         "preset": preset,
         "eligible": str(model.eligible).lower(),
-        "entered": f"{time.time_ns():020d}",
+        "registered_at": f"{time.time_ns():020d}",
     }
     if model.score is not None:
         tags["analysis_accuracy"] = repr(float(model.score))
@@ -50,28 +63,28 @@ def register_model(client, record: Record, run_id: str, preset: str) -> None:
     _update_aliases(client, model.name, preset)
 
 
-def _list_versions(client, name: str) -> list:
-    found, token = [], None
+def _list_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    versions, token = [], None
     while True:
         page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
-        found += page
+        versions += page
         token = page.token
         if not token:
-            return found
+            return versions
 
 
-def _update_aliases(client, name: str, preset: str) -> None:
-    current: dict[str, object] = {}
+def _update_aliases(client: MlflowClient, name: str, preset: str) -> None:
+    current: dict[str, ModelVersion] = {}
     for version in _list_versions(client, name):
         setting = version.tags.get("setting")
         if version.tags.get("preset") != preset or setting is None:
             continue
-        if setting not in current or version.tags["entered"] > current[setting].tags["entered"]:
+        if setting not in current or version.tags["registered_at"] > current[setting].tags["registered_at"]:
             current[setting] = version
     for alias, eligible in ((BEST, "true"), (UPPER_BOUND, "false")):
-        scored = [v for v in current.values() if v.tags["eligible"] == eligible and "analysis_accuracy" in v.tags]
-        if scored:  # equal accuracies: the setting that comes first by name
-            winner = min(scored, key=lambda v: (-float(v.tags["analysis_accuracy"]), v.tags["setting"]))
+        candidates = [v for v in current.values() if v.tags["eligible"] == eligible and "analysis_accuracy" in v.tags]
+        if candidates:  # equal accuracies: the setting that comes first by name
+            winner = min(candidates, key=lambda v: (-float(v.tags["analysis_accuracy"]), v.tags["setting"]))
             client.set_registered_model_alias(name, alias, winner.version)
         else:
             with contextlib.suppress(Exception):
@@ -79,27 +92,41 @@ def _update_aliases(client, name: str, preset: str) -> None:
 
 
 def fetch_model(name: str, alias: str = BEST) -> Path:
-    """The folder of a registered model, downloaded once under `mlruns/fetched`; `alias` may be a version's number."""
-    of = get_client()
+    """Download a registered model once, into `mlruns/downloads`.
+
+    Args:
+        name: Name of the registered model.
+        alias: `best`, `upper-bound`, or the number of a version.
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        TrackingError: There is no such model.
+    """
+    client = get_client()
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
-        version = of.get_model_version(name, alias) if alias.isdigit() else of.get_model_version_by_alias(name, alias)
+        if alias.isdigit():
+            version = client.get_model_version(name, alias)
+        else:
+            version = client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
         raise TrackingError(
             f"no registered model {name}@{alias}: {error.message}; `make log` enters what is under out/"
         ) from None
-    target = TRACKING_DIR / "fetched" / f"{name}-v{version.version}-{version.tags.get('folder_sha256', '')[:12]}"
+    target = TRACKING_DIR / "downloads" / f"{name}-v{version.version}-{version.tags.get('folder_sha256', '')[:12]}"
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as beside:
-        Path(beside, "model").mkdir()
-        source = of.get_model_version_download_uri(name, version.version)
-        got = download_artifacts(source, dst_path=str(Path(beside, "model")), tracking_uri=tracking_uri())
+    with tempfile.TemporaryDirectory(dir=target.parent) as tmp_dir:
+        Path(tmp_dir, "model").mkdir()
+        source = client.get_model_version_download_uri(name, version.version)
+        downloaded = download_artifacts(source, dst_path=str(Path(tmp_dir, "model")), tracking_uri=tracking_uri())
         try:
-            os.rename(got, target)
+            os.rename(downloaded, target)
         except OSError:
             if not target.is_dir():  # another process was faster
                 raise

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.helpers import small_human_study
-from tests.helpers.mount_namespace import namespace
+from tests.helpers.mount_namespace import get_unshare_command
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,7 @@ def test_full_and_read_only_disks_are_reported_in_one_line_and_no_answer_is_lost
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(config.model_dump()))
     (tmp_path / "script.py").write_text(PLAN_SCRIPT + SESSION_SCRIPT)
     python_path = os.pathsep.join([str(small_human_study.ROOT), *(path for path in sys.path if path)])
-    result = subprocess.run([*namespace(), sys.executable, "script.py"], cwd=tmp_path, text=True,
+    result = subprocess.run([*get_unshare_command(), sys.executable, "script.py"], cwd=tmp_path, text=True,
                             capture_output=True, timeout=120,
                             env=os.environ | {"PYTHONPATH": python_path})  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr

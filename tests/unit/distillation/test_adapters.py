@@ -1,4 +1,4 @@
-"""Adapters: where they sit, what is written, and which folders are refused."""
+"""LoRA adapters: which layers they adapt, the files they write, and rejected folders."""
 
 import json
 import shutil
@@ -17,12 +17,12 @@ PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 
 @torch.inference_mode()
-def letters(model):
-    return model.letters(model.answer_logits(model.collate(percepts(model.condition), prompts())))
+def letter_logits(model):
+    return model.letter_logits(model.answer_logits(model.collate(percepts(model.condition), prompts())))
 
 
-def student_of(family, **changes):
-    """A fresh student with an adapter whose weights are moved off zero, as training would."""
+def make_student(family, **changes):
+    """Make a student whose adapter has nonzero weights, as after training."""
     student = fresh(family)
     torch.manual_seed(3)
     adapters.add_lora(student, lora(**changes))
@@ -35,18 +35,18 @@ def student_of(family, **changes):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """family -> folder of a saved adapter, and the letter logits of the student that it was saved from."""
-    found = {}
+    """family -> folder of a saved adapter, and the letter logits of its student."""
+    by_family = {}
     for family in FAMILIES:
-        student = student_of(family)
+        student = make_student(family)
         folder = tmp_path_factory.mktemp(family)
         adapters.save(student, folder, base_checkpoint=str(checkpoint(family)))
-        found[family] = folder, letters(student)
-    return found
+        by_family[family] = folder, letter_logits(student)
+    return by_family
 
 
 @families
-def test_layers_to_compile_are_the_same_with_an_adapter_in_place(family):
+def test_an_adapter_leaves_the_list_of_layers_unchanged(family):
     student = fresh(family)
     before = student.layers()
     adapters.add_lora(student, lora())
@@ -55,36 +55,36 @@ def test_layers_to_compile_are_the_same_with_an_adapter_in_place(family):
 
 
 @families
-def test_only_the_language_models_linear_layers_learn(family):
-    student = student_of(family)
-    learnt = {name for name, weight in student.model.named_parameters() if weight.requires_grad}
-    assert all(".lora_A." in name or ".lora_B." in name for name in learnt)
+def test_only_linear_layers_of_the_language_model_are_trainable(family):
+    student = make_student(family)
+    trainable = {name for name, weight in student.model.named_parameters() if weight.requires_grad}
+    assert all(".lora_A." in name or ".lora_B." in name for name in trainable)
     assert not [
-        n for n in learnt if any(part in n for part in ("visual", "vision", "audio_tower", "projector", "lm_head"))
+        n for n in trainable if any(part in n for part in ("visual", "vision", "audio_tower", "projector", "lm_head"))
     ]
-    sites = {name.split(".lora_")[0] for name in learnt}
-    assert {site.rsplit(".", 1)[1] for site in sites} == PROJECTIONS
-    assert len(sites) == student.model.config.get_text_config().num_hidden_layers * len(PROJECTIONS)
+    adapted = {name.split(".lora_")[0] for name in trainable}
+    assert {name.rsplit(".", 1)[1] for name in adapted} == PROJECTIONS
+    assert len(adapted) == student.model.config.get_text_config().num_hidden_layers * len(PROJECTIONS)
 
 
 @families
-def test_a_fresh_adapter_changes_no_answer(family):
+def test_a_fresh_adapter_changes_no_logits(family):
     student = fresh(family)
     adapters.add_lora(student, lora())
-    torch.testing.assert_close(letters(student), letters(loaded(family)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(letter_logits(student), letter_logits(loaded(family)), atol=1e-6, rtol=0)
 
 
 @families
-def test_saved_loaded_and_merged_it_answers_as_the_trained_student(family, saved):
+def test_a_saved_loaded_and_merged_adapter_gives_the_logits_of_its_student(family, saved):
     folder, expected = saved[family]
-    assert (expected - letters(loaded(family))).abs().max() > 0.05
-    again = adapters.load(fresh(family), folder)
-    torch.testing.assert_close(letters(again), expected, atol=1e-5, rtol=0)
-    assert not [name for name, _ in again.model.named_parameters() if "lora" in name]
-    assert not again.model.training
+    assert (expected - letter_logits(loaded(family))).abs().max() > 0.05
+    restored = adapters.load(fresh(family), folder)
+    torch.testing.assert_close(letter_logits(restored), expected, atol=1e-5, rtol=0)
+    assert not [name for name, _ in restored.model.named_parameters() if "lora" in name]
+    assert not restored.model.training
 
 
-def test_a_folder_holds_safetensors_and_a_configuration_that_names_the_base(saved):
+def test_a_folder_holds_safetensors_and_a_configuration_that_names_the_base_checkpoint(saved):
     folder, _ = saved["qwen2_audio"]
     assert sorted(f.name for f in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     config = json.loads((folder / "adapter_config.json").read_text())
@@ -92,68 +92,68 @@ def test_a_folder_holds_safetensors_and_a_configuration_that_names_the_base(save
     assert all(".lora_" in name for name in load_file(folder / "adapter_model.safetensors"))
 
 
-def test_the_same_adapter_is_the_same_bytes(saved, tmp_path):
-    adapters.save(student_of("qwen2_audio"), tmp_path, base_checkpoint=str(checkpoint("qwen2_audio")))
+def test_the_same_adapter_is_saved_as_the_same_bytes(saved, tmp_path):
+    adapters.save(make_student("qwen2_audio"), tmp_path, base_checkpoint=str(checkpoint("qwen2_audio")))
     for file in tmp_path.iterdir():
         assert file.read_bytes() == (saved["qwen2_audio"][0] / file.name).read_bytes()
 
 
-def test_targets_that_fit_no_layer_are_refused_with_the_parameters_name():
+def test_target_modules_that_match_no_layer_are_an_error_that_names_the_parameter():
     with pytest.raises(AdapterError, match=r"distill\.lora\.target_modules: 'nothing' fits no module"):
         adapters.add_lora(fresh("qwen2_audio"), lora(target_modules="nothing"))
 
 
-def test_a_missing_folder_is_named(tmp_path):
+def test_a_missing_folder_is_an_error_that_names_it(tmp_path):
     with pytest.raises(AdapterError, match="nowhere holds no LoRA adapter"):
         adapters.load(fresh("qwen2_audio"), tmp_path / "nowhere")
 
 
-def test_a_folder_that_is_a_model_and_no_adapter_is_named():
+def test_a_model_checkpoint_is_not_an_adapter():
     with pytest.raises(AdapterError, match=f"{checkpoint('qwen2_vl')} holds no LoRA adapter"):
         adapters.load(fresh("qwen2_audio"), checkpoint("qwen2_vl"))
 
 
-def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+def test_a_file_in_place_of_the_folder_is_an_error_that_names_it(tmp_path):
     (tmp_path / "adapter").write_text("")
     with pytest.raises(AdapterError, match="adapter holds no LoRA adapter"):
         adapters.load(fresh("qwen2_audio"), tmp_path / "adapter")
 
 
 @pytest.fixture
-def copy(saved, tmp_path):
-    """A copy of Qwen2-Audio's adapter that may be damaged."""
+def adapter_copy(saved, tmp_path):
+    """A copy of Qwen2-Audio's adapter for a test to damage."""
     return shutil.copytree(saved["qwen2_audio"][0], tmp_path / "damaged-copy")
 
 
-def test_a_folder_without_weights_is_named(copy):
-    (copy / "adapter_model.safetensors").unlink()
+def test_a_folder_without_weights_is_an_error_that_names_it(adapter_copy):
+    (adapter_copy / "adapter_model.safetensors").unlink()
     with pytest.raises(AdapterError, match=r"damaged-copy: adapter_model\.safetensors is missing"):
-        adapters.load(fresh("qwen2_audio"), copy)
+        adapters.load(fresh("qwen2_audio"), adapter_copy)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"peft_type": "LORA"', "{}", '{"peft_type": "NONE"}', "\udcff"])
-def test_a_damaged_configuration_is_named(copy, text):
-    (copy / "adapter_config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+def test_a_damaged_configuration_is_an_error_that_names_it(adapter_copy, text):
+    (adapter_copy / "adapter_config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(AdapterError, match="damaged-copy"):
-        adapters.load(fresh("qwen2_audio"), copy)
+        adapters.load(fresh("qwen2_audio"), adapter_copy)
 
 
-def test_truncated_weights_are_named(copy):
-    weights = (copy / "adapter_model.safetensors").read_bytes()
-    (copy / "adapter_model.safetensors").write_bytes(weights[: len(weights) // 2])
+def test_truncated_weights_are_an_error_that_names_them(adapter_copy):
+    weights = (adapter_copy / "adapter_model.safetensors").read_bytes()
+    (adapter_copy / "adapter_model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(AdapterError, match="damaged-copy"):
-        adapters.load(fresh("qwen2_audio"), copy)
+        adapters.load(fresh("qwen2_audio"), adapter_copy)
 
 
-def test_weights_of_another_rank_are_refused(copy):
-    config = json.loads((copy / "adapter_config.json").read_text())
-    (copy / "adapter_config.json").write_text(json.dumps({**config, "r": 8}))
+def test_weights_of_another_rank_are_rejected(adapter_copy):
+    config = json.loads((adapter_copy / "adapter_config.json").read_text())
+    (adapter_copy / "adapter_config.json").write_text(json.dumps({**config, "r": 8}))
     with pytest.raises(AdapterError, match="damaged-copy is an adapter of"):
-        adapters.load(fresh("qwen2_audio"), copy)
+        adapters.load(fresh("qwen2_audio"), adapter_copy)
 
 
 @pytest.mark.parametrize("family, other", [(a, b) for a in MINIATURES for b in MINIATURES if a != b])
-def test_another_models_adapter_is_refused(family, other, saved):
+def test_the_adapter_of_another_model_is_rejected(family, other, saved):
     folder, _ = saved[other]
     with pytest.raises(AdapterError, match=f"{folder} is an adapter of '{checkpoint(other)}' and does not fit"):
         adapters.load(fresh(family), folder)

@@ -1,4 +1,4 @@
-"""The distillation loop: its loss, its micro-batches, what learns, and what a kill costs (nothing)."""
+"""The distillation loop: its loss, its micro-batches, what it trains, and resumption after a kill."""
 
 from dataclasses import replace
 
@@ -6,125 +6,158 @@ import numpy as np
 import pytest
 import torch
 
+from synesthesia.config import AccelerationConfig
 from synesthesia.data import clip_batches
 from synesthesia.data.store import Store
 from synesthesia.distillation import adapters, checkpoint, trainer
+from synesthesia.distillation.dataset import make_sample_order
+from synesthesia.models.base import LanguageModel
 from synesthesia.questions.prompt import format_prompt
+from synesthesia.utils.schedules import cosine_with_warmup
 from tests.helpers.tiny_checkpoints import fresh, lora, study, training
-from tests.helpers.training_examples import CLIPS, lessons
+from tests.helpers.training_examples import NUM_CLIPS, make_training_targets
 
 pytestmark = pytest.mark.torch
 
 
 class Killed(Exception):
-    """In the place of a kill."""
+    """Stands for a kill."""
 
 
-def student_of(family, **changes):
-    student = fresh(family)
+def make_student(family, switches=None, **lora_options):
+    student = fresh(family, switches)
     torch.manual_seed(0)
-    adapters.add_lora(student, lora(**changes))
+    adapters.add_lora(student, lora(**lora_options))
     return student
 
 
-def trained(partial, family="qwen2_audio", targets=None, stop_after=None, seconds=60.0, dropout=0.0, **changes):
-    """A student after its training, and the history; `stop_after`: raise Killed when so many steps are done."""
-    student = student_of(family, dropout=dropout)
+def train(
+    checkpoint_dir,
+    family="qwen2_audio",
+    targets=None,
+    stop_after=None,
+    checkpoint_interval_seconds=60.0,
+    dropout=0.0,
+    switches=None,
+    **changes,
+):
+    """Return a trained student and the history; raise Killed after the step `stop_after`."""
+    student = make_student(family, switches, dropout=dropout)
 
-    def tell(name, _, step):
-        if step == stop_after and name == "gradient_norm":  # the last thing said of a step, before its checkpoint
+    def log_metric(name, _, step):
+        if step == stop_after and name == "grad_norm":  # logged last of a step, before its checkpoint
             raise Killed
 
-    clips, _, store = study(CLIPS)
-    given = training(**{"global_batch_size": 4, "micro_batch": 4, "epochs": 2.0, **changes})
+    clips, _, store_dir = study(NUM_CLIPS)
     history = trainer.train(
         student,
-        targets or lessons(),
+        targets or make_training_targets(),
         clips,
-        store,
-        given,
-        checkpoint_dir=partial,
-        log_metric=tell,
-        checkpoint_interval_seconds=seconds,
+        store_dir,
+        training(**{"global_batch_size": 4, "micro_batch_size": 4, "epochs": 2.0, **changes}),
+        checkpoint_dir=checkpoint_dir,
+        log_metric=log_metric,
+        checkpoint_interval_seconds=checkpoint_interval_seconds,
     )
     return student, history
 
 
-def learnt(student):
+def trainable_weights(student):
     return {k: v.detach().clone() for k, v in student.model.named_parameters() if v.requires_grad}
 
 
-def first_step(original, of):
-    """The clips of the first step of four, and the float64 logits of a student that has learnt nothing yet for each."""
-    clips, _, folder = study(CLIPS)
-    store, places = Store(folder), clip_batches.locate_clips(clips, of.questions["clip_id"].to_pylist())
-    for i in trainer.make_sample_order(CLIPS, training(epochs=2.0))[:4]:
-        percept = clip_batches.load_clip_inputs(store, *places[i], "audio")
-        prompt = format_prompt(of.questions["options"][int(i)].as_py())
+def iter_first_step(model, targets):
+    """Yield each of the first step's four clips with its float64 logits of an untrained student."""
+    clips, _, store_dir = study(NUM_CLIPS)
+    store, locations = Store(store_dir), clip_batches.locate_clips(clips, targets.questions["clip_id"].to_pylist())
+    for i in make_sample_order(NUM_CLIPS, training(epochs=2.0))[:4]:
+        clip_inputs = clip_batches.load_clip_inputs(store, *locations[i], "audio")
+        prompt = format_prompt(targets.questions["options"][int(i)].as_py())
         with torch.inference_mode():
-            yield i, original.answer_logits(original.collate([percept], [prompt]))[0].double()
+            yield i, model.answer_logits(model.collate([clip_inputs], [prompt]))[0].double()
 
 
-def test_the_first_steps_loss_is_the_mean_over_its_clips_worked_out_by_hand(tmp_path):
-    _, history = trained(tmp_path, temperature=2.0, kl_weight=0.7)
-    original, of = fresh("qwen2_audio"), lessons()
-    hard = soft = 0.0
-    for i, logits in first_step(original, of):
-        if of.labels[i] >= 0:
-            hard -= logits.log_softmax(-1)[original.letter_ids[of.labels[i]]].item()
-        if of.kl_mask[i]:
-            options = len(of.questions["options"][int(i)])
-            p = torch.from_numpy(of.teacher_logits[i, :options]).double().div(2).softmax(-1)
-            q = logits[original.letter_ids[:options]].div(2).softmax(-1)
-            soft += 4 * (p * (p / q).log()).sum().item()
+def test_the_loss_of_the_first_step_is_the_mean_over_its_clips_computed_by_hand(tmp_path):
+    _, history = train(tmp_path, temperature=2.0, kl_weight=0.7)
+    original, targets = fresh("qwen2_audio"), make_training_targets()
+    cross_entropy = kl = 0.0
+    for i, logits in iter_first_step(original, targets):
+        if targets.labels[i] >= 0:
+            cross_entropy -= logits.log_softmax(-1)[original.letter_ids[targets.labels[i]]].item()
+        if targets.kl_mask[i]:
+            num_options = len(targets.questions["options"][int(i)])
+            p = torch.from_numpy(targets.teacher_logits[i, :num_options]).double().div(2).softmax(-1)
+            q = logits[original.letter_ids[:num_options]].div(2).softmax(-1)
+            kl += 4 * (p * (p / q).log()).sum().item()
     first = history[0]
-    assert first["cross_entropy"] == pytest.approx(hard / 4, rel=1e-4)
-    assert first["divergence"] == pytest.approx(soft / 4, rel=1e-4)
-    assert first["loss"] == pytest.approx(hard / 4 + 0.7 * soft / 4, rel=1e-4)
-    assert hard > 0
-    assert soft > 0
+    assert first["cross_entropy"] == pytest.approx(cross_entropy / 4, rel=1e-4)
+    assert first["kl_divergence"] == pytest.approx(kl / 4, rel=1e-4)
+    assert first["loss"] == pytest.approx(cross_entropy / 4 + 0.7 * kl / 4, rel=1e-4)
+    assert cross_entropy > 0
+    assert kl > 0
 
 
-def test_logits_over_the_vocabulary_are_matched_at_their_own_tokens(tmp_path):
-    of, original = lessons(), fresh("qwen2_audio")
-    random = np.random.default_rng(1)
-    tokens = np.stack([random.permutation(len(original.tokenizer))[:6] for _ in range(CLIPS)])
-    wide = random.standard_normal((CLIPS, 6)).astype(np.float32)
-    wide[:, 5] = -np.inf  # filled up
-    only = replace(of, letters=np.full(CLIPS, -1), soft=np.ones(CLIPS, dtype=bool), teacher_logits=wide, tokens=tokens)
-    _, history = trained(tmp_path, targets=only, temperature=3.0)
-    soft = 0.0
-    for i, logits in first_step(original, of):
-        p = torch.from_numpy(wide[i, :5]).double().div(3).softmax(-1)
-        q = logits[torch.from_numpy(tokens[i, :5])].div(3).softmax(-1)
-        soft += 9 * (p * (p / q).log()).sum().item()
-    assert history[0]["divergence"] == pytest.approx(soft / 4, rel=1e-4)
+def test_top_k_logits_are_matched_at_their_own_tokens(tmp_path):
+    targets, original = make_training_targets(), fresh("qwen2_audio")
+    rng = np.random.default_rng(1)
+    token_ids = np.stack([rng.permutation(len(original.tokenizer))[:6] for _ in range(NUM_CLIPS)])
+    teacher_logits = rng.standard_normal((NUM_CLIPS, 6)).astype(np.float32)
+    teacher_logits[:, 5] = -np.inf  # padding
+    kl_alone = replace(
+        targets,
+        labels=np.full(NUM_CLIPS, -1),
+        kl_mask=np.ones(NUM_CLIPS, dtype=bool),
+        teacher_logits=teacher_logits,
+        token_ids=token_ids,
+    )
+    _, history = train(tmp_path, targets=kl_alone, temperature=3.0)
+    kl = 0.0
+    for i, logits in iter_first_step(original, targets):
+        p = torch.from_numpy(teacher_logits[i, :5]).double().div(3).softmax(-1)
+        q = logits[torch.from_numpy(token_ids[i, :5])].div(3).softmax(-1)
+        kl += 9 * (p * (p / q).log()).sum().item()
+    assert history[0]["kl_divergence"] == pytest.approx(kl / 4, rel=1e-4)
     assert history[0]["cross_entropy"] == 0
 
 
-def test_micro_batches_change_neither_loss_nor_gradient_nor_what_is_learnt(tmp_path):
-    runs = [trained(tmp_path / str(n), global_batch_size=8, micro_batch=n, epochs=1.0) for n in (8, 2)]
+def test_the_micro_batch_size_changes_neither_loss_nor_gradient_nor_weights(tmp_path):
+    runs = [train(tmp_path / str(n), global_batch_size=8, micro_batch_size=n, epochs=1.0) for n in (8, 2)]
     for one, other in zip(runs[0][1], runs[1][1], strict=True):
         assert one == pytest.approx(other, rel=2e-3, abs=1e-5)
     assert runs[0][1][0] == pytest.approx(runs[1][1][0], rel=2e-5, abs=1e-6)
-    for name, weight in learnt(runs[0][0]).items():
-        torch.testing.assert_close(learnt(runs[1][0])[name], weight, atol=2e-4, rtol=0)
+    for name, weight in trainable_weights(runs[0][0]).items():
+        torch.testing.assert_close(trainable_weights(runs[1][0])[name], weight, atol=2e-4, rtol=0)
 
 
-def test_the_last_incomplete_batch_is_a_mean_over_its_own_clips(tmp_path):
-    given = {"global_batch_size": 8, "epochs": 1.0, "learning_rate": 1e-12}
-    _, history = trained(tmp_path / "8", micro_batch=8, **given)
+def test_one_gradient_buffer_gives_the_history_and_weights_of_separate_gradients(tmp_path):
+    (flat, flat_history), (plain, plain_history) = (
+        train(tmp_path / str(is_flat), micro_batch_size=2, switches=AccelerationConfig(flat_gradients=is_flat))
+        for is_flat in (True, False)
+    )
+    for row, plain_row in zip(flat_history, plain_history, strict=True):
+        assert row == pytest.approx(plain_row, rel=1e-6)
+    for name, weight in trainable_weights(flat).items():
+        torch.testing.assert_close(trainable_weights(plain)[name], weight, atol=1e-6, rtol=1e-5)
+
+
+def test_the_loss_of_an_incomplete_last_step_is_the_mean_over_its_own_clips(tmp_path):
+    options = {"global_batch_size": 8, "epochs": 1.0, "learning_rate": 1e-12}
+    _, history = train(tmp_path / "8", micro_batch_size=8, **options)
     assert [row["step"] for row in history] == [1, 2]  # 12 clips: 8 and 4
-    _, fours = trained(tmp_path / "4", **{**given, "global_batch_size": 4}, micro_batch=4)
-    assert history[0]["loss"] == pytest.approx((fours[0]["loss"] + fours[1]["loss"]) / 2, rel=1e-4)
-    assert history[1]["loss"] == pytest.approx(fours[2]["loss"], rel=1e-4)
+    _, by_four = train(tmp_path / "4", **{**options, "global_batch_size": 4}, micro_batch_size=4)
+    assert history[0]["loss"] == pytest.approx((by_four[0]["loss"] + by_four[1]["loss"]) / 2, rel=1e-4)
+    assert history[1]["loss"] == pytest.approx(by_four[2]["loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_vl"])
-def test_only_the_adapter_learns_and_it_learns_its_lessons(family, tmp_path):
-    easy = replace(lessons(), letters=np.zeros(CLIPS, dtype=np.int64), soft=np.zeros(CLIPS, dtype=bool))
+def test_the_adapter_alone_is_trained_and_fits_its_targets(family, tmp_path):
+    easy = replace(
+        make_training_targets(),
+        labels=np.zeros(NUM_CLIPS, dtype=np.int64),
+        kl_mask=np.zeros(NUM_CLIPS, dtype=bool),
+    )
     before = dict(fresh(family).model.named_parameters())
-    student, history = trained(tmp_path, family, easy, epochs=6.0, learning_rate=3e-3)
+    student, history = train(tmp_path, family, easy, epochs=6.0, learning_rate=3e-3)
     assert np.mean([r["loss"] for r in history[-3:]]) < 0.5 * np.mean([r["loss"] for r in history[:3]])
     after = dict(student.model.get_base_model().named_parameters())
     frozen = {name.replace(".base_layer", ""): weight for name, weight in after.items() if "lora_" not in name}
@@ -134,59 +167,61 @@ def test_only_the_adapter_learns_and_it_learns_its_lessons(family, tmp_path):
     assert not student.model.training
 
 
-def test_the_history_has_the_schedules_rate_and_what_is_told(tmp_path):
-    told = []
-    clips, _, store = study(CLIPS)
-    given = training(global_batch_size=4, micro_batch=2, epochs=1.0)
+def test_the_history_has_the_scheduled_learning_rate_and_the_logged_metrics(tmp_path):
+    logged = []
+    clips, _, store_dir = study(NUM_CLIPS)
+    config = training(global_batch_size=4, micro_batch_size=2, epochs=1.0)
     history = trainer.train(
-        student_of("qwen2_audio"),
-        lessons(),
+        make_student("qwen2_audio"),
+        make_training_targets(),
         clips,
-        store,
-        given,
+        store_dir,
+        config,
         checkpoint_dir=tmp_path,
-        log_metric=lambda *row: told.append(row),
+        log_metric=lambda *row: logged.append(row),
     )
     assert [row["step"] for row in history] == [1, 2, 3]
-    assert [row["learning_rate"] for row in history] == [trainer.compute_learning_rate(s, 3, given) for s in range(3)]
-    assert told == [(n, r[n], r["step"]) for r in history for n in ("loss", "learning_rate", "gradient_norm")]
-    assert not list(tmp_path.iterdir())  # too quick for a checkpoint
+    assert [row["learning_rate"] for row in history] == [
+        cosine_with_warmup(step, 3, config.warmup_ratio, config.learning_rate) for step in range(3)
+    ]
+    assert logged == [(n, r[n], r["step"]) for r in history for n in ("loss", "learning_rate", "grad_norm")]
+    assert not list(tmp_path.iterdir())  # too fast for a checkpoint
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["no dropout", "dropout"])
-def test_killed_twice_it_ends_with_the_same_history_and_the_same_adapter_bytes(tmp_path, dropout):
-    whole, expected = trained(tmp_path / "whole", dropout=dropout)
-    partial = tmp_path / "killed"
+def test_a_run_killed_twice_ends_with_the_same_history_and_adapter_bytes(tmp_path, dropout):
+    uninterrupted, expected = train(tmp_path / "uninterrupted", dropout=dropout)
+    checkpoint_dir = tmp_path / "killed"
     for stop in (3, 5):
         with pytest.raises(Killed):
-            trained(partial, stop_after=stop, seconds=-1.0, dropout=dropout)
-        assert [f.name for f in partial.iterdir()] == ["checkpoint.safetensors"]
-    again, history = trained(partial, seconds=-1.0, dropout=dropout)
+            train(checkpoint_dir, stop_after=stop, checkpoint_interval_seconds=-1.0, dropout=dropout)
+        assert [f.name for f in checkpoint_dir.iterdir()] == ["checkpoint.safetensors"]
+    resumed, history = train(checkpoint_dir, checkpoint_interval_seconds=-1.0, dropout=dropout)
     assert history == expected
-    for name, student in (("whole", whole), ("again", again)):
+    for name, student in (("uninterrupted", uninterrupted), ("resumed", resumed)):
         adapters.save(student, tmp_path / name, "base")
     for file in ("adapter_config.json", "adapter_model.safetensors"):
-        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+        assert (tmp_path / "resumed" / file).read_bytes() == (tmp_path / "uninterrupted" / file).read_bytes()
 
 
 def test_a_resumed_run_does_not_repeat_finished_steps(tmp_path, monkeypatch):
     with pytest.raises(Killed):
-        trained(tmp_path, stop_after=5, seconds=-1.0)
-    called = []
-    answer = trainer.LanguageModel.answer_logits
+        train(tmp_path, stop_after=5, checkpoint_interval_seconds=-1.0)
+    calls = []
+    answer_logits = LanguageModel.answer_logits
     monkeypatch.setattr(
-        trainer.LanguageModel, "answer_logits", lambda model, batch: called.append(1) or answer(model, batch)
+        LanguageModel, "answer_logits", lambda model, batch: calls.append(1) or answer_logits(model, batch)
     )
-    _, history = trained(tmp_path, seconds=-1.0)
+    _, history = train(tmp_path, checkpoint_interval_seconds=-1.0)
     assert len(history) == 6
-    assert len(called) == 2  # four of six steps were kept: the fifth's checkpoint came too late
+    assert len(calls) == 2  # four of six steps are in the checkpoint: the kill came before the fifth's
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_one(tmp_path, monkeypatch):
-    whole, expected = trained(tmp_path / "whole")
-    partial, save_file, count = tmp_path / "killed", checkpoint.save_file, []
+def test_a_kill_during_a_checkpoint_leaves_the_previous_one(tmp_path, monkeypatch):
+    uninterrupted, expected = train(tmp_path / "uninterrupted")
+    checkpoint_dir, save_file, count = tmp_path / "killed", checkpoint.save_file, []
 
-    def half(tensors, file):
+    def save_partly(tensors, file):
         count.append(1)
         save_file(tensors, file)
         if len(count) == 3:
@@ -194,8 +229,9 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_last_one(tmp_path, monk
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(checkpoint, "save_file", half)
-        trained(partial, seconds=-1.0)
-    again, history = trained(partial)
+        patch.setattr(checkpoint, "save_file", save_partly)
+        train(checkpoint_dir, checkpoint_interval_seconds=-1.0)
+    resumed, history = train(checkpoint_dir)
     assert history == expected
-    assert all(torch.equal(weight, learnt(again)[name]) for name, weight in learnt(whole).items())
+    weights = trainable_weights(resumed)
+    assert all(torch.equal(weight, weights[name]) for name, weight in trainable_weights(uninterrupted).items())

@@ -1,4 +1,4 @@
-"""Answers to a split: their order and content, how they are read, and what a kill costs (nothing)."""
+"""Local evaluation: order and content of answers, both answer modes, and resuming after a kill."""
 
 import multiprocessing
 import os
@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from synesthesia import schemas
+from synesthesia.data import clip_batches
 from synesthesia.data.store import Store
 from synesthesia.evaluation import local, resume
 from synesthesia.questions.prompt import format_prompt
@@ -22,192 +23,201 @@ pytestmark = pytest.mark.torch
 CLIPS, BATCH = 12, 2
 
 
-class Killed(Exception):
-    """In the place of a kill."""
+class KilledError(Exception):
+    """Stands for a kill."""
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Work in an empty folder; a part is two batches of two questions."""
+    """Change to an empty folder; a part is two batches of two questions."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(local, "BATCHES_PER_PART", 2)
     return tmp_path
 
 
-def answered(key, model=None, asked=None, read="letter_logits", batch=BATCH, respondent="tiny", **more):
-    clips, questions, store = study(CLIPS)
-    model, asked = model or loaded("qwen2_vl"), questions if asked is None else asked
+def answer(key, model=None, questions=None, mode="letter_logits", batch_size=BATCH, respondent="tiny", **options):
+    clips, all_questions, store = study(CLIPS)
     return local.answer_questions(
-        model, asked, clips, store, respondent=respondent, answer_mode=read, batch_size=batch, cache_key=key, **more
+        model or loaded("qwen2_vl"),
+        all_questions if questions is None else questions,
+        clips,
+        store,
+        respondent=respondent,
+        answer_mode=mode,
+        batch_size=batch_size,
+        cache_key=key,
+        **options,
     )
 
 
-def written(answers):
-    """The bytes of the table on disk."""
+def file_bytes(answers):
+    """Write a table; return the bytes of the file."""
     schemas.write(answers, "answers.parquet", schemas.ANSWER)
     return Path("answers.parquet").read_bytes()
 
 
-def parts(key):
+def part_names(key):
     return sorted(f.name for f in (local.CACHE_DIR / "answers" / key).iterdir())
 
 
-def test_the_likeliest_tokens_of_the_vocabulary_are_kept_where_asked_and_the_letters_stay_the_same():
+def test_top_k_logits_of_the_vocabulary_are_stored_on_request_and_change_no_letter_logit():
     model = loaded("qwen2_audio")
-    plain, wide = answered("without", model), answered("with", model, likeliest_tokens=7)
+    plain, wide = answer("without", model), answer("with", model, top_k_logits=7)
     assert plain["token_ids"].null_count == plain.num_rows
     assert wide.drop_columns(["token_ids", "token_logits"]).equals(plain.drop_columns(["token_ids", "token_logits"]))
-    for said, ids, logits in zip(*(wide[c].to_pylist() for c in ("text", "token_ids", "token_logits")), strict=True):
+    for text, ids, logits in zip(*(wide[c].to_pylist() for c in ("text", "token_ids", "token_logits")), strict=True):
         assert len(set(ids)) == 7
         assert logits == sorted(logits, reverse=True)
-        assert model.tokenizer.decode(ids[:1]) == said
+        assert model.tokenizer.decode(ids[:1]) == text
 
 
-def test_answers_stand_in_the_questions_order_with_a_logit_an_option():
-    asked = study(CLIPS)[1].take([7, 0, 11, 3, 4])
-    found = answered("a", asked=asked).to_pylist()
-    assert [a["question_id"] for a in found] == asked["question_id"].to_pylist()
-    assert [len(a["letter_logits"]) for a in found] == [len(o) for o in asked["options"].to_pylist()]
-    assert [a["choice"] for a in found] == [int(np.argmax(a["letter_logits"])) for a in found]
-    assert {(a["respondent"], a["condition"], a["seconds"]) for a in found} == {("tiny", "silent_video", None)}
+def test_answers_follow_the_order_of_the_questions_with_a_logit_per_option():
+    questions = study(CLIPS)[1].take([7, 0, 11, 3, 4])
+    answers = answer("a", questions=questions).to_pylist()
+    assert [a["question_id"] for a in answers] == questions["question_id"].to_pylist()
+    assert [len(a["letter_logits"]) for a in answers] == [len(o) for o in questions["options"].to_pylist()]
+    assert [a["choice"] for a in answers] == [int(np.argmax(a["letter_logits"])) for a in answers]
+    assert {(a["respondent"], a["condition"], a["seconds"]) for a in answers} == {("tiny", "silent_video", None)}
 
 
 @torch.inference_mode()
-def test_each_answer_is_to_its_own_clip_and_question():
-    clips, asked, folder = study(CLIPS)
+def test_each_answer_belongs_to_its_clip_and_question():
+    clips, questions, folder = study(CLIPS)
     model, store = loaded("qwen2_vl"), Store(folder)
-    places = local.locate_clips(clips, asked["clip_id"].to_pylist())
-    found = answered("a").to_pylist()
-    for row, (shard, at), question in zip(found, places, asked.to_pylist(), strict=True):
-        assert store.clip_id(shard, at) == question["clip_id"]
-        percept = local.load_clip_inputs(store, shard, at, model.condition)
-        logits = model.answer_logits(model.collate([percept], [format_prompt(question["options"])]))
-        alone = model.letter_logits(logits, len(question["options"]))[0].tolist()
-        assert row["letter_logits"] == pytest.approx(alone, abs=1e-4)
+    locations = clip_batches.locate_clips(clips, questions["clip_id"].to_pylist())
+    answers = answer("a").to_pylist()
+    for row, (shard, row_in_shard), question in zip(answers, locations, questions.to_pylist(), strict=True):
+        assert store.clip_id(shard, row_in_shard) == question["clip_id"]
+        clip_inputs = clip_batches.load_clip_inputs(store, shard, row_in_shard, model.condition)
+        logits = model.answer_logits(model.collate([clip_inputs], [format_prompt(question["options"])]))
+        expected = model.letter_logits(logits, len(question["options"]))[0].tolist()
+        assert row["letter_logits"] == pytest.approx(expected, abs=1e-4)
         assert row["text"] == model.greedy_token(logits)[0]
 
 
 @pytest.mark.parametrize("condition", schemas.CONDITIONS)
 def test_a_respondent_perceives_its_condition_and_nothing_else(condition):
     folder = study(CLIPS)[2]
-    percept = local.load_clip_inputs(Store(folder), 0, 0, condition)
-    assert (percept.audio is None) == (condition == "silent_video")
-    assert (percept.frames is None) == (condition == "audio")
+    clip_inputs = clip_batches.load_clip_inputs(Store(folder), 0, 0, condition)
+    assert (clip_inputs.audio is None) == (condition == "silent_video")
+    assert (clip_inputs.frames is None) == (condition == "audio")
 
 
-def test_the_batch_and_the_respondents_name_change_no_logit():
-    one, other = answered("a"), answered("b", batch=5, respondent="somebody else")
+def test_batch_size_and_respondent_change_no_logit():
+    one, other = answer("a"), answer("b", batch_size=5, respondent="somebody else")
     assert one["choice"].equals(other["choice"])
     pairs = zip(one["letter_logits"].to_pylist(), other["letter_logits"].to_pylist(), strict=True)
     assert all(a == pytest.approx(b, abs=1e-4) for a, b in pairs)
     assert set(other["respondent"].to_pylist()) == {"somebody else"}
 
 
-def test_no_questions_no_answers():
-    found = answered("none", asked=study(CLIPS)[1].slice(0, 0))
-    assert found.num_rows == 0
-    assert found.schema == schemas.ANSWER
+def test_no_questions_give_no_answers():
+    answers = answer("none", questions=study(CLIPS)[1].slice(0, 0))
+    assert answers.num_rows == 0
+    assert answers.schema == schemas.ANSWER
 
 
-def saying(texts):
-    """A model that says these texts, in the order in which it is asked; see `unsorted`."""
-    model, left = fresh("qwen2_vl"), iter(texts)
-    model.greedy_token = lambda logits: [next(left) for _ in logits]
+def model_with_replies(texts):
+    """A model with these replies, in the order of the forward passes; see `unsorted`."""
+    model, remaining = fresh("qwen2_vl"), iter(texts)
+    model.greedy_token = lambda logits: [next(remaining) for _ in logits]
     return model
 
 
 @pytest.fixture
 def unsorted(monkeypatch):
-    """Questions are asked as they stand, not by their length."""
-    monkeypatch.setattr(local.QuestionDataset, "_length", lambda *_: 0)
+    """Ask questions in their order, not sorted by length."""
+    monkeypatch.setattr(clip_batches.QuestionDataset, "_sort_key", lambda *_: 0)
 
 
-def test_read_as_text_what_is_no_letter_is_null_and_never_a_guess(unsorted):
+def test_in_text_mode_a_reply_without_a_letter_is_null_and_never_guessed(unsorted):
     texts = ["A", " B", "c", "J", "cat purring", "owl", "", "the", "B.", "Z", "<|im_end|>", "1"]
-    found = answered("t", model=saying(texts), read="text")
+    answers = answer("t", model=model_with_replies(texts), mode="text")
     options = study(CLIPS)[1]["options"].to_pylist()
     expected = [0, 1, 2, None, 0, None, None, None, 1, None, None, None]  # the fourth question has six options
     assert len(options[3]) == 6
-    assert found["choice"].to_pylist() == expected
-    assert found["text"].to_pylist() == texts
-    assert found["letter_logits"].null_count == 0
+    assert answers["choice"].to_pylist() == expected
+    assert answers["text"].to_pylist() == texts
+    assert answers["letter_logits"].null_count == 0
 
 
-def test_read_by_letter_logits_the_same_answers_have_a_choice():
-    found = answered("t", model=saying(["nonsense"] * CLIPS))
-    assert found["choice"].null_count == 0
-    assert set(found["text"].to_pylist()) == {"nonsense"}
+def test_in_letter_logits_mode_every_answer_has_a_choice():
+    answers = answer("t", model=model_with_replies(["nonsense"] * CLIPS))
+    assert answers["choice"].null_count == 0
+    assert set(answers["text"].to_pylist()) == {"nonsense"}
 
 
-def test_unparseable_answers_are_counted_and_wrong(folder, unsorted):
+def test_unparseable_answers_are_counted_and_are_wrong(folder, unsorted):
     from synesthesia.pipeline import accuracy_record
 
-    asked = study(CLIPS)[1]
-    schemas.write(asked, accuracy_record.QUESTIONS_FILE, schemas.QUESTION)
-    texts = [schemas.LETTERS[a] for a in asked["target"].to_pylist()]
+    questions = study(CLIPS)[1]
+    schemas.write(questions, accuracy_record.QUESTIONS_FILE, schemas.QUESTION)
+    texts = [schemas.LETTERS[a] for a in questions["target"].to_pylist()]
     texts[:3] = ["the", "", "Z"]
-    schemas.write(answered("t", model=saying(texts), read="text"), folder / "finetune.parquet", schemas.ANSWER)
+    schemas.write(
+        answer("t", model=model_with_replies(texts), mode="text"), folder / "finetune.parquet", schemas.ANSWER
+    )
     metrics = accuracy_record.build_accuracy_record("answer", "tiny", [folder / "finetune.parquet"], {}).metrics
     assert metrics == {"accuracy.finetune": 9 / 12, "unparseable.finetune": 3}
 
 
 @pytest.mark.parametrize("done", [0, 1, 3, 5])
-def test_killed_after_some_batches_it_ends_with_the_same_bytes(done, monkeypatch):
-    expected = written(answered("whole"))
-    left, read = [True] * done, local._answer_batch
+def test_evaluation_killed_after_some_batches_resumes_to_the_same_bytes(done, monkeypatch):
+    expected = file_bytes(answer("whole"))
+    remaining, answer_batch = [True] * done, local._answer_batch
 
-    def dies(*arguments):
-        if not left:
-            raise Killed
-        left.pop()
-        return read(*arguments)
+    def die_later(*args):
+        if not remaining:
+            raise KilledError
+        remaining.pop()
+        return answer_batch(*args)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(local, "_read", dies)
-        answered("killed")
-    assert parts("killed") == [f"part-{i:05d}.parquet" for i in range(done // 2)]
-    asked_again = []
-    monkeypatch.setattr(local, "_read", lambda *a: asked_again.append(1) or read(*a))
-    assert written(answered("killed")) == expected
-    assert len(asked_again) == CLIPS // BATCH - done // 2 * 2, "finished parts are not asked again"
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(local, "_answer_batch", die_later)
+        answer("killed")
+    assert part_names("killed") == [f"part-{i:05d}.parquet" for i in range(done // 2)]
+    calls = []
+    monkeypatch.setattr(local, "_answer_batch", lambda *a: calls.append(1) or answer_batch(*a))
+    assert file_bytes(answer("killed")) == expected
+    assert len(calls) == CLIPS // BATCH - done // 2 * 2, "finished parts are not repeated"
 
 
-def test_a_part_lost_in_the_middle_is_asked_again():
-    expected = written(answered("a"))
+def test_a_missing_part_in_the_middle_is_computed_again():
+    expected = file_bytes(answer("a"))
     (local.CACHE_DIR / "answers/a/part-00001.parquet").unlink()
-    assert written(answered("a")) == expected
+    assert file_bytes(answer("a")) == expected
 
 
-def work(key, delay):
-    """In a process of its own: answer slowly, one thread, until somebody kills it."""
+def answer_slowly(key, delay):
+    """Answer with one thread until the test kills this process."""
     torch.set_num_threads(1)
-    read = local._answer_batch
-    local._answer_batch = lambda *a: time.sleep(delay) or read(*a)
-    written(answered(key, batch=1))
+    answer_batch = local._answer_batch
+    local._answer_batch = lambda *a: time.sleep(delay) or answer_batch(*a)
+    file_bytes(answer(key, batch_size=1))
 
 
 @pytest.mark.slow
-def test_a_process_killed_at_random_moments_ends_with_the_same_bytes():
-    expected = written(answered("whole", batch=1))
+def test_a_process_killed_at_random_moments_resumes_to_the_same_bytes():
+    expected = file_bytes(answer("whole", batch_size=1))
     Path("answers.parquet").unlink()
-    moment = random.Random(os.getpid())
+    rng = random.Random(os.getpid())
     for _ in range(4):  # 2.2 seconds at most, of the 2.4 at least that all twelve take
-        process = multiprocessing.get_context("fork").Process(target=work, args=("killed", 0.2))
+        process = multiprocessing.get_context("fork").Process(target=answer_slowly, args=("killed", 0.2))
         process.start()
-        process.join(moment.uniform(0.1, 0.55))
+        process.join(rng.uniform(0.1, 0.55))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert process.exitcode == -signal.SIGKILL
-    assert written(answered("killed", batch=1)) == expected
+    assert file_bytes(answer("killed", batch_size=1)) == expected
 
 
-def test_a_fingerprint_follows_content_and_not_place(folder):
+def test_a_fingerprint_depends_on_content_and_not_on_location(folder):
     weights = shutil.copytree(checkpoint("qwen2_vl"), folder / "weights")
-    here = resume.fingerprint(["q1"], "tiny", weights)
-    assert here == resume.fingerprint(["q1"], "tiny", Path(checkpoint("qwen2_vl")))
-    assert len(here) == 20
-    others = {
-        here,
+    original = resume.fingerprint(["q1"], "tiny", weights)
+    assert original == resume.fingerprint(["q1"], "tiny", Path(checkpoint("qwen2_vl")))
+    assert len(original) == 20
+    fingerprints = {
+        original,
         resume.fingerprint(["q2"], "tiny", weights),
         resume.fingerprint(["q1"], "other", weights),
         resume.fingerprint(["q1"], "tiny", weights, 1),
@@ -216,36 +226,38 @@ def test_a_fingerprint_follows_content_and_not_place(folder):
     data = bytearray((weights / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (weights / "model.safetensors").write_bytes(data)
-    others.add(resume.fingerprint(["q1"], "tiny", weights))
+    fingerprints.add(resume.fingerprint(["q1"], "tiny", weights))
     (weights / "config.json").rename(weights / "configuration.json")
-    others.add(resume.fingerprint(["q1"], "tiny", weights))
-    assert len(others) == 7
+    fingerprints.add(resume.fingerprint(["q1"], "tiny", weights))
+    assert len(fingerprints) == 7
 
 
-def test_answers_are_taken_from_another_key_by_nobody():
-    first = answered("a")
+def test_answers_of_another_cache_key_are_not_reused():
+    first = answer("a")
     other = fresh("qwen2_vl")
     with torch.no_grad():
         other.model.lm_head.weight.mul_(2)
-    assert not answered("b", model=other)["letter_logits"].equals(first["letter_logits"])
+    assert not answer("b", model=other)["letter_logits"].equals(first["letter_logits"])
 
 
-def test_a_finished_stage_keeps_no_parts_and_asks_anew_when_forced(folder):
-    """Parts that outlive their stage would be read again after a change of code, wording or precision."""
+def test_a_finished_stage_deletes_its_parts_and_a_forced_rerun_answers_again(folder):
+    """Parts that outlive their stage would be reused after a change of code, prompt, or dtype."""
     from synesthesia import config
     from synesthesia.pipeline import evaluate as stage
 
-    clips, asked, store = study(CLIPS)
+    clips, questions, store = study(CLIPS)
     shutil.copytree(store, stage.STORE_DIR)
     schemas.write(clips, "out/curate/clips.parquet", schemas.CLIP)
-    schemas.write(asked, "out/make_questions/questions.parquet", schemas.QUESTION)
-    given = config.load(ROOT / "params/embedded.yaml")
+    schemas.write(questions, "out/make_questions/questions.parquet", schemas.QUESTION)
+    embedded = config.load(ROOT / "params/embedded.yaml")
     changed = fresh("qwen2_vl")
     with torch.no_grad():
         changed.model.lm_head.weight.mul_(2)
-    written_by = []
+    outputs = []
     for model in (loaded("qwen2_vl"), changed):
-        stage.evaluate_splits(given, model, "qwen2-vl", ["finetune"], folder / "answers", checkpoint("qwen2_vl"), BATCH)
-        written_by.append((folder / "answers/finetune.parquet").read_bytes())
+        stage.evaluate_splits(
+            embedded, model, "qwen2-vl", ["finetune"], folder / "answers", checkpoint("qwen2_vl"), BATCH
+        )
+        outputs.append((folder / "answers/finetune.parquet").read_bytes())
     assert not list(local.CACHE_DIR.rglob("*.parquet"))
-    assert written_by[0] != written_by[1]
+    assert outputs[0] != outputs[1]

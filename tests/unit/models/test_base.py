@@ -1,4 +1,4 @@
-"""Which checkpoints load, what is said of the others, and what the models are asked, word for word."""
+"""Loading of checkpoints, the errors of unusable ones, and the rendered prompts verbatim."""
 
 import json
 import shutil
@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from synesthesia import models
-from synesthesia.models import ModelError
 from synesthesia.data.clip_inputs import ClipInputs
+from synesthesia.models import ModelError
 from synesthesia.models.base import LanguageModel
 from synesthesia.questions.prompt import format_prompt
 from synesthesia.synthetic import tiny_models
@@ -27,9 +27,9 @@ from tests.helpers.tiny_checkpoints import (
 
 pytestmark = pytest.mark.torch
 families = pytest.mark.parametrize("family", FAMILIES)
-miniature = pytest.mark.parametrize("family", MINIATURES)
+tiny_families = pytest.mark.parametrize("family", MINIATURES)
 
-ASKED = """Classify the sounding object into one of the categories below:
+QUESTION = """Classify the sounding object into one of the categories below:
 A. cat purring
 B. dog barking
 C. police car
@@ -37,23 +37,23 @@ Respond only with a single letter from A to C.<|im_end|>
 <|im_start|>assistant
 """
 TEXTS = {
-    "qwen2_audio": "<|im_start|>user\n<|audio_bos|><|AUDIO|><|audio_eos|>" + ASKED,
-    "qwen2_vl": "<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>" + ASKED,
+    "qwen2_audio": "<|im_start|>user\n<|audio_bos|><|AUDIO|><|audio_eos|>" + QUESTION,
+    "qwen2_vl": "<|im_start|>user\n<|vision_start|><|video_pad|><|vision_end|>" + QUESTION,
     "qwen2_5_omni": "<|im_start|>user\n<|vision_bos|><|VIDEO|><|vision_eos|><|audio_bos|><|AUDIO|><|audio_eos|>"
-    + ASKED,
+    + QUESTION,
 }
 
 
-@miniature
-def test_the_rendered_prompt_word_for_word(family):
+@tiny_families
+def test_prompt_is_rendered_verbatim(family):
     assert loaded(family).render_prompt(format_prompt(OPTIONS[:3])) == TEXTS[family]
 
 
-@miniature
-def test_the_tokens_are_the_rendered_prompt_with_a_place_for_each_percept(family):
+@tiny_families
+def test_tokens_are_the_rendered_prompt_with_one_placeholder_per_medium_token(family):
     model = loaded(family)
-    percept = percepts(model.condition)[0]
-    ids = model.collate([percept], [format_prompt(OPTIONS[:3])])["input_ids"][0].tolist()
+    clip = percepts(model.condition)[0]
+    ids = model.collate([clip], [format_prompt(OPTIONS[:3])])["input_ids"][0].tolist()
     frames, height, width = (4, 56, 84)
     expected = TEXTS[family].replace("<|AUDIO|>", "<|AUDIO|>" * 50)
     for token in ("<|video_pad|>", "<|VIDEO|>"):
@@ -61,20 +61,20 @@ def test_the_tokens_are_the_rendered_prompt_with_a_place_for_each_percept(family
     assert model.tokenizer.decode(ids) == expected
 
 
-@miniature
-def test_an_odd_number_of_frames_and_the_largest_size_are_kept(family):
+@tiny_families
+def test_odd_frame_counts_and_the_maximum_size_are_preserved(family):
     model = loaded(family)
     if model.condition == "audio":
         assert model.processor_inputs([ClipInputs(audio=[0.0])])["audio"] == [[0.0]]
         return
-    random = torch.randint(0, 256, (5, 84, 112, 3), dtype=torch.uint8).numpy()
-    batch = model.collate([ClipInputs(percepts("sounded_video")[0].audio, random)], ["What?"])
+    frames = torch.randint(0, 256, (5, 84, 112, 3), dtype=torch.uint8).numpy()
+    batch = model.collate([ClipInputs(percepts("sounded_video")[0].audio, frames)], ["What?"])
     assert batch["video_grid_thw"].tolist() == [[3, 6, 8]]
 
 
 @families
-def test_a_loaded_model_is_in_eval_mode_with_the_precision_asked_for(family):
-    model = models.load_model(entry(family, precision="bfloat16"))
+def test_loaded_models_are_in_eval_mode_with_the_configured_dtype(family):
+    model = models.load_model(entry(family, dtype="bfloat16"))
     assert not model.model.training
     assert model.model.dtype == torch.bfloat16
     logits = model.answer_logits(model.collate(percepts(model.condition)[:2], ["What is this?"] * 2))
@@ -82,20 +82,20 @@ def test_a_loaded_model_is_in_eval_mode_with_the_precision_asked_for(family):
     assert logits.isfinite().all()
 
 
-def test_an_unknown_family_is_refused_with_those_known():
+def test_unknown_family_raises_an_error_that_lists_the_known_ones():
     with pytest.raises(ModelError, match=r"'qwen9' is not known; known: qwen2_audio, qwen2_vl, qwen2_5_vl"):
         models.load_model(entry("qwen2_vl").model_copy(update={"family": "qwen9"}))
 
 
 @families
-def test_a_missing_folder_is_named(family, tmp_path):
-    with pytest.raises(ModelError, match=r"nowhere: no model here \(config.json is missing\)"):
+def test_missing_folder_is_named(family, tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere: not a checkpoint \(config.json is missing\)"):
         models.load_model(entry(family, checkpoint=str(tmp_path / "nowhere")))
 
 
 @pytest.fixture
-def copy(tmp_path):
-    """A copy of Qwen2-VL's checkpoint that may be damaged."""
+def copied_checkpoint(tmp_path):
+    """A copy of Qwen2-VL's checkpoint that a test may damage."""
     return shutil.copytree(checkpoint("qwen2_vl"), tmp_path / "damaged-copy")
 
 
@@ -103,77 +103,81 @@ def load(folder, family="qwen2_vl"):
     return models.load_model(entry(family, checkpoint=str(folder)))
 
 
-def test_a_folder_without_weights_is_named(copy):
-    (copy / "model.safetensors").unlink()
+def test_missing_weights_name_the_folder(copied_checkpoint):
+    (copied_checkpoint / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="damaged-copy"):
-        load(copy)
+        load(copied_checkpoint)
 
 
-def test_truncated_weights_are_named(copy):
-    weights = (copy / "model.safetensors").read_bytes()
-    (copy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+def test_truncated_weights_name_the_folder(copied_checkpoint):
+    weights = (copied_checkpoint / "model.safetensors").read_bytes()
+    (copied_checkpoint / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(ModelError, match="damaged-copy"):
-        load(copy)
+        load(copied_checkpoint)
 
 
-def test_a_damaged_configuration_is_named(copy):
-    (copy / "config.json").write_text("{")
+def test_damaged_configuration_names_the_folder(copied_checkpoint):
+    (copied_checkpoint / "config.json").write_text("{")
     with pytest.raises(ModelError, match="damaged-copy"):
-        load(copy)
+        load(copied_checkpoint)
 
 
-def test_a_folder_without_a_processor_is_named(copy):
-    for file in copy.glob("*"):
+def test_missing_processor_names_the_folder(copied_checkpoint):
+    for file in copied_checkpoint.glob("*"):
         if file.name not in ("config.json", "model.safetensors", "generation_config.json"):
             file.unlink()
     with pytest.raises(ModelError, match="damaged-copy"):
-        load(copy)
+        load(copied_checkpoint)
 
 
-def test_weights_that_lack_a_layer_are_refused(copy):
+def test_weights_without_a_layer_raise_an_error(copied_checkpoint):
     from safetensors.torch import load_file, save_file
 
-    weights = load_file(copy / "model.safetensors")
-    save_file({k: v for k, v in weights.items() if "layers.1." not in k}, copy / "model.safetensors", {"format": "pt"})
+    weights = load_file(copied_checkpoint / "model.safetensors")
+    save_file(
+        {k: v for k, v in weights.items() if "layers.1." not in k},
+        copied_checkpoint / "model.safetensors",
+        {"format": "pt"},
+    )
     with pytest.raises(ModelError, match="damaged-copy"):
-        load(copy)
+        load(copied_checkpoint)
 
 
-def test_weights_of_another_width_are_refused(copy):
-    config = json.loads((copy / "config.json").read_text())
+def test_weights_of_another_width_raise_an_error(copied_checkpoint):
+    config = json.loads((copied_checkpoint / "config.json").read_text())
     config["text_config"]["intermediate_size"] = 256
-    (copy / "config.json").write_text(json.dumps(config))
+    (copied_checkpoint / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="damaged-copy"):
-        load(copy)
+        load(copied_checkpoint)
 
 
 @pytest.mark.parametrize("family, other", [(a, b) for a in MINIATURES for b in FAMILIES if a != b])
-def test_another_familys_checkpoint_is_refused_before_a_model_is_built(family, other, monkeypatch):
+def test_checkpoint_of_another_family_raises_an_error_before_a_model_is_built(family, other, monkeypatch):
     def build(*_, **__):
-        raise AssertionError("with another family's configuration this builds billions of random weights first")
+        raise AssertionError("another family's configuration would first build billions of random weights")
 
     monkeypatch.setattr(type(loaded(family)).model_class, "from_pretrained", build)
     with pytest.raises(ModelError, match=f"{checkpoint(other)}: "):
         models.load_model(entry(family, checkpoint=str(checkpoint(other))))
 
 
-def test_only_safetensors_are_read(copy):
-    torch.save({}, copy / "pytorch_model.bin")
-    (copy / "model.safetensors").unlink()
+def test_only_safetensors_are_loaded(copied_checkpoint):
+    torch.save({}, copied_checkpoint / "pytorch_model.bin")
+    (copied_checkpoint / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="damaged-copy"):
-        load(copy)
+        load(copied_checkpoint)
 
 
-def test_a_vocabulary_in_which_letters_are_not_one_token_is_refused():
+def test_vocabulary_with_multi_token_letters_raises_an_error():
     model = fresh("qwen2_vl")
     vocab = {token: i for token, i in words().get_vocab().items() if token != "J"}
-    lacking = tiny_models._build_tokenizer(vocab, [], {})
-    assert lacking.encode("A") == [vocab["A"]]
+    without_j = tiny_models._build_tokenizer(vocab, [], {})
+    assert without_j.encode("A") == [vocab["A"]]
     with pytest.raises(ModelError, match="not one token each"):
-        LanguageModel(model.model, SimpleNamespace(tokenizer=lacking), "cpu")
+        LanguageModel(model.model, SimpleNamespace(tokenizer=without_j), "cpu")
 
 
-def test_a_family_that_forgets_to_say_what_it_perceives_is_told():
+def test_family_without_inputs_raises_an_error():
     model = fresh("qwen2_vl")
-    with pytest.raises(ModelError, match="LanguageModel does not say what it perceives"):
+    with pytest.raises(ModelError, match="LanguageModel does not define its inputs"):
         LanguageModel(model.model, model.processor, "cpu").render_prompt("?")

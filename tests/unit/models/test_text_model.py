@@ -1,7 +1,6 @@
-"""Models that bring their own code: only where allowed, and called as their READMEs say.
+"""Models with remote code: they run only with permission, through the interface in their READMEs.
 
-Small checkpoints of the same interface, with their code beside them as on the hub, stand for the real ones, which were
-not run.
+Small checkpoints with the same interface, which contain their code as on the hub, replace the real ones.
 """
 
 import json
@@ -14,8 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from synesthesia import config as params
-from synesthesia import models
+from synesthesia import config, models
 from synesthesia.models import ModelError
 from synesthesia.models.text_model import EncodedClipInputs
 from synesthesia.questions.prompt import format_prompt, parse_letter
@@ -43,13 +41,13 @@ class QWenLMHeadModel(PreTrainedModel):
     def __init__(self, config):
         super().__init__(config)
         self.embed = torch.nn.Embedding(300, 8)
-        self.hear = torch.nn.Linear(1, 8)
+        self.audio = torch.nn.Linear(1, 8)
         self.head = torch.nn.Linear(8, 300, bias=False)
         self.post_init()
 
     def forward(self, input_ids, attention_mask=None, audio_info=None, use_cache=None):
-        heard = self.hear(audio_info["input_audios"].to(self.dtype)[:, None].abs().mean(0, keepdim=True))
-        return CausalLMOutput(logits=self.head(self.embed(input_ids).cumsum(1) + heard))
+        audio = self.audio(audio_info["input_audios"].to(self.dtype)[:, None].abs().mean(0, keepdim=True))
+        return CausalLMOutput(logits=self.head(self.embed(input_ids).cumsum(1) + audio))
 """
 TOKENIZER = """
 import re
@@ -97,13 +95,13 @@ class QWenTokenizer:
 
 def entry(folder, family="qwen_audio_chat", **changes):
     values = {"title": "Qwen-Audio-Chat", "family": family, "checkpoint": str(folder), "condition": "audio",
-              "precision": "float32", "batch_clips": 1, "role": "audio", "splits": ["test"]}  # fmt: skip
-    return params.ModelConfig(**{**values, "remote_code": True, **changes})
+              "dtype": "float32", "batch_size": 1, "role": "audio", "splits": ["test"]}  # fmt: skip
+    return config.ModelConfig(**{**values, "trust_remote_code": True, **changes})
 
 
 @pytest.fixture(autouse=True)
 def modules(monkeypatch, tmp_path_factory):
-    """Code of checkpoints is copied into a folder of the test's own, and the models run on the CPU."""
+    """Copy the checkpoints' code into a temporary folder and run the models on the CPU."""
     cache = tmp_path_factory.mktemp("modules")
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(cache))
     monkeypatch.syspath_prepend(str(cache))
@@ -115,88 +113,92 @@ def modules(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A checkpoint of Qwen-Audio-Chat's interface, with its code beside it."""
+    """A checkpoint with Qwen-Audio-Chat's interface and its own code."""
     folder = tmp_path / "chat"
     folder.mkdir()
     (folder / "configuration_qwen.py").write_text(CONFIGURATION)
     (folder / "modeling_qwen.py").write_text(MODEL)
     (folder / "tokenization_qwen.py").write_text(TOKENIZER)
     code = {"AutoConfig": "configuration_qwen.QWenConfig", "AutoModelForCausalLM": "modeling_qwen.QWenLMHeadModel"}
-    config = {"model_type": "qwen", "architectures": ["QWenLMHeadModel"], "auto_map": code}
-    (folder / "config.json").write_text(json.dumps(config))
-    words = {"AutoTokenizer": ["tokenization_qwen.QWenTokenizer", None]}
-    auto = {"tokenizer_class": "QWenTokenizer", "auto_map": words}
-    (folder / "tokenizer_config.json").write_text(json.dumps(auto))
-    random = torch.Generator().manual_seed(0)
-    shapes = {"embed.weight": (300, 8), "hear.weight": (8, 1), "hear.bias": (8,), "head.weight": (300, 8)}
-    weights = {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
+    model_config = {"model_type": "qwen", "architectures": ["QWenLMHeadModel"], "auto_map": code}
+    (folder / "config.json").write_text(json.dumps(model_config))
+    auto_map = {"AutoTokenizer": ["tokenization_qwen.QWenTokenizer", None]}
+    tokenizer_config = {"tokenizer_class": "QWenTokenizer", "auto_map": auto_map}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+    rng = torch.Generator().manual_seed(0)
+    shapes = {"embed.weight": (300, 8), "audio.weight": (8, 1), "audio.bias": (8,), "head.weight": (300, 8)}
+    weights = {name: torch.randn(shape, generator=rng) for name, shape in shapes.items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
-def sound(loud=0.5):
-    return EncodedClipInputs(np.full(1600, loud, np.float32))
+def encode_clip(amplitude=0.5):
+    return EncodedClipInputs(np.full(1600, amplitude, np.float32))
 
 
-def test_their_code_does_not_run_unless_the_parameters_say_so(checkpoint):
+def test_remote_code_does_not_run_without_permission(checkpoint):
     (checkpoint / "tokenization_qwen.py").write_text("raise SystemExit('ran')")
     for family in ("qwen_audio_chat", "kimi_audio"):
-        off = entry(checkpoint, family).model_copy(
-            update={"trust_remote_code": params.ModelConfig.model_fields["trust_remote_code"].default}
+        forbidden = entry(checkpoint, family).model_copy(
+            update={"trust_remote_code": config.ModelConfig.model_fields["trust_remote_code"].default}
         )
-        with pytest.raises(ModelError, match=r"allow it with models\.my-model\.remote_code: true"):
-            models.load_text_model(off, "my-model")
+        with pytest.raises(ModelError, match=r"allow it with models\.my-model\.trust_remote_code: true"):
+            models.load_text_model(forbidden, "my-model")
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
-def test_the_permission_is_true_or_false_and_nothing_else(checkpoint, value):
-    with pytest.raises(ValueError, match="remote_code"):
-        entry(checkpoint, remote_code=value)
+def test_trust_remote_code_must_be_a_boolean(checkpoint, value):
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        entry(checkpoint, trust_remote_code=value)
 
 
-def test_a_local_family_never_runs_a_checkpoints_code(checkpoint):
+def test_transformers_families_never_run_remote_code(checkpoint):
     allowed = entry(checkpoint, "qwen2_audio")
     (checkpoint / "modeling_qwen.py").write_text("raise SystemExit('ran')")
     with pytest.raises(ModelError, match="model_type 'qwen', not 'qwen2_audio'"):
         models.load_model(allowed)
 
 
-def test_letters_are_the_logits_behind_the_models_own_conversation(checkpoint):
+def test_letter_logits_are_those_after_the_models_own_conversation(checkpoint):
     model = models.load_text_model(entry(checkpoint))
     prompt = format_prompt(OPTIONS)
-    found = model.reply(sound(), prompt, 3)
+    reply = model.reply(encode_clip(), prompt, 3)
     text = (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nAudio 1:<audio></audio>\n"
         f"{prompt}<|im_end|>\n<|im_start|>assistant\n"
     )
     weights = {k: v.detach() for k, v in model.model.named_parameters()}
     state = (
-        weights["embed.weight"][list(text.encode())].sum(0) + weights["hear.weight"][:, 0] * 0.5 + weights["hear.bias"]
+        weights["embed.weight"][list(text.encode())].sum(0)
+        + weights["audio.weight"][:, 0] * 0.5
+        + weights["audio.bias"]
     )
     logits = weights["head.weight"] @ state
-    assert found.letter_logprobs == pytest.approx(logits[[ord(x) for x in "ABC"]].tolist(), abs=1e-3)
-    assert found.text == model.tokenizer.decode([int(logits.argmax())])
+    assert reply.letter_logprobs == pytest.approx(logits[[ord(x) for x in "ABC"]].tolist(), abs=1e-3)
+    assert reply.text == model.tokenizer.decode([int(logits.argmax())])
 
 
-def test_what_is_heard_reaches_the_answer(checkpoint):
+def test_answers_depend_on_the_audio(checkpoint):
     model = models.load_text_model(entry(checkpoint))
-    quiet, loud = (model.reply(sound(x), "Which?", 4).letter_logprobs for x in (0.1, 0.9))
+    quiet, loud = (model.reply(encode_clip(x), "Which?", 4).letter_logprobs for x in (0.1, 0.9))
     assert np.abs(np.subtract(quiet, loud)).max() > 0.1
 
 
-def test_code_that_does_not_run_here_says_what_to_do(checkpoint):
+def test_failing_remote_code_raises_an_error_with_the_alternative(checkpoint):
     (checkpoint / "modeling_qwen.py").write_text("from transformers import something_of_4_31")
-    with pytest.raises(ModelError, match=r"its own code does not run here .*something_of_4_31.*ask it as an endpoint"):
+    with pytest.raises(
+        ModelError, match=r"its own code fails in this environment .*something_of_4_31.*use family endpoint"
+    ):
         models.load_text_model(entry(checkpoint))
 
 
-def test_another_models_tokenizer_is_refused(checkpoint):
+def test_tokenizer_of_another_model_raises_an_error(checkpoint):
     (checkpoint / "tokenization_qwen.py").write_text(TOKENIZER.replace("from_list_format", "format_of_lists"))
     with pytest.raises(ModelError, match="no Qwen-Audio-Chat: its tokenizer lacks from_list_format"):
         models.load_text_model(entry(checkpoint))
 
 
-def test_letters_of_more_than_one_token_are_refused(checkpoint):
+def test_multi_token_letters_raise_an_error(checkpoint):
     code = TOKENIZER.replace("return list(text.encode())", "return list(text.encode()) + [299]")
     (checkpoint / "tokenization_qwen.py").write_text(code)
     with pytest.raises(ModelError, match="letters A to J are not one token each"):
@@ -204,14 +206,14 @@ def test_letters_of_more_than_one_token_are_refused(checkpoint):
 
 
 @pytest.mark.parametrize("family", ["qwen_audio_chat", "kimi_audio"])
-def test_a_missing_folder_is_named_and_no_name_is_looked_up_on_a_hub(family, tmp_path):
-    with pytest.raises(ModelError, match=r"nowhere: no model here"):
+def test_missing_folder_is_named_and_not_looked_up_on_a_hub(family, tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere: not a checkpoint"):
         models.load_text_model(entry(tmp_path / "nowhere", family))
 
 
 @pytest.fixture
-def kimia(monkeypatch):
-    """A stand-in of Kimi-Audio's package that says what it was asked."""
+def kimia_calls(monkeypatch):
+    """Replace Kimi-Audio's package by a stand-in; return the list of its calls."""
     calls = []
 
     class KimiAudio:
@@ -245,30 +247,30 @@ def kimia(monkeypatch):
     return calls
 
 
-def test_kimi_audio_is_asked_through_its_package_and_says_text_alone(checkpoint, kimia):
+def test_kimi_audio_runs_through_its_package_and_returns_text_only(checkpoint, kimia_calls):
     model = models.load_text_model(entry(checkpoint, "kimi_audio"))
-    found = model.reply(sound(), format_prompt(OPTIONS), 3)
-    assert (found.text, found.letter_logprobs) == ("B. dog barking", None)
-    assert parse_letter(found.text, OPTIONS) == 1
-    assert kimia == [(str(checkpoint), False), (16000, 1600, format_prompt(OPTIONS), "text", 1)]
+    reply = model.reply(encode_clip(), format_prompt(OPTIONS), 3)
+    assert (reply.text, reply.letter_logprobs) == ("B. dog barking", None)
+    assert parse_letter(reply.text, OPTIONS) == 1
+    assert kimia_calls == [(str(checkpoint), False), (16000, 1600, format_prompt(OPTIONS), "text", 1)]
 
 
-def test_kimi_audio_without_its_package_or_with_a_failing_one_says_so(checkpoint, kimia, monkeypatch):
+def test_kimi_audio_names_a_missing_or_failing_package(checkpoint, kimia_calls, monkeypatch):
     broken = checkpoint.parent / "broken"
     checkpoint.rename(broken)
     with pytest.raises(ModelError, match=r"kimia_infer failed .*CUDA error"):
         models.load_text_model(entry(broken, "kimi_audio"))
     monkeypatch.setitem(sys.modules, "kimia_infer.api.kimia", None)
-    with pytest.raises(ModelError, match="needs its own package, which is not installed here"):
+    with pytest.raises(ModelError, match="needs its own package, which is not installed"):
         models.load_text_model(entry(broken, "kimi_audio"))
 
 
-def test_the_paper_preset_has_a_family_for_each_of_its_seven_models():
+def test_paper_preset_has_a_family_for_each_of_its_seven_models():
     from tests.helpers.tiny_checkpoints import ROOT
 
-    paper = params.load(ROOT / "params/paper.yaml").models
-    assert len(paper) == 7
-    for key, model in paper.items():
+    paper_models = config.load(ROOT / "params/paper.yaml").models
+    assert len(paper_models) == 7
+    for key, model in paper_models.items():
         assert model.family in {**models.FAMILIES, **models.TEXT_ONLY_FAMILIES}, key
         assert not model.trust_remote_code
     assert len(LETTERS) == 10

@@ -1,4 +1,4 @@
-"""The curate and ask stages on a small world of real MP4s: outs, resuming, bad input."""
+"""The stages curate and make_questions on a small dataset of real MP4 files: outputs, resuming, bad input."""
 
 import errno
 import fcntl
@@ -15,39 +15,40 @@ import pytest
 
 from synesthesia import schemas
 from synesthesia.data import decode_jobs, store
+from synesthesia.data.catalogs.manifest import build_manifest
 from synesthesia.pipeline import curate, make_questions, stage_cli
 from tests.helpers import small_dataset
 from tests.helpers.small_dataset import hash_outputs, replace_file, write_config
 
-pytestmark = pytest.mark.slow  # real files and figures: seconds each
+pytestmark = pytest.mark.slow  # real files: seconds per test
 
 dataset, source_files = small_dataset.dataset, small_dataset.source_files
 
 
-def start(*arguments: str) -> subprocess.Popen:
+def start_process(*arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "synesthesia.pipeline.curate", *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def test_outs_say_what_is_usable_and_what_is_not(dataset, monkeypatch, capfd):
-    given = write_config()
+def test_outputs_list_usable_and_rejected_clips(dataset, monkeypatch, capfd):
+    config = write_config()
     monkeypatch.delenv("SYNESTHESIA_TRACKING")
-    curate.run(given, workers=2)
+    curate.run(config, workers=2)
     monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
     assert Path("mlruns/mlflow.db").exists() and "warning" not in capfd.readouterr().err
-    make_questions.run(given)
+    make_questions.run(config)
     rows = schemas.read("out/curate/clips.parquet", schemas.CLIP).to_pylist()
     assert [row["clip_id"] for row in rows] == sorted(row["clip_id"] for row in rows)
-    opened = store.Store("out/curate/store")
-    opened.verify()
-    assert len(rows) == len(opened) == 10 * 5 - 4 + 11
+    clip_store = store.Store("out/curate/store")
+    clip_store.verify()
+    assert len(rows) == len(clip_store) == 10 * 5 - 4 + 11
     for row in rows:
-        assert opened.clip_id(row["shard"], row["row"]) == row["clip_id"]
-    assert opened.audio(0, 0).shape == (160000,) and opened.frames(0, 0).shape == (10, 48, 64, 3)
+        assert clip_store.clip_id(row["shard"], row["row"]) == row["clip_id"]
+    assert clip_store.audio(0, 0).shape == (160000,) and clip_store.frames(0, 0).shape == (10, 48, 64, 3)
     labels = {label for row in rows if row["dataset"] == "vggsound" for label in row["labels"]}
     assert "police car" in labels and not any("," in label for label in labels)
-    damaged = schemas.read("out/curate/rejected.parquet", schemas.REJECTED).to_pylist()
-    assert {(row["file"], row["reason"], row["bytes"] is None) for row in damaged} == {
+    rejected = schemas.read("out/curate/rejected.parquet", schemas.REJECTED).to_pylist()
+    assert {(row["file"], row["reason"], row["bytes"] is None) for row in rejected} == {
         ("vggsound/v0-4_000040.mp4", "no audio stream", False),
         ("vggsound/v1-4_000040.mp4", "truncated", False),
         ("vggsound/v2-4_000040.mp4", "empty file", False),
@@ -61,132 +62,135 @@ def test_outs_say_what_is_usable_and_what_is_not(dataset, monkeypatch, capfd):
     assert questions["clip_id"].to_pylist() == [row["clip_id"] for row in rows]
 
 
-def test_a_lost_file_changes_no_other_clips_split_or_question(dataset):
-    given = write_config()
-    curate.run(given, workers=2)
-    make_questions.run(given)
+def test_missing_file_changes_no_other_clip_or_question(dataset):
+    config = write_config()
+    curate.run(config, workers=2)
+    make_questions.run(config)
     before = schemas.read("out/make_questions/questions.parquet", schemas.QUESTION).to_pylist()
     os.remove("data/vggsound/v5-4_000040.mp4")
     os.remove("data/audioset/clips/a3_30.mp4")
-    curate.run(given, workers=2)
-    make_questions.run(given)
+    curate.run(config, workers=2)
+    make_questions.run(config)
     after = schemas.read("out/make_questions/questions.parquet", schemas.QUESTION).to_pylist()
     assert after == [row for row in before if row["clip_id"] not in ("v5-4_000040", "a3_000030")]
 
 
-def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(dataset):
-    given = write_config(clips_per_shard=8)
-    curate.run(given, workers=2)
+def test_killed_run_resumes_and_ends_with_the_same_bytes(dataset):
+    config = write_config(clips_per_shard=8)
+    curate.run(config, workers=2)
     expected = hash_outputs()
     shutil.rmtree("out")
-    process = start("--workers", "1")
+    process = start_process("--workers", "1")
     while process.poll() is None and len(list(Path("out/.partial/curate").glob("*.json"))) < 3:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not Path("out/curate/clips.parquet").exists()
-    kept = {path.stat().st_ino for path in Path("out/.partial/curate").glob("*.arrow")}
-    assert len(kept) >= 3
-    curate.run(given, workers=2)
+    finished_inodes = {path.stat().st_ino for path in Path("out/.partial/curate").glob("*.arrow")}
+    assert len(finished_inodes) >= 3
+    curate.run(config, workers=2)
     assert hash_outputs() == expected
-    assert kept <= {path.stat().st_ino for path in Path("out/curate/store").iterdir()}
+    assert finished_inodes <= {path.stat().st_ino for path in Path("out/curate/store").iterdir()}
 
 
-def test_finished_chunks_are_not_taken_for_other_settings_or_files(dataset):
-    given = write_config()
-    curate.run(given, workers=2)
-    items = curate.plans.build_manifest(given).items[:16]
-    chosen = {key: getattr(given.curate, key) for key in curate.DECODE_PARAMS}
-    name = decode_jobs.fingerprint(items, chosen)
-    assert name != decode_jobs.fingerprint(items, chosen | {"jpeg_quality": 50})
+def test_finished_jobs_are_not_reused_for_other_settings_or_files(dataset):
+    config = write_config()
+    curate.run(config, workers=2)
+    items = build_manifest(config).items[:16]
+    decode_settings = {key: getattr(config.curate, key) for key in curate.DECODE_PARAMS}
+    name = decode_jobs.fingerprint(items, decode_settings)
+    assert name != decode_jobs.fingerprint(items, decode_settings | {"jpeg_quality": 50})
     os.utime(items[0].path, (1, 1))
-    assert name != decode_jobs.fingerprint(items, chosen)
+    assert name != decode_jobs.fingerprint(items, decode_settings)
 
 
-def test_a_second_run_at_the_same_time_is_refused(dataset):
+def test_concurrent_run_is_rejected(dataset):
     Path("out/.partial").mkdir(parents=True)
     with open("out/.partial/curate.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(curate.CurateError, match="another curate"):
+        with pytest.raises(curate.CurateError, match="another curate run uses this folder"):
             curate.run(write_config(), workers=1)
 
 
-def test_a_full_disk_is_one_sentence_and_keeps_what_is_finished(dataset, monkeypatch, capsys):
-    closed, close = [], store.ShardWriter.close
+def test_full_disk_is_one_sentence_and_keeps_finished_jobs(dataset, monkeypatch, capsys):
+    closed_shards, close = [], store.ShardWriter.close
 
-    def fills_up(shard):
-        if len(closed) == 2:
+    def close_until_disk_is_full(shard):
+        if len(closed_shards) == 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(shard.path))
-        closed.append(shard)
+        closed_shards.append(shard)
         return close(shard)
 
-    monkeypatch.setattr(store.ShardWriter, "close", fills_up)
-    with pytest.raises(SystemExit) as ended:
+    monkeypatch.setattr(store.ShardWriter, "close", close_until_disk_is_full)
+    with pytest.raises(SystemExit) as error:
         stage_cli.main(curate.run, "doc", argv=[])
-    assert ended.value.code == 1 and "the disk is full" in capsys.readouterr().err
+    assert error.value.code == 1 and "the disk is full" in capsys.readouterr().err
     assert len(list(Path("out/.partial/curate").glob("*.json"))) == 2
     assert not list(Path("out/.partial/curate").glob("*.tmp")) and not Path("out/curate/clips.parquet").exists()
 
 
-def spoil_nothing_found():
+def delete_all_clips():
     for path in Path("data/vggsound").iterdir():
         path.unlink()
 
 
-def spoil_few_labels():
+def remove_one_label():
     lines = Path("data/vggsound.csv").read_text().splitlines()
     Path("data/vggsound.csv").write_text("\n".join(line for line in lines if "label 3" not in line))
 
 
-def spoil_one_clip():
+def leave_one_clip_of_a_label():
     lines = Path("data/vggsound.csv").read_text().splitlines()
-    kept = [line for line in lines if '"label 3"' not in line or line.startswith("v3-1")]
-    Path("data/vggsound.csv").write_text("\n".join(kept))
+    remaining = [line for line in lines if '"label 3"' not in line or line.startswith("v3-1")]
+    Path("data/vggsound.csv").write_text("\n".join(remaining))
 
 
-SPOILT = {
+BAD_INPUTS = {
     "data/ is missing": (lambda: shutil.rmtree("data"), "data/vggsound.csv is missing: run `make data`"),
     "an empty list": (lambda: Path("data/vggsound.csv").write_text(""), "data/vggsound.csv lists no clip"),
     "a wrong dialect": (lambda: shutil.copy("data/audioset/eval_segments.csv", "data/vggsound.csv"), "line 2"),
     "no clips' folder": (lambda: shutil.rmtree("data/vggsound"), "data/vggsound is missing"),
-    "nothing found": (spoil_nothing_found, "none of the 50 listed clips of vggsound is in data/vggsound"),
-    "nine labels": (spoil_few_labels, "has 9 usable labels, but a question needs 10"),
-    "a label with one clip": (spoil_one_clip, "label 'label 3' has too few train clips in the list: 1 for analysis"),
+    "nothing found": (delete_all_clips, "none of the 50 listed clips of vggsound is in data/vggsound"),
+    "nine labels": (remove_one_label, "has 9 usable labels, but a question needs 10"),
+    "a label with one clip": (
+        leave_one_clip_of_a_label,
+        "label 'label 3' has too few train clips in the list: 1 for analysis",
+    ),
     "no permission": (lambda: Path("out").touch(), "out"),
 }
 
 
-@pytest.mark.parametrize("what", SPOILT)
-def test_bad_input_is_one_sentence_and_exit_code_1(dataset, capsys, what):
-    spoil, sentence = SPOILT[what]
-    spoil()
-    with pytest.raises(SystemExit) as ended:
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input_is_one_sentence_and_exit_code_1(dataset, capsys, name):
+    damage, sentence = BAD_INPUTS[name]
+    damage()
+    with pytest.raises(SystemExit) as error:
         stage_cli.main(curate.run, "doc", argv=[])
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert ended.value.code == 1 and said.startswith("curate: ") and sentence in said
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.value.code == 1 and message.startswith("curate: ") and sentence in message
 
 
-def test_a_label_whose_every_clip_is_damaged_stops_the_study_and_keeps_the_decoded(dataset, source_files):
+def test_label_without_usable_clips_stops_the_stage_and_keeps_finished_jobs(dataset, source_files):
     for take in range(4):
         replace_file(f"data/vggsound/v2-{take}_{10 * take:06d}.mp4", source_files["no_audio"])
-    process = start()
-    said = process.communicate()[1]
-    assert process.returncode == 1 and "Traceback" not in said and "Warning" not in said
-    assert "label 'label 2' has too few train clips that are usable: 0 for analysis" in said
+    process = start_process()
+    message = process.communicate()[1]
+    assert process.returncode == 1 and "Traceback" not in message and "Warning" not in message
+    assert "label 'label 2' has too few train clips that are usable: 0 for analysis" in message
     assert len(list(Path("out/.partial/curate").glob("*.json"))) == 4
 
 
-def test_contradictions_and_repetitions_in_the_list_are_counted_and_put_aside(dataset):
+def test_conflicting_and_duplicate_rows_are_counted_and_rejected(dataset):
     with open("data/vggsound.csv", "a") as file:
         file.write('\nv4-0,0,"label 5",train\nv6-0,0,"label 6",train\n')
-    plan = curate.plans.build_manifest(write_config())
-    assert plan.counts["vggsound"]["conflicting"] == 1 and plan.counts["vggsound"]["duplicate_rows"] == 2
-    (row,) = (row for row in plan.rejected if row["reason"] == "conflicting labels")
+    manifest = build_manifest(write_config())
+    assert manifest.counts["vggsound"]["conflicting"] == 1 and manifest.counts["vggsound"]["duplicate_rows"] == 2
+    (row,) = (row for row in manifest.rejected if row["reason"] == "conflicting labels")
     assert row["clip_id"] == "v4-0_000000" and row["detail"] == "listed as 'label 4' and 'label 5'"
-    assert "v4-0_000000" not in [item.clip_id for item in plan.items]
+    assert "v4-0_000000" not in [item.clip_id for item in manifest.items]
 
 
-def test_ask_says_what_to_run_first(tmp_path, monkeypatch, capsys):
+def test_make_questions_says_what_to_run_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_config()
     with pytest.raises(SystemExit):
@@ -194,20 +198,20 @@ def test_ask_says_what_to_run_first(tmp_path, monkeypatch, capsys):
     assert "out/curate/clips.parquet is missing" in capsys.readouterr().err
 
 
-def test_faults_of_the_program_keep_their_traceback(tmp_path, monkeypatch):
+def test_programming_errors_keep_their_traceback(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_config()
 
-    def faulty(given):
+    def raise_error(config):
         raise KeyError("a bug")
 
     with pytest.raises(KeyError):
-        stage_cli.main(faulty, "doc", argv=[])
+        stage_cli.main(raise_error, "doc", argv=[])
 
 
-def test_an_items_name_reaches_the_stage(tmp_path, monkeypatch):
+def test_item_name_is_passed_to_the_stage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_config()
-    got = []
-    stage_cli.main(lambda given, item: got.append(item), "doc", item_kind="model", argv=["qwen2-vl"])
-    assert got == ["qwen2-vl"]
+    items = []
+    stage_cli.main(lambda config, item: items.append(item), "doc", item_kind="model", argv=["qwen2-vl"])
+    assert items == ["qwen2-vl"]

@@ -1,4 +1,4 @@
-"""`make log`: every stage item whose outs are there and belong to the present parameters."""
+"""`make log`: every stage item whose outputs exist and match the current parameters."""
 
 import types
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from synesthesia import config as parameters
+from synesthesia import config as configuration
 from synesthesia.pipeline import log_runs
 from synesthesia.tracking import Record
 
@@ -14,51 +14,56 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def params():
-    return parameters.load(ROOT / "params/embedded.yaml")
+def config():
+    return configuration.load(ROOT / "params/embedded.yaml")
 
 
 @pytest.fixture
 def stages(monkeypatch):
-    """Stage modules whose records say which item they are of; `gap` has no outs."""
+    """Replace the stage modules by ones whose records name their item; `measure_gap` has no outputs."""
 
     def module(name):
         stage = name.rsplit(".", 1)[1]
-        return types.SimpleNamespace(record=lambda params, item: None if stage == "gap" else Record(stage, item))
+        return types.SimpleNamespace(
+            build_record=lambda config, item: None if stage == "measure_gap" else Record(stage, item)
+        )
 
     monkeypatch.setattr(log_runs.importlib, "import_module", module)
     return list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 
 
-def test_it_walks_every_item_that_dvc_has(params, stages, capsys):
-    names = [record.name for record in log_runs.iter_records(params, stages, {})]
-    assert names[:3] == ["curate", "ask", "evaluate@qwen2-audio"]
-    assert {f"distill@{key}" for key in params.distill.settings} <= set(names)
-    assert {f"evaluate_students@{key}" for key in params.distill.settings} <= set(names)
+def test_iterates_over_every_item_of_dvc_yaml(config, stages, capsys):
+    names = [record.name for record in log_runs.iter_records(config, stages, {})]
+    assert names[:3] == ["curate", "make_questions", "evaluate@qwen2-audio"]
+    assert {f"distill@{key}" for key in config.distill.settings} <= set(names)
+    assert {f"evaluate_students@{key}" for key in config.distill.settings} <= set(names)
     assert names[-1] == "report"
-    assert "gap" not in names
-    assert "gap: no outs" in capsys.readouterr().out
+    assert "measure_gap" not in names
+    assert "measure_gap: no outputs" in capsys.readouterr().out
 
 
-def test_outs_of_other_parameters_are_left_out_and_named(params, stages, capsys):
-    names = [record.name for record in log_runs.iter_records(params, stages, {"route": "params.yaml: route.mode"})]
+def test_outdated_outputs_are_skipped_and_named(config, stages, capsys):
+    names = [record.name for record in log_runs.iter_records(config, stages, {"route": "params.yaml: route.mode"})]
     assert "route" not in names
-    assert "route: left out, `dvc repro` first (params.yaml: route.mode)" in capsys.readouterr().out
+    assert "route: skipped, run `dvc repro` first (params.yaml: route.mode)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "changes"),
     [
-        ({"changed deps": {"params.yaml": {"ask.seed": "modified"}}}, ["params.yaml: ask.seed"]),
+        ({"changed deps": {"params.yaml": {"make_questions.seed": "modified"}}}, ["params.yaml: make_questions.seed"]),
         (
             {"changed deps": {"src/synesthesia/questions/sampling.py": "modified"}},
             ["src/synesthesia/questions/sampling.py modified"],
         ),
-        ({"changed outs": {"out/make_questions/questions.parquet": "modified"}}, ["out/make_questions/questions.parquet modified"]),
+        (
+            {"changed outs": {"out/make_questions/questions.parquet": "modified"}},
+            ["out/make_questions/questions.parquet modified"],
+        ),
         ({"changed deps": {"data": "deleted"}}, []),
         ({"changed outs": {"out/curate/store": "not in cache"}}, []),
         ("changed command", ["changed command"]),
     ],
 )
-def test_what_changed_makes_outs_outdated_what_is_absent_does_not(entry, said):
-    assert list(log_runs._iter_changes(entry)) == said
+def test_changes_make_outputs_outdated_but_missing_files_do_not(entry, changes):
+    assert list(log_runs._iter_changes(entry)) == changes

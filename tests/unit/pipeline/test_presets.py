@@ -1,4 +1,4 @@
-"""Changing the study's size, and looking at one without touching anything."""
+"""Presets: activating one, checking them, and printing the plan without changing anything."""
 
 import shutil
 from pathlib import Path
@@ -19,37 +19,37 @@ def study(tmp_path, monkeypatch):
     return tmp_path
 
 
-def said(capsys):
+def read_stdout(capsys):
     return capsys.readouterr().out
 
 
-def test_use_puts_a_preset_in_the_place_of_params(study, capsys):
+def test_use_copies_the_preset_to_params(study, capsys):
     presets.main(["use", "paper"])
     assert Path("params.yaml").read_bytes() == Path("params/paper.yaml").read_bytes()
-    assert "params/paper.yaml" in said(capsys)
+    assert "params/paper.yaml" in read_stdout(capsys)
     presets.main(["use", "embedded"])
     assert Path("params.yaml").read_bytes() == Path("params/embedded.yaml").read_bytes()
 
 
-def test_use_leaves_a_file_with_the_same_values_alone(study, capsys):
-    text = "# my own comment\n" + Path("params.yaml").read_text()
+def test_use_keeps_a_file_with_the_same_values(study, capsys):
+    text = "# user comment\n" + Path("params.yaml").read_text()
     Path("params.yaml").write_text(text)
     presets.main(["use", "embedded"])
     assert Path("params.yaml").read_text() == text
-    assert said(capsys) == ""
+    assert read_stdout(capsys) == ""
 
 
-def test_edits_are_not_lost_unless_forced(study):
+def test_edits_are_overwritten_only_with_force(study):
     text = Path("params.yaml").read_text().replace("rank: 16", "rank: 8")
     Path("params.yaml").write_text(text)
-    with pytest.raises(SystemExit, match=r"edits of its own.*--force"):
+    with pytest.raises(SystemExit, match=r"edits that would be lost.*--force"):
         presets.main(["use", "paper"])
     assert Path("params.yaml").read_text() == text
     presets.main(["use", "paper", "--force"])
     assert Path("params.yaml").read_bytes() == Path("params/paper.yaml").read_bytes()
 
 
-def test_edits_kept_as_a_preset_of_their_own_are_not_lost(study):
+def test_edits_saved_as_a_preset_can_be_activated_again(study):
     edited = Path("params.yaml").read_text().replace("rank: 16", "rank: 8")
     Path("params.yaml").write_text(edited)
     Path("params/rank8.yaml").write_text(edited)
@@ -58,47 +58,47 @@ def test_edits_kept_as_a_preset_of_their_own_are_not_lost(study):
     assert Path("params.yaml").read_text() == edited
 
 
-def test_an_unknown_size_names_the_known_ones(study):
-    with pytest.raises(SystemExit, match=r"no size 'papr'; known: embedded, paper"):
+def test_unknown_preset_error_names_the_available_ones(study):
+    with pytest.raises(SystemExit, match=r"no preset 'papr'; available: embedded, paper"):
         presets.main(["use", "papr"])
 
 
-def test_a_preset_with_a_typo_is_not_used(study):
+def test_preset_with_a_typo_is_rejected(study):
     Path("params/paper.yaml").write_text(Path("params/paper.yaml").read_text().replace("epochs: 30", "epoch: 30"))
-    with pytest.raises(SystemExit, match=r"switch\.epoch: unknown key"):
+    with pytest.raises(SystemExit, match=r"train_switch\.epoch: unknown key"):
         presets.main(["use", "paper"])
     assert Path("params.yaml").read_bytes() == Path("params/embedded.yaml").read_bytes()
 
 
 @pytest.mark.slow  # DVC resolves dvc.yaml
-def test_dry_shows_the_papers_graph_and_touches_nothing(study, capsys):
-    def content():
+def test_plan_prints_the_graph_of_the_paper_and_changes_nothing(study, capsys):
+    def read_files():
         return {p: p.read_bytes() for p in sorted(study.rglob("*")) if p.is_file()}
 
-    before = content()
-    presets.main(["dry", "paper"])
-    lines = said(capsys).splitlines()
+    before = read_files()
+    presets.main(["plan", "paper"])
+    lines = read_stdout(capsys).splitlines()
     names = [line.split()[0] for line in lines if "synesthesia.pipeline" in line]
-    assert names[:2] == ["curate", "ask"]
+    assert names[:2] == ["curate", "make_questions"]
     assert names[-1] == "report"
     assert len([name for name in names if name.startswith("evaluate@")]) == 7
     assert len([name for name in names if name.startswith("distill@")]) == 7
     assert len(set(names)) == len(names)
-    assert content() == before
+    assert read_files() == before
 
 
 @pytest.mark.slow
-def test_the_graph_comes_in_an_order_in_which_it_can_run(study):
-    done = set()
-    for name, command, waits in presets.resolve_graph("embedded"):
-        assert set(waits) <= done
+def test_graph_is_in_a_runnable_order(study):
+    finished = set()
+    for name, command, dependencies in presets.resolve_graph("embedded"):
+        assert set(dependencies) <= finished
         assert command.startswith("python -m synesthesia.pipeline.")
-        done.add(name)
+        finished.add(name)
 
 
-def test_check_names_each_file_or_the_wrong_key(study, capsys):
+def test_check_names_every_file_or_the_wrong_key(study, capsys):
     presets.main(["check"])
-    assert "params.yaml, params/embedded.yaml, params/paper.yaml" in said(capsys)
+    assert "params.yaml, params/embedded.yaml, params/paper.yaml" in read_stdout(capsys)
     Path("params.yaml").write_text(Path("params.yaml").read_text().replace("threshold: 0.5", "treshold: 0.5"))
     with pytest.raises(SystemExit, match=r"route\.treshold: unknown key; did you mean threshold\?"):
         presets.main(["check"])

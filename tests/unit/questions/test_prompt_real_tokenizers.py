@@ -1,4 +1,4 @@
-"""Qwen's real vocabulary, from the PyPI package `dashscope`, downloaded for this test alone; else skipped."""
+"""Prompt and tiny tokenizers against Qwen's vocabulary, from the PyPI package `dashscope`; skipped without network."""
 
 import base64
 import subprocess
@@ -25,15 +25,15 @@ def ranks(tmp_path_factory):
         with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
             lines = wheel.read("dashscope/resources/qwen.tiktoken").splitlines()
     except (subprocess.SubprocessError, OSError, StopIteration) as error:
-        pytest.skip(f"{PACKAGE} cannot be downloaded here ({type(error).__name__}); the product does not need it")
+        pytest.skip(f"{PACKAGE} cannot be downloaded ({type(error).__name__}); only this test needs it")
     return {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line)}
 
 
-def test_each_letter_is_one_token_from_32_on(ranks):
+def test_each_letter_is_one_token_with_ids_from_32(ranks):
     assert [ranks[letter.encode()] for letter in LETTERS] == list(range(32, 42))
 
 
-def test_the_special_tokens_start_where_the_ordinary_ones_end(ranks):
+def test_special_tokens_follow_the_ordinary_ones(ranks):
     from synesthesia.models import random_init
 
     assert sorted(ranks.values()) == list(range(151643))
@@ -41,18 +41,18 @@ def test_the_special_tokens_start_where_the_ordinary_ones_end(ranks):
         assert min(random_init.load_special_tokens(name).values()) == 151643
 
 
-def test_the_made_tokenizer_has_qwens_bytes_at_qwens_ids(ranks):
+def test_the_random_init_tokenizer_has_qwens_bytes_at_qwens_ids(ranks):
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     from synesthesia.models import random_init
 
-    made = random_init.build_tokenizer("qwen2-audio").get_vocab()
-    assert {letter: made[letter] for letter in bytes_to_unicode().values()} == {
+    vocabulary = random_init.build_tokenizer("qwen2-audio").get_vocab()
+    assert {letter: vocabulary[letter] for letter in bytes_to_unicode().values()} == {
         letter: ranks[bytes([byte])] for byte, letter in bytes_to_unicode().items()
     }
 
 
-def test_words_of_the_question_are_whole_tokens_under_the_real_vocabulary_too(ranks):
+def test_most_words_of_the_prompt_are_single_tokens_of_qwens_vocabulary(ranks):
     words = format_prompt(["dog barking", "cat purring"]).replace("\n", " ").split(" ")
     single = [w for w in words if (" " + w).encode() in ranks or w.encode() in ranks]
     assert len(single) > 0.7 * len(words)

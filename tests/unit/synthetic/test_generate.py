@@ -1,4 +1,4 @@
-"""The world's folder: lists, damage, going on after a kill, errors that say what to do."""
+"""Generated folder: lists, corruptions, resuming after a kill, actionable errors."""
 
 import csv
 import hashlib
@@ -17,13 +17,13 @@ from synesthesia.synthetic import generate, manifest
 from synesthesia.synthetic.labels import AUDIOSET_ROWS, MAIN_CLASSES
 from synesthesia.synthetic.manifest import ClipCounts, ClipSpec
 
-pytestmark = pytest.mark.slow  # real files and figures: seconds each
+pytestmark = pytest.mark.slow  # renders clips: seconds per test
 
 TINY = ClipCounts(train=2, test=1, multi_name=2, audioset=2, labels_per_group=1, corrupt_fraction=0.3)
 
 
 def digest(folder: Path) -> str:
-    """One hash of all names and bytes below the folder."""
+    """Hash all names and bytes below the folder."""
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         total.update(f"{path.relative_to(folder)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -31,13 +31,13 @@ def digest(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    out = tmp_path_factory.mktemp("world")
+def dataset(tmp_path_factory):
+    out = tmp_path_factory.mktemp("dataset")
     generate.generate(out, 0, TINY, quiet=True)
     return out
 
 
-def test_vggsounds_list_goes_through_the_csv_module_and_back():
+def test_vggsound_csv_round_trips_through_the_csv_module():
     clips = manifest.vggsound_clips(0, ClipCounts())
     text = manifest.vggsound_csv(clips)
     rows = list(csv.reader(io.StringIO(text)))
@@ -47,40 +47,41 @@ def test_vggsounds_list_goes_through_the_csv_module_and_back():
     assert '"race car, auto racing"' in text and '"dog barking"' not in text
 
 
-def test_test_is_balanced_and_train_is_not():
-    rows = manifest.vggsound_clips(0, ClipCounts())
-    main = {k.name for k in MAIN_CLASSES}
-    test = Counter(c.labels[0] for c in rows if c.split == "test" and c.labels[0] in main)
-    train = Counter(c.labels[0] for c in rows if c.split == "train" and c.labels[0] in main)
-    assert set(test.values()) == {16} and set(test) == set(train) == main
+def test_test_split_is_balanced_and_train_split_is_not():
+    clips = manifest.vggsound_clips(0, ClipCounts())
+    main_labels = {c.name for c in MAIN_CLASSES}
+    test = Counter(c.labels[0] for c in clips if c.split == "test" and c.labels[0] in main_labels)
+    train = Counter(c.labels[0] for c in clips if c.split == "train" and c.labels[0] in main_labels)
+    assert set(test.values()) == {16} and set(test) == set(train) == main_labels
     assert max(train.values()) > 1.3 * min(train.values())
     assert all(0.69 * 44 <= n <= 1.31 * 44 for n in train.values())
 
 
-def test_some_videos_have_two_clips_of_the_same_split_and_other_starts():
-    rows = manifest.vggsound_clips(0, ClipCounts())
-    assert len({c.clip_id for c in rows}) == len(rows)
+def test_some_videos_have_two_clips_of_one_split_with_different_starts():
+    clips = manifest.vggsound_clips(0, ClipCounts())
+    assert len({c.clip_id for c in clips}) == len(clips)
     videos = {}
-    for c in rows:
+    for c in clips:
         videos.setdefault(c.video_id, []).append(c)
-    double = [v for v in videos.values() if len(v) > 1]
-    assert 0.02 < len(double) / len(videos) < 0.09
-    assert all(len(v) == 2 and len({c.split for c in v}) == 1 and v[0].start != v[1].start for v in double)
+    shared = [v for v in videos.values() if len(v) > 1]
+    assert 0.02 < len(shared) / len(videos) < 0.09
+    assert all(len(v) == 2 and len({c.split for c in v}) == 1 for v in shared)
+    assert all(v[0].start_seconds != v[1].start_seconds for v in shared)
 
 
-def test_every_kind_of_damage_is_there_in_about_two_percent():
-    rows = manifest.vggsound_clips(0, ClipCounts())
-    wrong = Counter(c.corruption for c in rows if c.corruption)
-    assert set(wrong) == set(manifest.CORRUPTIONS)
-    assert 0.01 < sum(wrong.values()) / len(rows) < 0.035
+def test_about_two_percent_are_corrupt_and_every_corruption_occurs():
+    clips = manifest.vggsound_clips(0, ClipCounts())
+    corrupt = Counter(c.corruption for c in clips if c.corruption)
+    assert set(corrupt) == set(manifest.CORRUPTIONS)
+    assert 0.01 < sum(corrupt.values()) / len(clips) < 0.035
     assert [
-        sum(not c.has_file for c in rows),
-        sum(c.n_listings == 2 for c in rows),
-        sum(c.n_listings == 0 for c in rows),
+        sum(not c.has_file for c in clips),
+        sum(c.n_listings == 2 for c in clips),
+        sum(c.n_listings == 0 for c in clips),
     ] == [1] * 3
 
 
-def test_a_larger_world_contains_the_smaller_ones_clips():
+def test_a_larger_dataset_contains_the_clips_of_a_smaller_one():
     small = manifest.vggsound_clips(0, ClipCounts(train=20, test=4))
     large = {c.clip_id: c for c in manifest.vggsound_clips(0, ClipCounts(train=40, test=8))}
     assert all((large[c.clip_id].labels, large[c.clip_id].corruption) == (c.labels, c.corruption) for c in small)
@@ -89,11 +90,11 @@ def test_a_larger_world_contains_the_smaller_ones_clips():
     }
 
 
-def test_audiosets_list_has_its_dialect():
+def test_audioset_csv_has_the_published_format():
     clips = manifest.audioset_clips(0, ClipCounts())
     lines = manifest.audioset_csv(clips).splitlines()
     assert lines[2] == "# YTID, start_seconds, end_seconds, positive_labels" and all(
-        x.startswith("# ") for x in lines[:3]
+        line.startswith("# ") for line in lines[:3]
     )
     rows = list(csv.reader(lines[3:], skipinitialspace=True))
     names = {r["mid"]: r["display_name"] for r in csv.DictReader(io.StringIO(manifest.class_labels_csv()))}
@@ -102,104 +103,113 @@ def test_audiosets_list_has_its_dialect():
         assert tuple(names[mid] for mid in row[3].split(",")) == clip.labels
     assert len(names) == len(AUDIOSET_ROWS)
     assert {len(c.labels) for c in clips} == {1, 2, 3}
-    assert sum(c.class_name in {k.name for k in MAIN_CLASSES} for c in clips) < 0.35 * len(clips)
+    assert sum(c.class_name in {m.name for m in MAIN_CLASSES} for c in clips) < 0.35 * len(clips)
 
 
-@pytest.mark.parametrize("damage", manifest.CORRUPTIONS)
-def test_damaged_files_are_damaged_as_said(damage):
+@pytest.mark.parametrize("corruption", manifest.CORRUPTIONS)
+def test_corrupt_files_have_the_named_corruption(corruption):
     data = generate.clip_bytes(
-        ClipSpec("vggsound", "x" * 11, 0, ("owl hooting",), "train", "owl hooting", corruption=damage), 0
+        ClipSpec("vggsound", "x" * 11, 0, ("owl hooting",), "train", "owl hooting", corruption=corruption), 0
     )
-    if damage == "empty":
+    if corruption == "empty":
         assert data == b""
-    elif damage in ("an image", "a text"):
+    elif corruption in ("image", "text"):
         assert data.startswith((b"\x89PNG", b"<html"))
-    elif damage == "truncated":
-        with pytest.raises(av.FFmpegError), av.open(io.BytesIO(data)) as box:
-            list(box.decode(video=0))
+    elif corruption == "truncated":
+        with pytest.raises(av.FFmpegError), av.open(io.BytesIO(data)) as container:
+            list(container.decode(video=0))
     else:
-        with av.open(io.BytesIO(data)) as box:
-            assert len(box.streams.audio) == (damage != "no sound")
-            assert len(box.streams.video) == (damage != "no picture")
-            assert box.duration / 1e6 == pytest.approx(3 if damage == "too short" else 10, abs=0.3)
+        with av.open(io.BytesIO(data)) as container:
+            assert len(container.streams.audio) == (corruption != "no audio")
+            assert len(container.streams.video) == (corruption != "no video")
+            assert container.duration / 1e6 == pytest.approx(3 if corruption == "too short" else 10, abs=0.3)
 
 
-def test_the_folder_holds_what_the_lists_name_but_for_the_absent_and_the_unlisted(world):
-    listed = [(r[0], int(r[1])) for r in csv.reader((world / "vggsound.csv").open())]
-    there = {p.name for p in (world / "vggsound").iterdir()}
-    named = {f"{video}_{start:06d}.mp4" for video, start in listed}
-    assert len(named - there) == 1 and len(there - named) == 1 and len(listed) == len(named) + 1
-    assert "synthetic" in (world / "README.md").read_text() and "seed 0" in (world / "README.md").read_text()
-    assert not list(world.rglob("*.part"))
+def test_folder_matches_the_list_except_one_missing_and_one_unlisted_file(dataset):
+    rows = [(r[0], int(r[1])) for r in csv.reader((dataset / "vggsound.csv").open())]
+    files = {p.name for p in (dataset / "vggsound").iterdir()}
+    listed = {f"{video_id}_{start:06d}.mp4" for video_id, start in rows}
+    assert len(listed - files) == 1 and len(files - listed) == 1 and len(rows) == len(listed) + 1
+    assert "synthetic" in (dataset / "README.md").read_text() and "seed 0" in (dataset / "README.md").read_text()
+    assert not list(dataset.rglob("*.tmp"))
+
+
+def test_metadata_and_readme_keep_the_names_of_format_version_1(dataset):
+    counts = {"train": 2, "test": 1, "several": 2, "audioset": 2, "labels": 1, "damaged": 0.3}
+    metadata = json.loads((dataset / generate.METADATA_FILE).read_text())
+    assert metadata == {"seed": 0, "counts": counts, "version": 1}
+    assert json.dumps(counts) in (dataset / "README.md").read_text()
 
 
 def _run(out: str) -> None:
     generate.generate(Path(out), 0, TINY, quiet=True)
 
 
-def test_a_killed_run_goes_on_to_the_same_folder(world, tmp_path):
-    run = multiprocessing.get_context("fork").Process(target=_run, args=(str(tmp_path),))
-    run.start()
-    while run.is_alive() and len(list(tmp_path.glob("vggsound/*.mp4"))) < 2:
+def test_killed_run_resumes_to_the_same_folder(dataset, tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(str(tmp_path),))
+    process.start()
+    while process.is_alive() and len(list(tmp_path.glob("vggsound/*.mp4"))) < 2:
         time.sleep(0.01)
-    run.kill()
-    run.join()
+    process.kill()
+    process.join()
     assert not (tmp_path / "vggsound.csv").exists()
-    kept = {p: p.stat().st_mtime_ns for p in tmp_path.glob("vggsound/*.mp4")}
-    (tmp_path / "vggsound" / ".half.mp4.part").write_bytes(b"half")
+    finished = {p: p.stat().st_mtime_ns for p in tmp_path.glob("vggsound/*.mp4")}
+    (tmp_path / "vggsound" / "half.mp4.host-1.tmp").write_bytes(b"half")
     generate.generate(tmp_path, 0, TINY, quiet=True)
-    assert digest(tmp_path) == digest(world)
-    assert all(p.stat().st_mtime_ns == when for p, when in kept.items())
+    assert digest(tmp_path) == digest(dataset)
+    assert all(p.stat().st_mtime_ns == mtime for p, mtime in finished.items())
 
 
-def test_another_seed_in_the_same_folder_is_refused_with_a_way_out(world):
-    before = digest(world)
-    with pytest.raises(generate.SyntheticDataError, match=r"already holds another world.*Choose another --out"):
-        generate.generate(world, 1, TINY, quiet=True)
-    assert digest(world) == before
+def test_another_seed_in_the_same_folder_is_refused_with_advice(dataset):
+    before = digest(dataset)
+    with pytest.raises(generate.SyntheticDataError, match=r"already holds another dataset.*Choose another --out"):
+        generate.generate(dataset, 1, TINY, quiet=True)
+    assert digest(dataset) == before
 
 
-def test_a_folder_with_foreign_clips_is_left_alone(tmp_path):
+def test_folder_with_other_clips_is_refused(tmp_path):
     (tmp_path / "vggsound").mkdir()
-    (tmp_path / "vggsound" / "mine.mp4").write_bytes(b"mine")
-    with pytest.raises(generate.SyntheticDataError, match="not made here"):
+    (tmp_path / "vggsound" / "other.mp4").write_bytes(b"other")
+    with pytest.raises(generate.SyntheticDataError, match="not generated by this command"):
         generate.generate(tmp_path, 0, TINY, quiet=True)
 
 
-def test_an_unreadable_mark_is_an_error_that_names_it(tmp_path):
+def test_unreadable_metadata_is_an_error_that_names_the_file(tmp_path):
     (tmp_path / generate.METADATA_FILE).write_text("{")
     with pytest.raises(generate.SyntheticDataError, match=r"unreadable world\.json"):
         generate.generate(tmp_path, 0, TINY, quiet=True)
 
 
-def test_a_place_that_cannot_be_written_is_an_error_with_advice(tmp_path, capsys):
+def test_unwritable_folder_is_an_error_with_advice(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert generate.main(["--out", str(tmp_path / "file"), "--labels", "1"]) == 2
-    assert "Choose a folder that you may write to" in capsys.readouterr().err
+    assert generate.main(["--out", str(tmp_path / "file"), "--labels-per-group", "1"]) == 2
+    assert "Choose a writable folder" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_an_error_with_advice(tmp_path, monkeypatch):
-    real = generate._write_atomic
+def test_full_disk_is_an_error_with_advice(tmp_path, monkeypatch):
+    write_atomic = generate.write_atomic
 
-    def full(path, data):
+    def write_to_full_disk(path, content):
         if path.suffix == ".mp4":
             raise OSError(generate.errno.ENOSPC, os.strerror(generate.errno.ENOSPC))
-        real(path, data)
+        write_atomic(path, content)
 
-    monkeypatch.setattr(generate, "_write", full)
+    monkeypatch.setattr(generate, "write_atomic", write_to_full_disk)
     with pytest.raises(generate.SyntheticDataError, match=r"no space left.*run again"):
         generate.generate(tmp_path, 0, TINY, quiet=True)
     assert json.loads((tmp_path / generate.METADATA_FILE).read_text())["seed"] == 0
 
 
-@pytest.mark.parametrize("wrong", [["--workers", "0"], ["--train", "-1"], ["--labels", "11"], ["--damaged", "2"]])
-def test_impossible_arguments_are_refused(wrong, tmp_path):
+@pytest.mark.parametrize(
+    "arguments", [["--workers", "0"], ["--train", "-1"], ["--labels-per-group", "11"], ["--corrupt-fraction", "2"]]
+)
+def test_invalid_arguments_are_refused(arguments, tmp_path):
     with pytest.raises(SystemExit):
-        generate.main(["--out", str(tmp_path), *wrong])
+        generate.main(["--out", str(tmp_path), *arguments])
 
 
-def test_several_workers_make_the_same_world(tmp_path):
-    few = ClipCounts(train=1, test=0, multi_name=0, audioset=1, labels_per_group=1, corrupt_fraction=0)
-    generate.generate(tmp_path / "one", 0, few, workers=1, quiet=True)
-    generate.generate(tmp_path / "two", 0, few, workers=2, quiet=True)
+def test_output_is_independent_of_the_number_of_workers(tmp_path):
+    counts = ClipCounts(train=1, test=0, multi_name=0, audioset=1, labels_per_group=1, corrupt_fraction=0)
+    generate.generate(tmp_path / "one", 0, counts, num_workers=1, quiet=True)
+    generate.generate(tmp_path / "two", 0, counts, num_workers=2, quiet=True)
     assert digest(tmp_path / "one") == digest(tmp_path / "two")

@@ -1,9 +1,9 @@
-"""The table of kinds keeps what the rest of the world takes for granted about it."""
+"""Invariants of the table of sound classes."""
 
 import pytest
 
-from synesthesia.synthetic.audio import SYNTHESIZERS as HEARD
-from synesthesia.synthetic.images import SCENE_FACTORIES as DRAWN
+from synesthesia.synthetic.audio import SYNTHESIZERS
+from synesthesia.synthetic.images import SCENE_FACTORIES
 from synesthesia.synthetic.labels import (
     AUDIO_BETTER,
     AUDIOSET_ROWS,
@@ -16,25 +16,25 @@ from synesthesia.synthetic.labels import (
 )
 
 
-@pytest.mark.parametrize("regime", [BALANCED, AUDIO_BETTER, VISUAL_BETTER])
-def test_each_regime_has_ten_main_labels(regime):
-    assert sum(kind.group == regime for kind in MAIN_CLASSES) == 10
+@pytest.mark.parametrize("group", [BALANCED, AUDIO_BETTER, VISUAL_BETTER])
+def test_each_group_has_ten_main_labels(group):
+    assert sum(c.group == group for c in MAIN_CLASSES) == 10
 
 
-def test_only_the_several_name_labels_contain_a_comma():
-    assert not [kind.name for kind in MAIN_CLASSES if "," in kind.name]
-    assert all("," in kind.name for kind in MULTI_NAME_CLASSES) and len(MULTI_NAME_CLASSES) == 3
+def test_only_multi_name_labels_contain_a_comma():
+    assert not [c.name for c in MAIN_CLASSES if "," in c.name]
+    assert all("," in c.name for c in MULTI_NAME_CLASSES) and len(MULTI_NAME_CLASSES) == 3
 
 
-def test_every_kind_can_be_heard_and_seen_and_nothing_else_can():
-    assert set(SOUND_CLASSES) == set(HEARD) == set(DRAWN)
+def test_exactly_the_sound_classes_have_a_synthesizer_and_a_scene():
+    assert set(SOUND_CLASSES) == set(SYNTHESIZERS) == set(SCENE_FACTORIES)
     assert len(SOUND_CLASSES) == len(MAIN_CLASSES) + len(MULTI_NAME_CLASSES) + len(UNSEEN_CLASSES)
 
 
 def test_every_audioset_name_has_its_own_row():
-    assert {name for kind in SOUND_CLASSES.values() for name in kind.audioset_names} == set(AUDIOSET_ROWS)
+    assert {name for c in SOUND_CLASSES.values() for name in c.audioset_names} == set(AUDIOSET_ROWS)
     assert len({mid for _, mid in AUDIOSET_ROWS.values()}) == len(AUDIOSET_ROWS)
 
 
-def test_audioset_only_kinds_carry_their_own_name_first():
-    assert [kind.name for kind in UNSEEN_CLASSES] == [kind.audioset_names[0] for kind in UNSEEN_CLASSES]
+def test_first_audioset_name_of_an_unseen_class_is_its_own_name():
+    assert [c.name for c in UNSEEN_CLASSES] == [c.audioset_names[0] for c in UNSEEN_CLASSES]

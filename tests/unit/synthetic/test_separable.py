@@ -1,4 +1,4 @@
-"""The evidence is in the clips: simple features of sound and picture tell a handful of kinds apart."""
+"""Clips carry evidence: probes on simple audio and video features separate a few classes."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from sklearn.preprocessing import StandardScaler
 
 from synesthesia.synthetic import clips
 
-pytestmark = pytest.mark.slow  # real files and figures: seconds each
+pytestmark = pytest.mark.slow  # renders clips: seconds per test
 
-SOME = (
+CLASSES = (
     "ambulance siren",
     "church bell ringing",
     "thunder",
@@ -19,35 +19,35 @@ SOME = (
     "typing on computer keyboard",
     "bowling impact",
 )
-TRAIN, TEST = 8, 4
+N_TRAIN, N_TEST = 8, 4  # clips per class
 
 
-def _sound(x: np.ndarray) -> np.ndarray:
-    """Mean and spread over time of the log spectrum in 32 bands."""
+def _audio_features(x: np.ndarray) -> np.ndarray:
+    """Compute mean and deviation over time of the log spectrum in 32 bands."""
     _, _, power = spectrogram(x, clips.SAMPLE_RATE, nperseg=512)
     bands = np.log(power[1:].reshape(32, 8, -1).mean(1) + 1e-10)
     return np.concatenate([bands.mean(1), bands.std(1)])
 
 
-def _picture(frames: np.ndarray) -> np.ndarray:
-    """The mean frame in 12 x 16 cells."""
+def _video_features(frames: np.ndarray) -> np.ndarray:
+    """Average the mean frame over 12 x 16 cells."""
     _, height, width, _ = frames.shape
     rows, columns = np.arange(12) * height // 12, np.arange(16) * width // 16
     cells = np.add.reduceat(np.add.reduceat(frames.mean(0), rows, 0), columns, 1)
     return (cells * 192 / (height * width)).ravel()
 
 
-def test_simple_probes_beat_chance_clearly_by_ear_and_by_eye():
-    heard, seen, kinds = [], [], []
-    for kind in SOME:
-        for k in range(TRAIN + TEST):
-            x, frames = clips.render_model_inputs(clips.draw_recipe(f"probe{k:06d}_000000", kind, 0))
-            heard.append(_sound(x))
-            seen.append(_picture(frames))
-            kinds.append(kind)
-    kinds = np.array(kinds)
-    train = np.arange(len(kinds)) % (TRAIN + TEST) < TRAIN
-    for features, least in ((np.array(heard), 0.8), (np.array(seen), 0.45)):
+def test_linear_probes_clearly_beat_chance_on_audio_and_on_video():
+    audio, video, labels = [], [], []
+    for class_name in CLASSES:
+        for k in range(N_TRAIN + N_TEST):
+            x, frames = clips.render_model_inputs(clips.draw_recipe(f"probe{k:06d}_000000", class_name, 0))
+            audio.append(_audio_features(x))
+            video.append(_video_features(frames))
+            labels.append(class_name)
+    labels = np.array(labels)
+    is_train = np.arange(len(labels)) % (N_TRAIN + N_TEST) < N_TRAIN
+    for features, min_accuracy in ((np.array(audio), 0.8), (np.array(video), 0.45)):
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=500))
-        right = probe.fit(features[train], kinds[train]).score(features[~train], kinds[~train])
-        assert right > least  # chance: 0.17
+        accuracy = probe.fit(features[is_train], labels[is_train]).score(features[~is_train], labels[~is_train])
+        assert accuracy > min_accuracy  # chance: 0.17

@@ -1,9 +1,8 @@
-"""A study's folder with a real SQLite MLflow in it; the empty database is made once and copied."""
+"""A project folder with a SQLite database of MLflow; the empty database is created once and copied."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
@@ -14,28 +13,27 @@ from types import SimpleNamespace
 import pytest
 
 from synesthesia.tracking import mlflow_client
-from synesthesia.utils import preload_server
+from synesthesia.utils.io import FileLock
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory, worker_id):
-    """A migrated, empty database; migrating takes seconds, so the first of several pytest workers does it for all."""
+    """A migrated, empty database. Migration takes seconds, so the first of several pytest workers does it for all."""
     shared = tmp_path_factory.getbasetemp()
     folder = (shared if worker_id == "master" else shared.parent) / "mlflow"
-    with Path(f"{folder}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(f"{folder}.lock"):
         if not folder.exists():
-            made = tmp_path_factory.mktemp("mlflow")
-            with contextlib.chdir(made), pytest.MonkeyPatch.context() as patch:
+            tmp_folder = tmp_path_factory.mktemp("mlflow")
+            with contextlib.chdir(tmp_folder), pytest.MonkeyPatch.context() as patch:
                 patch.delenv("MLFLOW_TRACKING_URI", raising=False)
                 mlflow_client.get_client()
-            made.rename(folder)
+            tmp_folder.rename(folder)
     return folder / mlflow_client.DATABASE_PATH
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch, empty_database):
-    """An empty study as the working folder, tracking on, its own MLflow; gives helpers to look into it."""
+    """Change to an empty study with tracking and its own MLflow; return helpers to inspect it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("SYNESTHESIA_TRACKING", raising=False)
@@ -56,48 +54,24 @@ def study(tmp_path, monkeypatch, empty_database):
     return SimpleNamespace(runs=runs, write=write, client=mlflow_client.get_client, folder=tmp_path)
 
 
-@pytest.fixture(scope="session")
-def server():
-    """The socket of a fork server, as stages under `make` have it: MLflow is imported once for all of its sidecars."""
-    command = [
-        sys.executable,
-        "-m",
-        "synesthesia.utils.preload_server",
-        "sh",
-        "-c",
-        f"echo ${preload_server.VARIABLE}; read _",
-    ]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process.stdout.readline().strip()
-        process.communicate()
-
-
-@pytest.fixture
-def served(server, monkeypatch):
-    """Stages of the test, and sidecars of its own sessions, find that server."""
-    monkeypatch.setenv(preload_server.VARIABLE, server)
-
-
 @pytest.fixture
 def start(study):
-    """Start a Python script as a stage would be: in the study's folder and in a process group of its own; `before` is
-    the beginning of the command.
-    """
-    children = []
+    """Start a Python script as a stage: in the study's folder and in a process group of its own."""
+    processes = []
 
-    def _start(script, *before, **environment):
-        child = subprocess.Popen(
-            [*before, sys.executable, "-c", script],
+    def start_script(script, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,
             env={**os.environ, **environment},
         )
-        children.append(child)
-        return child
+        processes.append(process)
+        return process
 
-    yield _start
-    for child in children:
-        child.kill()
-        child.wait()
+    yield start_script
+    for process in processes:
+        process.kill()
+        process.wait()

@@ -1,4 +1,4 @@
-"""The state of the code behind a run can be restored from its tags and its patch."""
+"""Provenance: the code of a run can be restored from its tags and its patch."""
 
 import subprocess
 from pathlib import Path
@@ -15,19 +15,19 @@ def git(*arguments, cwd="."):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    folder = tmp_path / "here"
+    folder = tmp_path / "project"
     (folder / "src").mkdir(parents=True)
     monkeypatch.chdir(folder)
     git("init", "--quiet")
     Path("src/a.py").write_text("a = 1\n")
-    Path("src/gone.py").write_text("x\n")
+    Path("src/deleted.py").write_text("x\n")
     Path("dvc.lock").write_text("schema: '2.0'\n")
     git("add", "--all")
     git("commit", "--quiet", "--message", "start")
     return folder
 
 
-def test_a_clean_clone_is_its_commit(repository):
+def test_a_clean_clone_has_a_commit_and_no_patch(repository):
     tags, patch = provenance.code_tags_and_patch()
     assert tags["git.commit"] == git("rev-parse", "HEAD").strip()
     assert (tags["git.dirty"], patch) == ("false", "")
@@ -37,7 +37,7 @@ def test_commit_and_patch_restore_edited_new_binary_and_deleted_files(repository
     Path("src/a.py").write_text("a = 2  # é\n")
     Path("src/latin.txt").write_bytes(b"caf\xe9\n")
     Path("src/new.bin").write_bytes(bytes(range(256)))
-    Path("src/gone.py").unlink()
+    Path("src/deleted.py").unlink()
     tags, patch = provenance.code_tags_and_patch()
     assert tags["git.dirty"] == "true"
 
@@ -53,12 +53,12 @@ def test_commit_and_patch_restore_edited_new_binary_and_deleted_files(repository
     assert content(clone) == content(repository)
 
 
-def test_what_dvc_rewrites_is_no_edit(repository):
+def test_files_that_dvc_rewrites_are_no_edit(repository):
     Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     assert provenance.code_tags_and_patch()[0]["git.dirty"] == "false"
 
 
-def test_files_beside_the_code_stay_private(repository):
+def test_new_files_outside_the_code_stay_private(repository):
     Path("notes.txt").write_text("password")
     assert provenance.code_tags_and_patch()[1] == ""
 

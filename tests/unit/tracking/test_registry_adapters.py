@@ -1,4 +1,4 @@
-"""An adapter that went through the registry and came back by its alias answers as the student it was saved from."""
+"""An adapter downloaded from the registry answers like the student that it was saved from."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 
 @torch.inference_mode()
-def letters(model):
-    return model.letters(model.answer_logits(model.collate(percepts(model.condition), prompts())))
+def letter_logits(model):
+    return model.letter_logits(model.answer_logits(model.collate(percepts(model.condition), prompts())))
 
 
-def test_loaded_back_by_alias_an_adapter_gives_the_same_answers(study):
+def test_an_adapter_loaded_by_its_alias_gives_the_same_answers(study):
     student = fresh("qwen2_audio")
     adapters.add_lora(student, lora())
     torch.manual_seed(5)
@@ -29,7 +29,7 @@ def test_loaded_back_by_alias_an_adapter_gives_the_same_answers(study):
     student.model.eval()
     adapters.save(student, Path("out/distill/some/adapter"), base_checkpoint=str(checkpoint("qwen2_audio")))
     model = RegisteredModel("qwen2-audio-adapter", "out/distill/some/adapter", 0.9)
-    tracking.log_records([Record("examine", "some", model=model)])
-    back = adapters.load(fresh("qwen2_audio"), tracking.fetch_model("qwen2-audio-adapter", "best"))
-    torch.testing.assert_close(letters(back), letters(student), atol=1e-5, rtol=0)
-    assert letters(back).argmax(1).tolist() == letters(student).argmax(1).tolist()
+    tracking.log_records([Record("evaluate_students", "some", model=model)])
+    loaded = adapters.load(fresh("qwen2_audio"), tracking.fetch_model("qwen2-audio-adapter", "best"))
+    torch.testing.assert_close(letter_logits(loaded), letter_logits(student), atol=1e-5, rtol=0)
+    assert letter_logits(loaded).argmax(1).tolist() == letter_logits(student).argmax(1).tolist()

@@ -22,7 +22,6 @@ from synesthesia.data.store.shard import (
     ShardInfo,
     ShardWriter,
     StoreError,
-    checksum,
     shard_name,
 )
 from synesthesia.data.store.writer import StoreWriter, collect_shards, publish
@@ -35,7 +34,6 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreWriter",
-    "checksum",
     "collect_shards",
     "publish",
     "shard_name",

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synesthesia.data.store import shard
 from synesthesia.data.store.shard import ShardInfo, StoreError
+from synesthesia.utils.hashing import hash_file
 
 CLIP_INDEX_FILE = "clip_index.arrow"
 SCHEMA = pa.schema(  # one row per clip, in order of shards and of rows in them
@@ -100,7 +100,7 @@ def write_clip_index(folder: Path, infos: Iterable[ShardInfo]) -> ShardInfo:
             table = _index_shard(folder / info.name)
             writer.write_table(table.combine_chunks())
             num_clips += len(table)
-    return ShardInfo(CLIP_INDEX_FILE, num_clips, path.stat().st_size, shard.checksum(path))
+    return ShardInfo(CLIP_INDEX_FILE, num_clips, path.stat().st_size, hash_file(path))
 
 
 def _index_shard(path: Path) -> pa.Table:

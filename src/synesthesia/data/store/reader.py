@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from synesthesia.data.store.index import CLIP_INDEX_FILE, ClipIndex
-from synesthesia.data.store.shard import SHARD_INDEX_FILE, ShardInfo, StoreError, checksum, crc32
+from synesthesia.data.store.shard import SHARD_INDEX_FILE, ShardInfo, StoreError, crc32
+from synesthesia.utils.hashing import hash_file
 
 _RESTORE_HINT = "remove the folder and run `dvc checkout`, or `dvc repro -f curate`"
 
@@ -212,7 +213,7 @@ class Store:
         for shard in self.shards:
             path = self.folder / shard.name
             has_size = path.exists() and path.stat().st_size == shard.bytes
-            yield shard, has_size and checksum(path) == shard.sha256
+            yield shard, has_size and hash_file(path) == shard.sha256
 
     def _flat_index(self, shard: int, row: int) -> int:
         """Return a clip's index among all clips of the store."""

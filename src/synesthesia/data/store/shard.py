@@ -10,7 +10,6 @@ CRC-32, which is checked on every read.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import zlib
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from synesthesia.utils.hashing import hash_file
 from synesthesia.utils.io import atomic_path
 
 CLIPS_PER_BATCH = 16  # 11 MB at the paper's size
@@ -119,7 +119,7 @@ class ShardWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        info = ShardInfo(self.path.name, self.clips, self._tmp_path.stat().st_size, checksum(self._tmp_path))
+        info = ShardInfo(self.path.name, self.clips, self._tmp_path.stat().st_size, hash_file(self._tmp_path))
         self._atomic_path.__exit__(None, None, None)
         return info
 
@@ -141,9 +141,3 @@ def crc32(parts: Sequence[bytes]) -> int:
     for part in parts:
         value = zlib.crc32(part, value)
     return value
-
-
-def checksum(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from synesthesia.human_study.db.connection import Database, DatabaseError, expla
 from synesthesia.human_study.db.schema import METADATA, QUESTION, SCHEMA_VERSION, SLOT, STUDY, TRIAL
 from synesthesia.human_study.design import plan
 from synesthesia.human_study.design.materials import Materials, Question
+from synesthesia.utils.hashing import hash_json
 
 CREATE_LOCK_ID = 727474  # any number; PostgreSQL's advisory lock of create_study
 
@@ -48,7 +48,7 @@ def compute_fingerprint(config: HumanStudyConfig, materials: Materials) -> str:
     rows = [(q.question_id, q.options, q.target, q.label) for q in materials.questions.values()]
     content["questions"] = sorted(rows)
     content["practice"] = [(q.question_id, condition) for q, condition in materials.practice]
-    return hashlib.sha256(json.dumps([SCHEMA_VERSION, content], sort_keys=True).encode()).hexdigest()
+    return hash_json([SCHEMA_VERSION, content])
 
 
 def describe_plan(config: HumanStudyConfig, materials: Materials) -> str:

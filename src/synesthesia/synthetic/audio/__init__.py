@@ -1,4 +1,4 @@
-"""What each kind of the embedded world sounds like: `sound` gives a few seconds of it, different for every `rng`."""
+"""Sounds of the classes: `synthesize` renders any class, different for every `rng`."""
 
 import numpy as np
 
@@ -60,7 +60,16 @@ SYNTHESIZERS = {
 
 
 def draw_beats(class_name: str, rng: np.random.Generator, seconds: float = 10.0) -> np.ndarray:
-    """When a clip's events happen (seconds, ascending, at least two), as its sound and its picture both show."""
+    """Draw the times of a clip's events, which its audio and its video share.
+
+    Args:
+        class_name: Key of `SOUND_CLASSES`.
+        rng: Random generator.
+        seconds: Duration of the clip.
+
+    Returns:
+        Times in seconds, float64 (events,), ascending, at least two.
+    """
     low, high, vary = SOUND_CLASSES[class_name].event_interval
     gap = low * (high / low) ** rng.uniform()
     count = int(seconds / gap * 1.5) + 3
@@ -72,7 +81,18 @@ def draw_beats(class_name: str, rng: np.random.Generator, seconds: float = 10.0)
 def synthesize(
     class_name: str, rng: np.random.Generator, seconds: float, rate: int, beats: np.ndarray | None = None
 ) -> np.ndarray:
-    """`seconds` of the kind at `rate` Hz: float32 mono (n,) within [-1, 1], loudness and timbre drawn from `rng`."""
+    """Synthesize a sound of a class; level and timbre are random.
+
+    Args:
+        class_name: Key of `SYNTHESIZERS`.
+        rng: Random generator.
+        seconds: Duration.
+        rate: Sample rate in Hz.
+        beats: Times of the events in seconds; None draws them from `rng`.
+
+    Returns:
+        Mono samples, float32 (seconds * rate,) in [-1, 1].
+    """
     n = round(seconds * rate)
     x = SYNTHESIZERS[class_name](rng, n, rate, draw_beats(class_name, rng, seconds) if beats is None else beats)
     gain = 0.9 * 10 ** (-rng.uniform(0, 12) / 20)

@@ -1,4 +1,8 @@
-"""Knocks, rolls, rustles and bangs. Each function: (rng, n, rate, beats) -> n samples; beats: seconds of its events."""
+"""Sounds of knocks, rolls, rustles and bangs.
+
+Every synthesizer takes (rng, n, rate, beats) and returns n samples at `rate` Hz, float (n,); beats are the times of its
+events in seconds. The order of random draws is part of the dataset.
+"""
 
 import numpy as np
 
@@ -6,6 +10,8 @@ from synesthesia.synthetic.audio.synth import burst, decay, envelope, glide, mix
 
 
 def thunder(rng, n, rate, beats):
+    """Synthesize rolling thunderclaps, with rain."""
+
     def clap():
         m = int(rng.uniform(2.5, 4.5) * rate)
         t = np.linspace(0, 1, 60)
@@ -18,6 +24,7 @@ def thunder(rng, n, rate, beats):
 
 
 def fireworks(rng, n, rate, beats):
+    """Synthesize bangs, crackles and rising whistles."""
     parts = []
     for b in beats:
         bang = burst(rng, 0.9, rate, 40, 3500, rng.uniform(0.06, 0.16), 1.0)
@@ -33,7 +40,7 @@ def fireworks(rng, n, rate, beats):
 
 
 def _knock(rng, rate):
-    """A knock that any ball, bat or foot could have made; it makes some clips of four labels hard to tell by ear."""
+    """Synthesize a knock that fits any ball, bat or foot; it makes some clips of four labels ambiguous in audio."""
     tone = 10 ** rng.uniform(2.45, 3.1)
     ratios = np.array([1, 1.8, 2.9])
     return modes(rate, 0.12, tone * ratios, (0.02, 0.014, 0.01), (1, 0.5, 0.3)) + 0.3 * burst(
@@ -41,10 +48,11 @@ def _knock(rng, rate):
     )
 
 
-AMBIGUOUS_FRACTION = 0.35  # share of clips of those labels whose hits are such knocks
+AMBIGUOUS_FRACTION = 0.35  # fraction of clips of these labels whose hits are such knocks
 
 
 def basketball(rng, n, rate, beats):
+    """Synthesize bounces in a hall, with squeaking shoes."""
     tone, hall = rng.uniform(65, 110), rng.uniform(0.0, 0.3)
     ring = rng.uniform(420, 700)
 
@@ -65,6 +73,7 @@ def basketball(rng, n, rate, beats):
 
 
 def tennis(rng, n, rate, beats):
+    """Synthesize racket hits and soft bounces."""
     tone = rng.uniform(380, 620)
 
     def hit():
@@ -82,6 +91,7 @@ def tennis(rng, n, rate, beats):
 
 
 def bowling(rng, n, rate, beats):
+    """Synthesize a rolling ball and falling pins."""
     parts = []
     for b in beats:
         roll = min(float(b), rng.uniform(1.2, 2.2))
@@ -104,6 +114,7 @@ def bowling(rng, n, rate, beats):
 
 
 def skateboarding(rng, n, rate, beats):
+    """Synthesize rolling wheels, jumps and landings."""
     loud = np.interp(np.arange(n) / rate, np.linspace(0, n / rate, 12), rng.uniform(0.4, 1, 12))
     cracks = np.arange(0.1, n / rate, rng.uniform(0.25, 0.5))
     roll = noise(rng, n, rate, 120, 2200, 0.8) * loud * 0.22
@@ -119,6 +130,8 @@ def skateboarding(rng, n, rate, beats):
 
 
 def swimming(rng, n, rate, beats):
+    """Synthesize arm strokes with splashes and drops."""
+
     def stroke():
         m = int(rng.uniform(0.35, 0.6) * rate)
         x = noise(rng, m, rate, 250, 4500, 0.8) * envelope(m, rate, 0.12, 0.3) * 0.5
@@ -134,6 +147,7 @@ def swimming(rng, n, rate, beats):
 
 
 def typing(rng, n, rate, beats):
+    """Synthesize key strokes with pauses."""
     low = rng.uniform(1200, 2200)
 
     def key():
@@ -147,6 +161,7 @@ def typing(rng, n, rate, beats):
 
 
 def striking_pool(rng, n, rate, beats):
+    """Synthesize a cue hit and clicking balls."""
     tone = rng.uniform(1900, 3000)
 
     def clack():
@@ -171,6 +186,7 @@ def striking_pool(rng, n, rate, beats):
 
 
 def rope_skipping(rng, n, rate, beats):
+    """Synthesize rope whooshes, ticks and landing feet."""
     low = rng.uniform(300, 600)
 
     def turn():
@@ -187,6 +203,7 @@ def rope_skipping(rng, n, rate, beats):
 
 
 def hammer(rng, n, rate, beats):
+    """Synthesize hits of a nail into wood."""
     tone = rng.uniform(900, 1500)
     wood = modes(rate, 0.15, (rng.uniform(160, 260), 480), (0.025, 0.015), (1, 0.5))
     nail = modes(rate, 0.15, tone * np.array([1, 2.2, 3.6]), (0.035, 0.025, 0.015), (0.7, 0.6, 0.4))
@@ -196,6 +213,8 @@ def hammer(rng, n, rate, beats):
 
 
 def scissors(rng, n, rate, beats):
+    """Synthesize sliding blades and snips."""
+
     def snip():
         m = int(rng.uniform(0.16, 0.28) * rate)
         slide = noise(rng, m, rate, 3000, 7800) * glide(m, rate, [(0, 0.05), (m / rate * 0.85, 0.5), (m / rate, 0)])
@@ -207,6 +226,7 @@ def scissors(rng, n, rate, beats):
 
 
 def chopping(rng, n, rate, beats):
+    """Synthesize a knife on a wooden board."""
     board = rng.uniform(180, 320)
 
     def chop():
@@ -217,6 +237,7 @@ def chopping(rng, n, rate, beats):
 
 
 def writing(rng, n, rate, beats):
+    """Synthesize scratching pencil strokes."""
     low = rng.uniform(1800, 3000)
 
     def stroke():
@@ -227,11 +248,12 @@ def writing(rng, n, rate, beats):
 
 
 def shuffling_cards(rng, n, rate, beats):
+    """Synthesize riffles and a tap of the deck."""
     card = burst(rng, 0.015, rate, 1500, 7000, 0.003)
     parts = []
     for b in beats:
         count = int(rng.integers(18, 34))
-        when = b + np.cumsum(rng.uniform(0.5, 1.5, count)) * 0.7 / count
-        parts += [(w, card, rng.uniform(0.4, 1)) for w in when]
+        times = b + np.cumsum(rng.uniform(0.5, 1.5, count)) * 0.7 / count
+        parts += [(w, card, rng.uniform(0.4, 1)) for w in times]
         parts.append((b + 0.85, burst(rng, 0.1, rate, 300, 3000, 0.02), 0.6))
     return mix(n, rate, parts)

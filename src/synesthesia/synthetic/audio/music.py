@@ -1,4 +1,8 @@
-"""Instruments and bells. Each function: (rng, n, rate, beats) -> n samples; beats are the seconds of its events."""
+"""Sounds of instruments and bells.
+
+Every synthesizer takes (rng, n, rate, beats) and returns n samples at `rate` Hz, float (n,); beats are the times of its
+events in seconds. The order of random draws is part of the dataset.
+"""
 
 import numpy as np
 
@@ -21,32 +25,33 @@ MINOR = np.array([0, 2, 3, 5, 7, 8, 10])
 
 
 def _scale(rng, low: float, octaves: int) -> np.ndarray:
-    """Pitches in Hz of a random key, upwards from about `low`."""
+    """Draw a random key and return its pitches in Hz, upward from about `low`."""
     steps = MAJOR if rng.random() < 0.5 else MINOR
     root = low * 2 ** (rng.integers(0, 12) / 12)
     return np.concatenate([root * 2 ** (o + steps / 12) for o in range(octaves)])
 
 
 def _walk(rng, count: int, size: int, jump: int) -> np.ndarray:
-    """A melody as `count` positions on a scale of `size` notes."""
-    at = np.cumsum(rng.integers(-jump, jump + 1, count)) + rng.integers(0, size)
-    return np.abs((at % (2 * size - 2)) - (size - 1)).astype(int)
+    """Draw a melody: `count` positions on a scale of `size` notes."""
+    position = np.cumsum(rng.integers(-jump, jump + 1, count)) + rng.integers(0, size)
+    return np.abs((position % (2 * size - 2)) - (size - 1)).astype(int)
 
 
 def playing_piano(rng, n, rate, beats):
+    """Synthesize a melody with a chord on every fourth note."""
     notes = _scale(rng, rng.uniform(120, 200), 3)
     fall, bright = rng.uniform(0.5, 1.1), rng.uniform(0.25, 0.5)
-    made = {}
+    notes_by_index = {}
 
     def note(k):
-        if k not in made:
+        if k not in notes_by_index:
             f = notes[k]
             m = int(1.2 * rate)
             knock = burst(rng, 0.05, rate, 200, 2500, 0.01) * 0.15
             x = pluck(f, 1.2, rate, fall * (200 / f) ** 0.4, bright) + 0.5 * pluck(f * 1.0015, 1.2, rate, fall, 0.2)
             x[: len(knock)] += knock
-            made[k] = x * envelope(m, rate, 0.001, 0.15)
-        return made[k]
+            notes_by_index[k] = x * envelope(m, rate, 0.001, 0.15)
+        return notes_by_index[k]
 
     path = _walk(rng, len(beats), len(notes), 2)
     parts = [(b, note(k), 1) for b, k in zip(beats, path, strict=True)]
@@ -57,6 +62,7 @@ def playing_piano(rng, n, rate, beats):
 
 
 def playing_drum_kit(rng, n, rate, beats):
+    """Synthesize a groove of hi-hat, kick, snare and crash."""
     m = int(0.3 * rate)
     low = rng.uniform(45, 70)
     kick = osc(glide(m, rate, [(0, low * 3), (0.04, low), (0.3, low * 0.8)]), m, rate) * decay(m, rate, 0.09, 0.002)
@@ -80,6 +86,7 @@ def playing_drum_kit(rng, n, rate, beats):
 
 
 def acoustic_guitar(rng, n, rate, beats):
+    """Synthesize four chords, strummed or as arpeggios."""
     shapes = ((0, 7, 12, 16, 19, 24), (0, 7, 12, 15, 19, 24), (0, 7, 10, 16, 19, 22))
     roots = rng.uniform(82, 130) * 2 ** (np.array([0, 5, 7, 9]) / 12)
     strings = {}
@@ -101,6 +108,7 @@ def acoustic_guitar(rng, n, rate, beats):
 
 
 def playing_violin(rng, n, rate, beats):
+    """Synthesize a bowed melody with vibrato."""
     notes = _scale(rng, rng.uniform(196, 300), 2)
     path = _walk(rng, len(beats), len(notes), 2)
     points = [(0.0, notes[path[0]])]
@@ -113,14 +121,17 @@ def playing_violin(rng, n, rate, beats):
 
 
 def harp(rng, n, rate, beats):
+    """Synthesize plucked scales or melodies over four octaves."""
     notes = _scale(rng, rng.uniform(130, 220), 4)
     up = np.arange(len(beats)) % (2 * len(notes) - 2)
     path = np.abs(up - (len(notes) - 1)) if rng.random() < 0.5 else _walk(rng, len(beats), len(notes), 4)
-    made = [pluck(f, 1.3, rate, 0.55 * (300 / f) ** 0.5, 0.15) for f in notes]
-    return mix(n, rate, [(b, made[k], rng.uniform(0.6, 1)) for b, k in zip(beats, path, strict=True)])
+    plucks = [pluck(f, 1.3, rate, 0.55 * (300 / f) ** 0.5, 0.15) for f in notes]
+    return mix(n, rate, [(b, plucks[k], rng.uniform(0.6, 1)) for b, k in zip(beats, path, strict=True)])
 
 
 def church_bell(rng, n, rate, beats):
+    """Synthesize one or two bells with inharmonic partials."""
+
     def bell():
         f = base * rng.choice([1.0, 1.122, 1.26, 0.89])
         ratios = np.array([0.5, 1, 1.19, 1.5, 2, 2.5, 3.0, 4.1]) * rng.uniform(0.997, 1.003, 8)
@@ -132,6 +143,7 @@ def church_bell(rng, n, rate, beats):
 
 
 def gong(rng, n, rate, beats):
+    """Synthesize gong strokes: low modes and a slow wash of noise."""
     base = rng.uniform(70, 120)
     m = int(5 * rate)
 

@@ -1,4 +1,4 @@
-"""What each kind of the embedded world looks like: `scene` gives a moving picture of it, different for every `rng`."""
+"""Animated scenes of the classes: `make_scene` draws any class, different for every `rng`."""
 
 import cmath
 import math
@@ -10,7 +10,7 @@ from synesthesia.synthetic.images import animals, music, people, things, tools, 
 from synesthesia.synthetic.images.pen import Pen, draw_background
 from synesthesia.synthetic.labels import SOUND_CLASSES
 
-# kind -> (who draws it, settings it happens in)
+# class name -> (factory, possible backgrounds)
 SCENE_FACTORIES = {
     "ambulance siren": (vehicles.ambulance, ("street",)),
     "playing piano": (music.piano, ("room", "stage")),
@@ -62,53 +62,77 @@ SCENE_FACTORIES = {
     "Writing": (tools.writing, ("table",)),
     "Shuffling cards": (things.shuffling_cards, ("table",)),
 }
-SMALL_SUBJECTS = {
-    "mosquito buzzing",
-    "cricket chirping",
-    "owl hooting",
-    "smoke detector beeping",
-}  # far from the camera
+# far from the camera
+SMALL_SUBJECTS = {"mosquito buzzing", "cricket chirping", "owl hooting", "smoke detector beeping"}
 
 
 class Scene:
-    """A moving picture of one kind, drawn from `rng` when made; the same moment always gives the same frame."""
+    """Animated scene of one class. The constructor makes all random draws, so a time always gives the same frame."""
 
-    def __init__(self, rng: np.random.Generator, class_name: str, size: tuple[int, int], beats: np.ndarray):
-        """`size`: (width, height) in pixels; `beats`: seconds of the kind's events, as its sound has them."""
-        maker, settings = SCENE_FACTORIES[class_name]
+    def __init__(self, rng: np.random.Generator, class_name: str, size: tuple[int, int], beats: np.ndarray) -> None:
+        """Draw a random scene.
+
+        Args:
+            rng: Random generator.
+            class_name: Key of `SCENE_FACTORIES`.
+            size: (width, height) in pixels.
+            beats: Times of the events in seconds, as in the audio.
+        """
+        factory, backgrounds = SCENE_FACTORIES[class_name]
         self.size = size
-        self.background = draw_background(rng, settings[int(rng.integers(len(settings)))], size)
+        self.background = draw_background(rng, backgrounds[int(rng.integers(len(backgrounds)))], size)
         zoom = rng.uniform(0.68, 1.02) * (rng.uniform(0.5, 0.85) if class_name in SMALL_SUBJECTS else 1.0)
         self.transform = zoom * min(size) / 2 / 1.15 * cmath.exp(1j * rng.uniform(-0.1, 0.1))
         shift = rng.uniform(-0.16, 0.16, 2)
         self.origin = complex(size[0] * (0.5 + shift[0]), size[1] * (0.52 + 0.8 * shift[1]))
         self.flip = bool(rng.random() < 0.5)
         self.shake = (rng.uniform(0, 0.02), rng.uniform(0.5, 2.0), rng.uniform(0, 6))
-        self.draw = maker(rng, beats)
+        self.draw = factory(rng, beats)
 
     def render_image(self, t: float, x_offset: float = 0.0) -> Image.Image:
-        """The moment t (seconds) as a Pillow image; `aside` moves the subject right by that many frame widths."""
-        picture = self.background.copy()
+        """Render a time as a Pillow image.
+
+        Args:
+            t: Time in seconds.
+            x_offset: Shift of the subject to the right in frame widths.
+
+        Returns:
+            The image.
+        """
+        image = self.background.copy()
         size, speed, phase = self.shake
         move = complex(math.sin(t * speed + phase), math.sin(t * speed * 1.3 + 2 * phase)) * size * min(self.size)
         self.draw(
-            Pen(ImageDraw.Draw(picture), self.transform, self.origin + move + x_offset * self.size[0], self.flip), t
+            Pen(ImageDraw.Draw(image), self.transform, self.origin + move + x_offset * self.size[0], self.flip), t
         )
-        return picture
+        return image
 
     def render(self, t: float) -> np.ndarray:
-        """The moment t (seconds) as uint8 (height, width, 3)."""
+        """Render time t (seconds) as uint8 (height, width, 3)."""
         return np.asarray(self.render_image(t))
 
 
 def make_scene(
     rng: np.random.Generator, class_name: str, size: tuple[int, int] = (160, 120), beats: np.ndarray | None = None
 ) -> Scene:
-    """A scene of the kind in (width, height) pixels; without `beats` its events are drawn from `rng`."""
+    """Create a scene of a class.
+
+    Args:
+        rng: Random generator.
+        class_name: Key of `SCENE_FACTORIES`.
+        size: (width, height) in pixels.
+        beats: Times of the events in seconds; None draws them from `rng`.
+
+    Returns:
+        The scene.
+
+    Raises:
+        KeyError: The class is unknown.
+    """
     if beats is None:
         from synesthesia.synthetic.audio import draw_beats
 
         beats = draw_beats(class_name, rng)
     if class_name not in SOUND_CLASSES:
-        raise KeyError(f"{class_name!r} is no kind of the embedded world")
+        raise KeyError(f"{class_name!r} is not a class of the synthetic dataset")
     return Scene(rng, class_name, size, beats)

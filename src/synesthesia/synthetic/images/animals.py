@@ -1,4 +1,8 @@
-"""Scenes of animals, and a heart. Each function: (rng, beats) -> draw(pen, t), which draws the moment t (seconds)."""
+"""Scenes of animals, and a heart.
+
+Every scene takes (rng, beats) and returns `draw(pen, t)`, which draws time t (seconds); beats are the times of its
+events in seconds. The order of random draws is part of the dataset.
+"""
 
 import math
 
@@ -7,8 +11,9 @@ from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_
 
 
 def dog_barking(rng, beats):
+    """Draw a dog that opens its mouth at each bark."""
     coat = paint(rng, (0.04, 0.12), (0.1, 0.75), (0.2, 0.95))
-    ears, collar = rng.random() < 0.5, paint(rng, strong=(0.7, 1))
+    ears, collar = rng.random() < 0.5, paint(rng, saturation=(0.7, 1))
 
     def draw(pen, t):
         bark = pulse(beats, t, 0.13)
@@ -38,6 +43,7 @@ def dog_barking(rng, beats):
 
 
 def chicken_crowing(rng, beats):
+    """Draw a rooster that raises its head to crow."""
     coat = paint(rng, (0.02, 0.12), (0.1, 0.9), (0.35, 1.0))
     tail = paint(rng, (0.3, 0.6), (0.3, 0.8), (0.1, 0.45))
 
@@ -73,6 +79,7 @@ def chicken_crowing(rng, beats):
 
 
 def owl_hooting(rng, beats):
+    """Draw an owl on a branch at night."""
     coat = paint(rng, (0.05, 0.11), (0.2, 0.6), (0.25, 0.6))
     tufts, branch = rng.random() < 0.6, paint(rng, (0.05, 0.1), (0.3, 0.6), (0.12, 0.3))
     moon = (rng.uniform(-1.2, -0.8), rng.uniform(-1.0, -0.6)) if rng.random() < 0.5 else None
@@ -105,6 +112,7 @@ def owl_hooting(rng, beats):
 
 
 def mosquito_buzzing(rng, beats):
+    """Draw a mosquito that flies about."""
     dark = paint(rng, (0.05, 0.12), (0.1, 0.4), (0.12, 0.3))
     paths = rng.uniform(0.5, 1.6, 4)
 
@@ -127,6 +135,7 @@ def mosquito_buzzing(rng, beats):
 
 
 def cricket_chirping(rng, beats):
+    """Draw a cricket that rubs its wings in the grass."""
     coat = paint(rng, (0.06, 0.3), (0.3, 0.8), (0.15, 0.45))
     blades = [
         (float(x), float(h), paint(rng, (0.2, 0.35), (0.4, 0.8), (0.25, 0.6)))
@@ -152,7 +161,8 @@ def cricket_chirping(rng, beats):
 
 
 def bird_wings_flapping(rng, beats):
-    coat = paint(rng, strong=(0.0, 0.5), light=(0.3, 0.95))
+    """Draw one to three birds that flap their wings."""
+    coat = paint(rng, saturation=(0.0, 0.5), value=(0.3, 0.95))
     flock, drift = int(rng.integers(1, 4)), rng.uniform(0.3, 0.8)
     spots = rng.uniform(-0.7, 0.7, (4, 2))
     gap = float(beats[1] - beats[0])
@@ -168,9 +178,10 @@ def bird_wings_flapping(rng, beats):
 
 
 def duck(rng, beats):
+    """Draw a duck on the water."""
     drake = rng.random() < 0.6
     coat = paint(rng, (0.06, 0.12), (0.1, 0.5), (0.45, 1.0))
-    head_colour = paint(rng, (0.33, 0.45), (0.6, 0.9), (0.25, 0.45)) if drake else shade(coat, 0.85)
+    head_color = paint(rng, (0.33, 0.45), (0.6, 0.9), (0.25, 0.45)) if drake else shade(coat, 0.85)
 
     def draw(pen, t):
         quack = pulse(beats, t, 0.15)
@@ -178,10 +189,10 @@ def duck(rng, beats):
         swim.shape(((-0.6, 0.1), (-1.0, -0.22), (-0.55, -0.12)), coat)
         swim.disc(-0.1, 0.2, 0.68, 0.36, coat)
         swim.disc(-0.2, 0.14, 0.42, 0.2, shade(coat, 0.7))
-        swim.line(((0.4, 0.2), (0.5, -0.3)), 0.26, head_colour)
+        swim.line(((0.4, 0.2), (0.5, -0.3)), 0.26, head_color)
         if drake:
             swim.line(((0.33, 0.02), (0.58, 0.04)), 0.07, (245, 245, 245))
-        swim.disc(0.54, -0.42, 0.24, 0.21, head_colour)
+        swim.disc(0.54, -0.42, 0.24, 0.21, head_color)
         swim.shape(
             ((0.72, -0.5), (1.1, -0.42 - 0.1 * quack), (1.08, -0.36 - 0.08 * quack), (0.72, -0.36)), (240, 175, 40)
         )
@@ -194,6 +205,7 @@ def duck(rng, beats):
 
 
 def frog(rng, beats):
+    """Draw a frog that puffs its throat."""
     skin = paint(rng, (0.18, 0.38), (0.5, 0.9), (0.35, 0.8))
     pad = paint(rng, (0.3, 0.42), (0.5, 0.8), (0.25, 0.5))
 
@@ -217,6 +229,7 @@ def frog(rng, beats):
 
 
 def cattle(rng, beats):
+    """Draw a cow with a swinging bell."""
     coat = paint(rng, (0.03, 0.12), (0.0, 0.6), (0.4, 1.0))
     patch = paint(rng, (0.02, 0.1), (0.1, 0.6), (0.1, 0.35))
 
@@ -230,6 +243,7 @@ def cattle(rng, beats):
 
 
 def heartbeat(rng, beats):
+    """Draw a beating heart above an electrocardiogram."""
     red = paint(rng, (0.96, 1.02), (0.6, 0.95), (0.55, 0.9))
     trace = paint(rng, (0.3, 0.45), (0.6, 1), (0.7, 1))
     gap = float(beats[1] - beats[0])
@@ -245,8 +259,8 @@ def heartbeat(rng, beats):
         dots = []
         for k in range(31):
             x = -1.5 + 0.1 * k
-            at = (x * 0.5 - t) / gap % 1
-            dots.append((x, 0.85 - (0.4 if 0.1 < at < 0.2 else -0.15 if 0.2 <= at < 0.28 else 0.0)))
+            phase = (x * 0.5 - t) / gap % 1
+            dots.append((x, 0.85 - (0.4 if 0.1 < phase < 0.2 else -0.15 if 0.2 <= phase < 0.28 else 0.0)))
         pen.line(dots, 0.05, trace)
 
     return draw

@@ -1,4 +1,4 @@
-"""Bodies that several scenes share: a face, a person at full length, a bird, a car, hands."""
+"""Figures that several scenes share: bust, hand, full-length person, bird, wheel, cow."""
 
 import math
 
@@ -6,29 +6,48 @@ from synesthesia.synthetic.images.pen import Pen, paint, shade
 
 
 def random_look(rng) -> dict:
-    """A person's colours and build, drawn once for a scene."""
+    """Draw a person's colors and build, once per scene.
+
+    Args:
+        rng: Random generator.
+
+    Returns:
+        Colors "skin", "hair", "top", "legs"; bool "long_hair"; float "width".
+    """
     return {
         "skin": paint(rng, (0.03, 0.09), (0.25, 0.65), (0.35, 0.97)),
         "hair": paint(rng, (0.02, 0.14), (0.2, 0.8), (0.08, 0.75)),
         "top": paint(rng),
-        "legs": paint(rng, strong=(0.1, 0.6), light=(0.15, 0.6)),
-        "long": rng.random() < 0.45,
-        "wide": rng.uniform(0.9, 1.15),
+        "legs": paint(rng, saturation=(0.1, 0.6), value=(0.15, 0.6)),
+        "long_hair": rng.random() < 0.45,
+        "width": rng.uniform(0.9, 1.15),
     }
 
 
 def bust(
     pen: Pen, look: dict, mouth: float = 0.0, eyes_closed: bool = False, tilt: float = 0.0, lift: float = 0.0
 ) -> Pen:
-    """Head and shoulders. `mouth` 0..1 opens it, `shut` closes the eyes, `tilt` turns the head; gives its pen."""
-    wide = look["wide"]
+    """Draw head and shoulders.
+
+    Args:
+        pen: Pen of the bust.
+        look: Colors and build, see `random_look`.
+        mouth: Opening of the mouth, 0 to 1.
+        eyes_closed: Whether the eyes are closed.
+        tilt: Clockwise rotation of the head in radians.
+        lift: Shift of the head upward.
+
+    Returns:
+        Pen of the head.
+    """
+    width = look["width"]
     pen.shape(((-0.95, 1.4), (-0.8, 0.72), (-0.25, 0.5), (0.25, 0.5), (0.8, 0.72), (0.95, 1.4)), look["top"])
     pen.box(-0.18, 0.3, 0.18, 0.6, shade(look["skin"], 0.85))
     head = pen.sub(0, -0.1 - lift, 1, tilt)
-    if look["long"]:
-        head.disc(0, 0.08, 0.56 * wide, 0.74, look["hair"])
-    head.disc(0, -0.1, 0.5 * wide, 0.6, look["hair"])
-    head.disc(0, 0.06, 0.44 * wide, 0.56, look["skin"])
+    if look["long_hair"]:
+        head.disc(0, 0.08, 0.56 * width, 0.74, look["hair"])
+    head.disc(0, -0.1, 0.5 * width, 0.6, look["hair"])
+    head.disc(0, 0.06, 0.44 * width, 0.56, look["skin"])
     for x in (-0.17, 0.17):
         if eyes_closed:
             head.line(((x - 0.08, -0.02), (x + 0.08, 0.0)), 0.04, (40, 30, 30))
@@ -44,7 +63,16 @@ def bust(
 
 
 def hand(pen: Pen, look: dict, x: float, y: float, size: float = 0.2, sleeve: float | None = None) -> None:
-    """A fist or hand at (x, y); `sleeve`: angle of the forearm that comes with it (radians, clockwise from right)."""
+    """Draw a hand.
+
+    Args:
+        pen: Pen of the scene.
+        look: Colors and build, see `random_look`.
+        x: Position.
+        y: Position.
+        size: Radius.
+        sleeve: Angle of the forearm in radians, clockwise from the right; None draws no forearm.
+    """
     if sleeve is not None:
         far = (x + 1.2 * math.cos(sleeve), y + 1.2 * math.sin(sleeve))
         pen.line(((x, y), far), size * 1.1, look["top"])
@@ -60,13 +88,22 @@ def hand(pen: Pen, look: dict, x: float, y: float, size: float = 0.2, sleeve: fl
 def body(
     pen: Pen, look: dict, left=(-0.35, 0.3), right=(0.35, 0.3), feet=((-0.18, 1.0), (0.18, 1.0)), lean=0.0
 ) -> None:
-    """A person at full length, head at y = -0.8, soles at y = 1; hands at `left`, `right`, feet where `feet` says."""
+    """Draw a full-length person, head at y = -0.8, soles at y = 1.
+
+    Args:
+        pen: Pen of the person.
+        look: Colors and build, see `random_look`.
+        left: Position of the left hand.
+        right: Position of the right hand.
+        feet: Positions of the feet.
+        lean: Horizontal shift of neck and head.
+    """
     hip, neck = (0, 0.3), (lean, -0.5)
     for x, y in feet:
         knee = (0.6 * x + 0.04, (y + hip[1]) / 2)
         pen.line((hip, knee, (x, y)), 0.17, look["legs"])
         pen.disc(x + 0.05, y, 0.13, 0.06, (50, 40, 40))
-    if look["long"]:
+    if look["long_hair"]:
         pen.disc(lean * 1.2, -0.7, 0.21, 0.28, look["hair"])
     pen.shape(((neck[0] - 0.24, -0.45), (neck[0] + 0.24, -0.45), (0.17, 0.36), (-0.17, 0.36)), look["top"])
     for x, y in (left, right):
@@ -79,7 +116,7 @@ def body(
 
 
 def bird(pen: Pen, color, beak, wing: float, belly=None) -> None:
-    """A bird seen from the side, flying to the right; `wing` -1 (down) .. 1 (up)."""
+    """Draw a bird from the side, flying to the right; `wing` -1 (down) to 1 (up)."""
     pen.shape(((-0.95, -0.12), (-0.4, -0.08), (-0.4, 0.12), (-0.95, 0.2)), shade(color, 0.8))
     pen.disc(0, 0.03, 0.52, 0.22, color)
     pen.disc(0.05, 0.12, 0.4, 0.13, belly or shade(color, 1.3))
@@ -92,7 +129,7 @@ def bird(pen: Pen, color, beak, wing: float, belly=None) -> None:
 
 
 def wheel(pen: Pen, x: float, y: float, r: float, turn: float, tire=(25, 25, 25), spokes: int = 4) -> None:
-    """A wheel at angle `turn`."""
+    """Draw a wheel, rotated by `turn` radians."""
     pen.disc(x, y, r, None, tire)
     pen.disc(x, y, r * 0.55, None, (190, 190, 195))
     for k in range(spokes):
@@ -101,7 +138,7 @@ def wheel(pen: Pen, x: float, y: float, r: float, turn: float, tire=(25, 25, 25)
 
 
 def cow(pen: Pen, coat, patch, nod: float = 0.0) -> None:
-    """A four-legged animal seen from the side, head to the right; `nod` lowers the head."""
+    """Draw a cow from the side, head to the right; `nod` lowers the head."""
     for x in (-0.55, -0.38, 0.3, 0.46):
         pen.box(x, 0.2, x + 0.12, 0.8, shade(coat, 0.8))
     pen.disc(0, 0.05, 0.7, 0.38, coat)

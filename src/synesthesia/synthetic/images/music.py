@@ -1,4 +1,8 @@
-"""Scenes of instruments and bells. Each function: (rng, beats) -> draw(pen, t), which draws the moment t (seconds)."""
+"""Scenes of instruments and bells.
+
+Every scene takes (rng, beats) and returns `draw(pen, t)`, which draws time t (seconds); beats are the times of its
+events in seconds. The order of random draws is part of the dataset.
+"""
 
 import math
 
@@ -7,6 +11,7 @@ from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_
 
 
 def piano(rng, beats):
+    """Draw hands on piano keys."""
     look, body = random_look(rng), paint(rng, (0.0, 0.1), (0.0, 0.7), (0.06, 0.4))
 
     def draw(pen, t):
@@ -34,7 +39,8 @@ def piano(rng, beats):
 
 
 def drum_kit(rng, beats):
-    shell = paint(rng, strong=(0.4, 1), light=(0.3, 0.9))
+    """Draw a drummer behind a drum kit."""
+    shell = paint(rng, saturation=(0.4, 1), value=(0.3, 0.9))
     look = random_look(rng)
     gold = (215, 180, 75)
 
@@ -64,11 +70,12 @@ def drum_kit(rng, beats):
 
 
 def guitar(rng, beats):
+    """Draw a hand that strums a guitar."""
     wood = paint(rng, (0.04, 0.12), (0.45, 0.9), (0.45, 0.95))
     look, slope = random_look(rng), rng.uniform(-0.45, -0.05)
 
     def draw(pen, t):
-        k, gone = count_beats(beats, t), seconds_since(beats, t)
+        k, elapsed = count_beats(beats, t), seconds_since(beats, t)
         pen.shape(((-0.9, 1.5), (-0.65, -0.6), (0.5, -0.6), (0.8, 1.5)), look["top"])
         body = pen.sub(0, 0.2, 1, slope)
         body.line(((0.3, 0), (1.7, 0)), 0.17, (75, 45, 30))
@@ -81,11 +88,11 @@ def guitar(rng, beats):
         body.box(-0.35, -0.36, 0.0, 0.36, wood)
         body.disc(0.02, 0, 0.19, None, (35, 20, 15))
         body.box(-0.72, -0.2, -0.64, 0.2, (60, 35, 25))
-        shiver = 0.015 * math.sin(t * 50) * math.exp(-gone * 4)
+        shiver = 0.015 * math.sin(t * 50) * math.exp(-elapsed * 4)
         for s in range(-2, 3):
             body.line(((-0.68, 0.035 * s), (0.2, 0.035 * s + shiver), (1.7, 0.03 * s)), 0.012, (235, 230, 215))
         body.line(((1.0 + 0.1 * ((k // 4) % 3), 0.1), (1.1, 0.8)), 0.2, look["skin"])
-        strum = 0.22 * math.cos(k * math.pi) * (1 - 2 * min(1, gone * 5))
+        strum = 0.22 * math.cos(k * math.pi) * (1 - 2 * min(1, elapsed * 5))
         body.line(((-0.15, strum), (-0.7, 0.55), (-1.2, 0.5)), 0.22, look["top"])
         body.disc(-0.15, strum, 0.15, 0.19, look["skin"])
 
@@ -93,11 +100,12 @@ def guitar(rng, beats):
 
 
 def violin(rng, beats):
+    """Draw a person who bows a violin."""
     wood = paint(rng, (0.02, 0.07), (0.6, 0.9), (0.4, 0.7))
     look = random_look(rng)
 
     def draw(pen, t):
-        k, gone = count_beats(beats, t), seconds_since(beats, t)
+        k, elapsed = count_beats(beats, t), seconds_since(beats, t)
         bust(pen.sub(-0.35, 0.05, 0.85), look, 0, True, -0.15)
         v = pen.sub(0.0, 0.42, 0.8, -0.25)
         v.line(((0.5, 0), (1.5, 0)), 0.1, (40, 25, 20))
@@ -105,7 +113,7 @@ def violin(rng, beats):
         v.disc(0.3, 0, 0.3, 0.28, wood)
         v.disc(0, 0, 0.28, 0.2, wood)
         v.line(((-0.6, 0), (1.5, 0)), 0.05, (30, 20, 15))
-        way = (gone if k % 2 else 0.6 - gone) * 0.8
+        way = (elapsed if k % 2 else 0.6 - elapsed) * 0.8
         bow = v.sub(0.05, 0, 1, 1.1)
         bow.line(((-1.0 + way, 0), (0.8 + way, 0)), 0.045, (235, 225, 200))
         bow.line(((-1.0 + way, -0.08), (0.8 + way, -0.08)), 0.04, (90, 45, 20))
@@ -116,6 +124,7 @@ def violin(rng, beats):
 
 
 def harp(rng, beats):
+    """Draw a person who plucks a harp."""
     gold, look = paint(rng, (0.09, 0.14), (0.5, 0.9), (0.6, 0.9)), random_look(rng)
 
     def draw(pen, t):
@@ -146,6 +155,7 @@ def harp(rng, beats):
 
 
 def church_bell(rng, beats):
+    """Draw a swinging bell in a belfry."""
     bronze = paint(rng, (0.07, 0.15), (0.3, 0.8), (0.4, 0.75))
     stone = paint(rng, (0.05, 0.15), (0.05, 0.3), (0.5, 0.85))
     gap = float(beats[1] - beats[0])
@@ -179,13 +189,14 @@ def church_bell(rng, beats):
 
 
 def gong(rng, beats):
+    """Draw a gong and a mallet."""
     metal = paint(rng, (0.07, 0.13), (0.5, 0.9), (0.5, 0.85))
     wood, look = paint(rng, (0.0, 0.08), (0.4, 0.9), (0.2, 0.5)), random_look(rng)
 
     def draw(pen, t):
-        gone = seconds_since(beats, t)
+        elapsed = seconds_since(beats, t)
         pen.line(((-1.0, 1.1), (-1.0, -1.0), (1.0, -1.0), (1.0, 1.1)), 0.13, wood)
-        swing = 0.12 * math.sin(gone * 5) * math.exp(-gone * 0.7)
+        swing = 0.12 * math.sin(elapsed * 5) * math.exp(-elapsed * 0.7)
         disc = pen.sub(swing, 0.05, 1 - 0.03 * abs(swing))
         disc.line(((-0.4, -0.6), (-0.4, -1.0)), 0.03, (230, 220, 200))
         disc.line(((0.4, -0.6), (0.4, -1.0)), 0.03, (230, 220, 200))
@@ -193,7 +204,7 @@ def gong(rng, beats):
         disc.disc(0, 0, 0.7, None, metal)
         disc.disc(0, 0, 0.45, None, shade(metal, 0.85))
         disc.disc(0, 0, 0.22, None, shade(metal, 1.3))
-        near = math.exp(-gone * 2.5)
+        near = math.exp(-elapsed * 2.5)
         x, y = 1.05 - 0.8 * near, 0.6 - 0.5 * near
         pen.line(((x, y), (1.7, 1.2)), 0.07, (120, 80, 50))
         pen.disc(x, y, 0.19, None, (225, 215, 200))

@@ -1,4 +1,8 @@
-"""Scenes of people. Each function: (rng, beats) -> draw(pen, t), which draws the moment t (seconds)."""
+"""Scenes of people.
+
+Every scene takes (rng, beats) and returns `draw(pen, t)`, which draws time t (seconds); beats are the times of its
+events in seconds. The order of random draws is part of the dataset.
+"""
 
 import math
 
@@ -7,13 +11,14 @@ from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_
 
 
 def people_coughing(rng, beats):
+    """Draw a person who jerks forward at each cough, often with a fist at the mouth."""
     look, fist = random_look(rng), rng.random() < 0.75
     side = rng.uniform(-0.2, 0.1)
 
     def draw(pen, t):
-        gone = seconds_since(beats, t)
-        jerk = pulse(beats, t, 0.3) * (0.6 + 0.4 * math.cos(gone * 17))
-        near = gone < 1.2 or seconds_until(beats, t) < 0.4
+        elapsed = seconds_since(beats, t)
+        jerk = pulse(beats, t, 0.3) * (0.6 + 0.4 * math.cos(elapsed * 17))
+        near = elapsed < 1.2 or seconds_until(beats, t) < 0.4
         bust(pen, look, 0.5 * jerk, jerk > 0.25, 0.12 * jerk + 0.06, -0.12 * jerk)
         if fist and near:
             hand(pen, look, 0.06 + side * 0.4, 0.34 + 0.1 * jerk, 0.2, 1.0)
@@ -24,12 +29,13 @@ def people_coughing(rng, beats):
 
 
 def people_sneezing(rng, beats):
+    """Draw a person who leans back and sneezes, often into a tissue."""
     look, tissue = random_look(rng), rng.random() < 0.7
-    cloth = paint(rng, strong=(0, 0.1), light=(0.9, 1.0))
+    cloth = paint(rng, saturation=(0, 0.1), value=(0.9, 1.0))
 
     def draw(pen, t):
-        gone, left = seconds_since(beats, t), seconds_until(beats, t)
-        back = max(0.0, 1 - left / 0.8) if left < 0.8 else 0.0
+        elapsed, remaining = seconds_since(beats, t), seconds_until(beats, t)
+        back = max(0.0, 1 - remaining / 0.8) if remaining < 0.8 else 0.0
         throw = pulse(beats, t, 0.35)
         head = bust(
             pen,
@@ -39,20 +45,21 @@ def people_sneezing(rng, beats):
             -0.3 * back + 0.25 * throw,
             0.12 * back - 0.18 * throw,
         )
-        if tissue and (gone < 1.3 or left < 1.1):
+        if tissue and (elapsed < 1.3 or remaining < 1.1):
             head.shape(((-0.3, 0.2), (-0.05, 0.12), (0.3, 0.16), (0.38, 0.5), (0.1, 0.62), (-0.26, 0.52)), cloth)
             hand(head, look, 0.28, 0.5, 0.16, 1.1)
         elif tissue:
             pen.shape(((0.35, 0.85), (0.6, 0.78), (0.7, 1.05), (0.4, 1.1)), cloth)
         if throw > 0.2:
             for k in range(9):
-                a, r = -0.35 + 0.22 * k, 0.25 + 0.9 * gone + 0.06 * (k % 3)
+                a, r = -0.35 + 0.22 * k, 0.25 + 0.9 * elapsed + 0.06 * (k % 3)
                 head.disc(r * math.sin(a), 0.34 + r * math.cos(a) * 0.7, 0.025, None, (225, 235, 240))
 
     return draw
 
 
 def people_whistling(rng, beats):
+    """Draw a person with pursed lips."""
     look, fingers = random_look(rng), rng.random() < 0.35
     sway = rng.uniform(1.5, 3)
 
@@ -72,8 +79,9 @@ def people_whistling(rng, beats):
 
 
 def baby_crying(rng, beats):
+    """Draw a baby with tears and an open mouth."""
     look = random_look(rng)
-    cloth = paint(rng, strong=(0.15, 0.5), light=(0.7, 1.0))
+    cloth = paint(rng, saturation=(0.15, 0.5), value=(0.7, 1.0))
     cap = rng.random() < 0.4
     lying = rng.uniform(-0.5, 0.5)
 
@@ -102,6 +110,7 @@ def baby_crying(rng, beats):
 
 
 def basketball(rng, beats):
+    """Draw a player who dribbles a ball."""
     look = random_look(rng)
     ball = paint(rng, (0.04, 0.08), (0.75, 0.95), (0.75, 0.95))
     hoop, stroll = rng.random() < 0.7, rng.uniform(-0.12, 0.12)
@@ -127,19 +136,20 @@ def basketball(rng, beats):
 
 
 def tennis(rng, beats):
+    """Draw a player on a court who swings a racket."""
     look = random_look(rng)
     clay = paint(rng, [(0.03, 0.06), (0.55, 0.62), (0.28, 0.36)][int(rng.integers(3))], (0.5, 0.75), (0.45, 0.75))
-    racket = paint(rng, light=(0.2, 0.9))
+    racket = paint(rng, value=(0.2, 0.9))
 
     def draw(pen, t):
-        gone, left = seconds_since(beats, t), seconds_until(beats, t)
+        elapsed, remaining = seconds_since(beats, t), seconds_until(beats, t)
         pen.shape(((-2.2, 1.8), (-1.3, -0.2), (1.3, -0.2), (2.2, 1.8)), clay)
         for a, b in (((-1.75, 1.6), (-1.05, -0.1)), ((1.75, 1.6), (1.05, -0.1)), ((-1.3, 0.45), (1.3, 0.45))):
             pen.line((a, b), 0.035, (245, 245, 245))
         pen.box(-1.6, -0.32, 1.6, 0.02, (60, 70, 70))
         pen.box(-1.6, -0.36, 1.6, -0.3, (250, 250, 250))
-        swing = math.exp(-gone / 0.2) if gone < 1 else 0.0
-        ready = max(0.0, 1 - left / 0.4)
+        swing = math.exp(-elapsed / 0.2) if elapsed < 1 else 0.0
+        ready = max(0.0, 1 - remaining / 0.4)
         angle = -0.5 + 1.1 * ready - 1.6 * swing
         side = 0.25 * math.sin(t * 1.1)
         man = pen.sub(side, 0.25, 0.85)
@@ -149,21 +159,22 @@ def tennis(rng, beats):
         bat.line(((0, 0), (0.28, -0.28)), 0.06, (40, 40, 40))
         bat.disc(0.43, -0.43, 0.21, 0.25, racket)
         bat.disc(0.43, -0.43, 0.15, 0.19, (225, 230, 225))
-        way = min(gone, 0.5) / 0.5 if gone < 1 else 1 - min(left, 0.5) / 0.5
-        out = 1 - way if gone >= 1 else way
+        way = min(elapsed, 0.5) / 0.5 if elapsed < 1 else 1 - min(remaining, 0.5) / 0.5
+        out = 1 - way if elapsed >= 1 else way
         pen.disc(side + 0.6 - 0.5 * out, -0.1 - 0.6 * math.sin(math.pi * out) - 0.1 * out, 0.075, None, (215, 240, 60))
 
     return draw
 
 
 def skateboarding(rng, beats):
+    """Draw a skater who hops at each event."""
     look, deck = random_look(rng), paint(rng)
     ramp, speed = rng.random() < 0.5, rng.uniform(0.3, 0.7)
-    brick = paint(rng, strong=(0, 0.4), light=(0.4, 0.8))
+    brick = paint(rng, saturation=(0, 0.4), value=(0.4, 0.8))
 
     def draw(pen, t):
-        gone = seconds_since(beats, t)
-        hop = 0.45 * max(0.0, math.sin(math.pi * min(1.0, gone / 0.4)))
+        elapsed = seconds_since(beats, t)
+        hop = 0.45 * max(0.0, math.sin(math.pi * min(1.0, elapsed / 0.4)))
         if ramp:
             pen.shape(((-1.8, 1.5), (-1.8, 0.2), (-1.3, 0.75), (-0.6, 1.02), (1.8, 1.1), (1.8, 1.5)), brick)
         for k in range(6):
@@ -179,8 +190,9 @@ def skateboarding(rng, beats):
 
 
 def swimming(rng, beats):
+    """Draw a swimmer from above, doing the crawl."""
     look = random_look(rng)
-    cap = paint(rng, strong=(0.6, 0.95), light=(0.6, 1.0))
+    cap = paint(rng, saturation=(0.6, 0.95), value=(0.6, 1.0))
     lanes = rng.random() < 0.6
     gap = float(beats[1] - beats[0])
 
@@ -214,7 +226,8 @@ def swimming(rng, beats):
 
 
 def rope_skipping(rng, beats):
-    look, rope = random_look(rng), paint(rng, strong=(0.6, 1), light=(0.6, 1))
+    """Draw a person who skips a rope."""
+    look, rope = random_look(rng), paint(rng, saturation=(0.6, 1), value=(0.6, 1))
     gap = float(beats[1] - beats[0])
 
     def draw(pen, t):
@@ -236,8 +249,9 @@ def rope_skipping(rng, beats):
 
 
 def typing(rng, beats):
+    """Draw hands on a keyboard."""
     look = random_look(rng)
-    keys = [paint(rng, strong=(0, 0.1), light=(0.1, 0.3)), paint(rng, strong=(0, 0.1), light=(0.75, 1))]
+    keys = [paint(rng, saturation=(0, 0.1), value=(0.1, 0.3)), paint(rng, saturation=(0, 0.1), value=(0.75, 1))]
     base, cap = keys if rng.random() < 0.5 else keys[::-1]
     screen = rng.random() < 0.6
     glow = paint(rng, (0.5, 0.7), (0.1, 0.6), (0.6, 1.0))
@@ -248,8 +262,8 @@ def typing(rng, beats):
             pen.box(-0.95, -1.2, 0.95, -0.42, (30, 30, 34))
             pen.box(-0.87, -1.13, 0.87, -0.5, glow)
             for row in range(5):
-                long = 0.3 + 0.25 * ((row * 7) % 5) / 2 if row < 4 else 0.04 + 0.02 * (k % 60)
-                pen.line(((-0.8, -1.06 + 0.12 * row), (-0.8 + long, -1.06 + 0.12 * row)), 0.035, (50, 60, 80))
+                length = 0.3 + 0.25 * ((row * 7) % 5) / 2 if row < 4 else 0.04 + 0.02 * (k % 60)
+                pen.line(((-0.8, -1.06 + 0.12 * row), (-0.8 + length, -1.06 + 0.12 * row)), 0.035, (50, 60, 80))
         pen.shape(((-1.25, 0.5), (-1.12, -0.25), (1.12, -0.25), (1.25, 0.5)), base)
         for row in range(4):
             for col in range(11):

@@ -1,4 +1,8 @@
-"""Scenes of things: weather, alarms, games, tools. Each function: (rng, beats) -> draw(pen, t) for the moment t (s)."""
+"""Scenes of objects: weather, alarms, games.
+
+Every scene takes (rng, beats) and returns `draw(pen, t)`, which draws time t (seconds); beats are the times of its
+events in seconds. The order of random draws is part of the dataset.
+"""
 
 import math
 
@@ -7,6 +11,7 @@ from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_
 
 
 def thunder(rng, beats):
+    """Draw clouds that flash, with lightning and rain."""
     cloud = paint(rng, (0.55, 0.7), (0.05, 0.3), (0.15, 0.4))
     puffs = rng.uniform(-1, 1, (9, 2))
     zigzag = rng.uniform(-0.25, 0.25, (max(1, len(beats)), 6))
@@ -39,6 +44,7 @@ def thunder(rng, beats):
 
 
 def smoke_detector(rng, beats):
+    """Draw a smoke detector whose light flashes."""
     shell = paint(rng, (0.08, 0.16), (0.0, 0.12), (0.85, 1.0))
     smoke = rng.random() < 0.4
 
@@ -65,13 +71,14 @@ def smoke_detector(rng, beats):
 
 
 def bowling(rng, beats):
+    """Draw a ball that knocks pins over."""
     lane = paint(rng, (0.07, 0.12), (0.3, 0.6), (0.7, 0.95))
-    ball = paint(rng, strong=(0.5, 1), light=(0.2, 0.7))
+    ball = paint(rng, saturation=(0.5, 1), value=(0.2, 0.7))
     falls = rng.uniform(-1, 1, (10, 2))
     pins = [(0.25 * (c - r / 2), 0.14 * r) for r in range(3, -1, -1) for c in range(r + 1)]
 
     def draw(pen, t):
-        gone, left = seconds_since(beats, t), seconds_until(beats, t)
+        elapsed, remaining = seconds_since(beats, t), seconds_until(beats, t)
         pen.box(-3, -1.15, 3, -0.72, (60, 45, 90))
         pen.shape(((-0.6, -0.55), (0.6, -0.55), (1.5, 1.8), (-1.5, 1.8)), lane)
         for x in (-0.35, -0.1, 0.15, 0.38):
@@ -79,7 +86,7 @@ def bowling(rng, beats):
         for s in (-1, 1):
             pen.shape(((s * 0.62, -0.55), (s * 0.78, -0.55), (s * 1.95, 1.8), (s * 1.55, 1.8)), (50, 50, 58))
         pen.box(-0.85, -1.0, 0.85, -0.5, (25, 22, 30))
-        down = min(1.0, gone / 0.5) if gone < 2.0 else 0.0
+        down = min(1.0, elapsed / 0.5) if elapsed < 2.0 else 0.0
         for k, (x, y) in enumerate(pins):
             angle = falls[k][0] * 1.9 * down
             pin = pen.sub(
@@ -91,8 +98,8 @@ def bowling(rng, beats):
             pin.disc(0, -0.12, 0.1, 0.2, (248, 246, 240))
             pin.disc(0, -0.4, 0.065, 0.12, (248, 246, 240))
             pin.line(((-0.06, -0.3), (0.06, -0.3)), 0.04, (215, 40, 40))
-        if left < 1.6 or gone < 0.15:
-            far = left / 1.6 if left < 1.6 else 0.0
+        if remaining < 1.6 or elapsed < 0.15:
+            far = remaining / 1.6 if remaining < 1.6 else 0.0
             y = -0.42 + 1.6 * far**1.5
             r = 0.15 + 0.2 * far
             pen.disc(0.15 * far, y - r / 2, r, None, ball)
@@ -102,7 +109,8 @@ def bowling(rng, beats):
 
 
 def slot_machine(rng, beats):
-    box = paint(rng, strong=(0.6, 1), light=(0.5, 0.95))
+    """Draw a slot machine with spinning reels."""
+    box = paint(rng, saturation=(0.6, 1), value=(0.5, 0.95))
     fruit = [(225, 40, 45), (245, 210, 50), (120, 60, 170), (60, 170, 70)]
 
     def draw(pen, t):
@@ -122,8 +130,8 @@ def slot_machine(rng, beats):
             for row in (-1, 0, 1):
                 y = -0.17 + 0.35 * (row + roll)
                 if -0.48 < y < 0.14:
-                    colour = fruit[(k * (reel + 2) + row + reel + int(t * 5) * (roll > 0)) % 4]
-                    pen.disc(x, y, 0.12, None, colour)
+                    color = fruit[(k * (reel + 2) + row + reel + int(t * 5) * (roll > 0)) % 4]
+                    pen.disc(x, y, 0.12, None, color)
                     pen.line(((x, y - 0.1), (x + 0.06, y - 0.17)), 0.03, (40, 110, 40))
         pen.line(((-0.72, -0.17), (0.72, -0.17)), 0.02, (220, 30, 30))
         pen.box(-0.6, 0.42, 0.6, 0.55, shade(box, 0.6))
@@ -137,31 +145,32 @@ def slot_machine(rng, beats):
 
 
 def pool(rng, beats):
+    """Draw a pool table with a cue and moving balls."""
     cloth = paint(rng, (0.3, 0.45) if rng.random() < 0.7 else (0.55, 0.62), (0.6, 0.95), (0.35, 0.65))
     rail = paint(rng, (0.02, 0.08), (0.5, 0.8), (0.25, 0.5))
-    colours = [paint(rng, strong=(0.7, 1), light=(0.5, 1)) for _ in range(7)]
+    colors = [paint(rng, saturation=(0.7, 1), value=(0.5, 1)) for _ in range(7)]
     spots, ways = rng.uniform(-0.8, 0.8, (7, 2)), rng.uniform(-0.5, 0.5, (7, 2))
     aim = rng.uniform(-0.7, 0.7)
 
     def draw(pen, t):
-        k, gone, left = count_beats(beats, t), seconds_since(beats, t), seconds_until(beats, t)
+        k, elapsed, remaining = count_beats(beats, t), seconds_since(beats, t), seconds_until(beats, t)
         pen.box(-1.5, -0.95, 1.5, 0.95, rail)
         pen.box(-1.36, -0.81, 1.36, 0.81, cloth)
         for x in (-1.36, 0, 1.36):
             for y in (-0.81, 0.81):
                 pen.disc(x, y, 0.11, None, (10, 10, 10))
-        slide = 1 - math.exp(-min(gone, 5) * 2)
-        for j, colour in enumerate(colours):
+        slide = 1 - math.exp(-min(elapsed, 5) * 2)
+        for j, color in enumerate(colors):
             shift = (k - 1 + slide if k else 0) * 0.6
             x = 1.15 * math.sin(spots[j][0] * 2 + ways[j][0] * shift)
             y = 0.68 * math.sin(spots[j][1] * 2 + ways[j][1] * shift)
-            pen.disc(x, y, 0.11, None, colour)
+            pen.disc(x, y, 0.11, None, color)
             pen.disc(x - 0.03, y - 0.04, 0.035, None, (250, 250, 250))
-        white = 0.6 * slide if gone < 1.5 else 0.0
+        white = 0.6 * slide if elapsed < 1.5 else 0.0
         wx, wy = -0.5 + white * math.cos(aim), 0.2 + white * math.sin(aim)
         pen.disc(wx, wy, 0.12, None, (252, 252, 248))
-        if left < 1.2 or gone < 0.3:
-            back = 0.2 + 0.25 * math.sin(min(left, 1.2) * 3) if left < 1.2 else 0.1
+        if remaining < 1.2 or elapsed < 0.3:
+            back = 0.2 + 0.25 * math.sin(min(remaining, 1.2) * 3) if remaining < 1.2 else 0.1
             tip = (-0.5 - back * math.cos(aim), 0.2 - back * math.sin(aim))
             pen.line((tip, (tip[0] - 1.9 * math.cos(aim), tip[1] - 1.9 * math.sin(aim))), 0.07, (220, 180, 115))
 
@@ -169,7 +178,8 @@ def pool(rng, beats):
 
 
 def alarm_clock(rng, beats):
-    shell = paint(rng, strong=(0.5, 1), light=(0.5, 0.95))
+    """Draw an alarm clock that shakes."""
+    shell = paint(rng, saturation=(0.5, 1), value=(0.5, 0.95))
     hours = rng.uniform(0, 2 * math.pi)
 
     def draw(pen, t):
@@ -195,7 +205,8 @@ def alarm_clock(rng, beats):
 
 
 def telephone(rng, beats):
-    shell = paint(rng, light=(0.08, 0.75), strong=(0.1, 0.95))
+    """Draw a rotary telephone that rings."""
+    shell = paint(rng, value=(0.08, 0.75), saturation=(0.1, 0.95))
 
     def draw(pen, t):
         ring = seconds_since(beats, t) < 1.3
@@ -230,14 +241,15 @@ def telephone(rng, beats):
 
 
 def shuffling_cards(rng, beats):
+    """Draw hands that shuffle cards."""
     look, back = (
         random_look(rng),
         paint(rng, (0.95, 1.02) if rng.random() < 0.5 else (0.58, 0.68), (0.6, 0.95), (0.4, 0.85)),
     )
 
     def draw(pen, t):
-        gone = seconds_since(beats, t)
-        mix = min(1.0, gone / 0.85)
+        elapsed = seconds_since(beats, t)
+        mix = min(1.0, elapsed / 0.85)
         for s in (-1, 1):
             for k in range(7):
                 lag = max(0.0, min(1.0, mix * 1.8 - k * 0.12))

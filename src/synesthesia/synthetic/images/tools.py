@@ -1,4 +1,8 @@
-"""Scenes of tools at work. Each function: (rng, beats) -> draw(pen, t), which draws the moment t (seconds)."""
+"""Scenes of tools.
+
+Every scene takes (rng, beats) and returns `draw(pen, t)`, which draws time t (seconds); beats are the times of its
+events in seconds. The order of random draws is part of the dataset.
+"""
 
 import math
 
@@ -7,6 +11,7 @@ from synesthesia.synthetic.images.pen import count_beats, paint, pulse, seconds_
 
 
 def chainsaw(rng, beats):
+    """Draw a chainsaw that cuts a trunk."""
     shell = paint(rng, (0.03, 0.16), (0.8, 1), (0.75, 1))
     bark, look = paint(rng, (0.05, 0.1), (0.3, 0.6), (0.3, 0.55)), random_look(rng)
 
@@ -33,7 +38,8 @@ def chainsaw(rng, beats):
 
 
 def vacuum(rng, beats):
-    shell, look = paint(rng, strong=(0.5, 1), light=(0.4, 0.9)), random_look(rng)
+    """Draw a vacuum cleaner that moves over a rug."""
+    shell, look = paint(rng, saturation=(0.5, 1), value=(0.4, 0.9)), random_look(rng)
     rug, speed = paint(rng), rng.uniform(1.2, 2.5)
 
     def draw(pen, t):
@@ -60,12 +66,13 @@ def vacuum(rng, beats):
 
 
 def hammer(rng, beats):
+    """Draw a hammer that drives a nail."""
     wood, look = paint(rng, (0.05, 0.11), (0.35, 0.7), (0.5, 0.9)), random_look(rng)
     grip = paint(rng)
 
     def draw(pen, t):
-        k, gone, left = count_beats(beats, t), seconds_since(beats, t), seconds_until(beats, t)
-        lift = min(1.0, gone * 4) * min(1.0, left * 7)
+        k, elapsed, remaining = count_beats(beats, t), seconds_since(beats, t), seconds_until(beats, t)
+        lift = min(1.0, elapsed * 4) * min(1.0, remaining * 7)
         pen.box(-2, 0.55, 2, 1.0, wood)
         pen.line(((-2, 0.7), (2, 0.66)), 0.02, shade(wood, 0.75))
         pen.line(((-2, 0.86), (2, 0.88)), 0.02, shade(wood, 0.75))
@@ -84,8 +91,9 @@ def hammer(rng, beats):
 
 
 def scissors(rng, beats):
-    grip, look = paint(rng, strong=(0.6, 1)), random_look(rng)
-    paper = paint(rng, strong=(0.0, 0.5), light=(0.8, 1.0))
+    """Draw scissors that cut paper."""
+    grip, look = paint(rng, saturation=(0.6, 1)), random_look(rng)
+    paper = paint(rng, saturation=(0.0, 0.5), value=(0.8, 1.0))
 
     def draw(pen, t):
         k, shut = count_beats(beats, t), pulse(beats, t, 0.2)
@@ -106,6 +114,7 @@ def scissors(rng, beats):
 
 
 def chopping(rng, beats):
+    """Draw a knife that slices food on a board."""
     board = paint(rng, (0.06, 0.11), (0.3, 0.6), (0.6, 0.9))
     food = paint(rng, [(0.06, 0.09), (0.25, 0.35), (0.98, 1.01)][int(rng.integers(3))], (0.7, 1), (0.6, 0.95))
     look = random_look(rng)
@@ -117,13 +126,13 @@ def chopping(rng, beats):
         )
         pen.shape(((-1.4, 0.95), (-1.2, 0.0), (1.2, 0.0), (1.4, 0.95)), board)
         pen.box(-1.4, 0.95, 1.4, 1.05, shade(board, 0.7))
-        long = 0.9 - 0.05 * (k % 14)
-        pen.line(((-0.9, 0.45), (-0.9 + long, 0.45)), 0.28, food)
-        pen.disc(-0.9 + long, 0.45, 0.05, 0.14, shade(food, 1.3))
+        length = 0.9 - 0.05 * (k % 14)
+        pen.line(((-0.9, 0.45), (-0.9 + length, 0.45)), 0.28, food)
+        pen.disc(-0.9 + length, 0.45, 0.05, 0.14, shade(food, 1.3))
         for j in range(k % 14):
             pen.disc(0.3 + 0.1 * j - 0.4 * (j > 7), 0.5 + 0.12 * (j % 3), 0.05, 0.11, shade(food, 1.15))
         hand(pen, look, -0.75, 0.36, 0.22, 3.0)
-        knife = pen.sub(-0.85 + long + 0.06, 0.1 - 0.32 * (1 - down), 1, -0.12 * (1 - down))
+        knife = pen.sub(-0.85 + length + 0.06, 0.1 - 0.32 * (1 - down), 1, -0.12 * (1 - down))
         knife.shape(((-0.1, -0.2), (1.0, -0.2), (1.0, 0.14), (0.15, 0.16), (-0.15, 0.0)), (208, 212, 218))
         knife.line(((-0.1, -0.2), (1.0, -0.2)), 0.03, (140, 144, 150))
         knife.line(((1.0, -0.08), (1.5, -0.08)), 0.15, (45, 35, 30))
@@ -133,7 +142,8 @@ def chopping(rng, beats):
 
 
 def writing(rng, beats):
-    pencil, look = paint(rng, strong=(0.6, 1)), random_look(rng)
+    """Draw a pencil that fills a page."""
+    pencil, look = paint(rng, saturation=(0.6, 1)), random_look(rng)
     lines = rng.random() < 0.6
 
     def draw(pen, t):

@@ -1,4 +1,8 @@
-"""Scenes of vehicles. Each function: (rng, beats) -> draw(pen, t), which draws the moment t (seconds)."""
+"""Scenes of vehicles.
+
+Every scene takes (rng, beats) and returns `draw(pen, t)`, which draws time t (seconds); beats are the times of its
+events in seconds. The order of random draws is part of the dataset.
+"""
 
 import math
 
@@ -7,6 +11,7 @@ from synesthesia.synthetic.images.pen import paint, pulse, seconds_since, shade
 
 
 def ambulance(rng, beats):
+    """Draw an ambulance with flashing lights."""
     stripe, speed = paint(rng, (0.96, 1.03), (0.7, 1), (0.7, 0.95)), rng.uniform(0.2, 0.7)
     coat = paint(rng, (0.1, 0.17), (0.0, 0.35), (0.88, 1.0))
 
@@ -27,6 +32,7 @@ def ambulance(rng, beats):
 
 
 def police_car(rng, beats):
+    """Draw a police car with flashing lights."""
     coat = paint(rng, (0.55, 0.7), (0.0, 0.7), (0.15, 0.45))
     speed = rng.uniform(0.2, 0.6)
 
@@ -49,7 +55,8 @@ def police_car(rng, beats):
 
 
 def helicopter(rng, beats):
-    coat = paint(rng, strong=(0.3, 0.9), light=(0.25, 0.85))
+    """Draw a helicopter with a turning rotor."""
+    coat = paint(rng, saturation=(0.3, 0.9), value=(0.25, 0.85))
     sway = rng.uniform(0.4, 0.9, 2)
 
     def draw(pen, t):
@@ -78,7 +85,8 @@ def helicopter(rng, beats):
 
 
 def train(rng, beats):
-    coat = paint(rng, strong=(0.4, 0.95), light=(0.3, 0.85))
+    """Draw a train that approaches head-on."""
+    coat = paint(rng, saturation=(0.4, 0.95), value=(0.3, 0.85))
     band, rush = paint(rng, (0.1, 0.16), (0.5, 1), (0.8, 1)), rng.uniform(0.02, 0.05)
 
     def draw(pen, t):
@@ -103,7 +111,8 @@ def train(rng, beats):
 
 
 def steam_engine(rng, beats):
-    coat = paint(rng, light=(0.12, 0.4))
+    """Draw a steam locomotive with smoke."""
+    coat = paint(rng, value=(0.12, 0.4))
     trim = paint(rng, (0.98, 1.14), (0.6, 1), (0.6, 0.95))
 
     def draw(pen, t):
@@ -150,13 +159,14 @@ def steam_engine(rng, beats):
 
 
 def race_car(rng, beats):
-    coat = paint(rng, strong=(0.7, 1.0), light=(0.6, 1.0))
+    """Draw a race car that passes at each event."""
+    coat = paint(rng, saturation=(0.7, 1.0), value=(0.6, 1.0))
 
     def draw(pen, t):
         for k in range(8):
             pen.box(-2 + 0.5 * k, 0.55, -1.75 + 0.5 * k, 0.68, (225, 40, 40) if k % 2 else (245, 245, 245))
-        gone = seconds_since(beats, t)
-        car = pen.sub(-1.6 + 2.2 * min(gone, 1.6) if gone < 1.7 else 0.05 * math.sin(t * 15), 0.15, 0.85)
+        elapsed = seconds_since(beats, t)
+        car = pen.sub(-1.6 + 2.2 * min(elapsed, 1.6) if elapsed < 1.7 else 0.05 * math.sin(t * 15), 0.15, 0.85)
         car.shape(((-1.1, -0.35), (-0.85, -0.35), (-0.8, 0.1), (-1.05, 0.1)), shade(coat, 0.6))
         car.shape(((-1.0, 0.0), (-0.3, -0.28), (0.15, -0.1), (1.25, 0.12), (1.3, 0.28), (-1.0, 0.3)), coat)
         car.disc(-0.05, -0.2, 0.14, None, (240, 240, 240))
@@ -168,7 +178,8 @@ def race_car(rng, beats):
 
 
 def bicycle(rng, beats):
-    frame, look = paint(rng, strong=(0.5, 1)), random_look(rng)
+    """Draw a bicycle with turning wheels, often with a rider."""
+    frame, look = paint(rng, saturation=(0.5, 1)), random_look(rng)
     speed, rider = rng.uniform(0.2, 0.5), rng.random() < 0.5
 
     def draw(pen, t):
@@ -211,12 +222,13 @@ def bicycle(rng, beats):
 
 
 def fireworks(rng, beats):
+    """Draw rockets that burst over a dark horizon."""
     spots = rng.uniform(-0.75, 0.75, (len(beats), 2))
-    colours = [paint(rng, strong=(0.4, 1), light=(0.85, 1)) for _ in beats]
+    colors = [paint(rng, saturation=(0.4, 1), value=(0.85, 1)) for _ in beats]
     rays = int(rng.integers(9, 16))
 
     def draw(pen, t):
-        for b, (x, y), colour in zip(beats, spots, colours, strict=True):
+        for b, (x, y), color in zip(beats, spots, colors, strict=True):
             age = t - b
             if -0.6 < age < 0:
                 pen.line(
@@ -236,7 +248,7 @@ def fireworks(rng, beats):
                             )
                             for r in (r0, r1)
                         ]
-                        pen.line(ends, 0.05, shade(colour, dim))
+                        pen.line(ends, 0.05, shade(color, dim))
         pen.box(-3, 1.25, 3, 3, (12, 12, 16))
         if pulse(beats, t, 0.1) > 0.5:
             pen.disc(*spots[max(0, int(sum(beats <= t)) - 1)] * (1, 0.7) - (0, 0.3), 0.16, None, (255, 255, 240))

@@ -1,9 +1,9 @@
 """Pretraining of the tiny models: `synesthesia pretrain` or `make pretrain` (minutes on a GPU, hours on a CPU).
 
-1. `questions`: a shared tiny Qwen2 learns the ten-option question on text alone (match a name to an option).
-2. `perceive`: clips of seeds that no study uses are rendered, encoded, decoded and turned into model inputs.
-3. `learn.pretrain_encoder`: each encoder learns to classify all classes (stands for broad pretraining).
-4. `learn.train`: projector and language model learn to name every class.
+1. `shared_lm`: a shared tiny Qwen2 learns the ten-option question on text alone (match a name to an option).
+2. `model_inputs`: clips of seeds that no study uses are rendered, encoded, decoded and turned into model inputs.
+3. `training.pretrain_encoder`: each encoder learns to classify all classes (stands for broad pretraining).
+4. `training.train`: projector and language model learn to name every class.
 5. `unlearn`: each model unlearns some labels, different ones per modality, until the accuracies of the original models
    on clips of another seed are near the paper's. Results of the distillation play no part in this.
 6. `pann`: the switch's network learns to tag sounds that are not among the study's labels.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from synesthesia.questions.sampling import format_prompt
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.schemas import LETTERS
 from synesthesia.synthetic.labels import MAIN_CLASSES, MULTI_NAME_CLASSES, UNSEEN_CLASSES, SoundClass
 

@@ -1,12 +1,13 @@
 """Training of the switch's tiny PANN, which tags sounds that are not among the study's labels.
 
-The recipe follows PANNs (Kong et al., 2020, arXiv:1912.10211): tagging with binary cross-entropy on mixed clips.
+As PANNs (Kong et al., 2020, arXiv:1912.10211), it learns multi-label tags with binary cross-entropy on mixed clips.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from synesthesia.synthetic.labels import MAIN_CLASSES
 from synesthesia.synthetic.pretraining.names import SOUND_CLASSES
 
 NON_STUDY_CLASS_IDS = [i for i, sound_class in enumerate(SOUND_CLASSES) if sound_class not in MAIN_CLASSES]
-NETWORK_CONFIG = {
+NETWORK_CONFIG: dict[str, Any] = {
     "sample_rate": 16000,
     "window_size": 1024,
     "hop_size": 640,

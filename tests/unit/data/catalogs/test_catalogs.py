@@ -1,4 +1,4 @@
-"""Lists as they are published: rows, labels, splits, files, and what a wrong list is told."""
+"""Published lists: rows, labels, splits, media files, and the error messages for malformed lists."""
 
 import csv
 import tempfile
@@ -20,7 +20,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_vggsounds_list_is_read_as_published(tmp_path):
+def test_reads_vggsound_list(tmp_path):
     path = write(
         tmp_path / "vggsound.csv", '---g-f_I2yQ,1,people marching,test\n-x_9,210,"race car, auto racing",train\n'
     )
@@ -31,19 +31,19 @@ def test_vggsounds_list_is_read_as_published(tmp_path):
     assert vggsound.read_list(path)[0].clip_id == "---g-f_I2yQ_000001"
 
 
-def test_a_byte_order_mark_comments_a_header_and_windows_lines_do_no_harm(tmp_path):
-    text = "\ufeff# by hand\r\nyoutube_id,start_seconds,label,split\r\n\r\nÄb,30.0, Glockenläuten ,train\r\n"
+def test_ignores_byte_order_mark_comments_header_and_crlf(tmp_path):
+    text = "\ufeff# edited\r\nyoutube_id,start_seconds,label,split\r\n\r\nÄb,30.0, Glockenläuten ,train\r\n"
     assert vggsound.read_list(write(tmp_path / "a.csv", text)) == [ListRow("Äb", 30, ("Glockenläuten",), "train")]
 
 
-def test_the_test_list_with_file_names_is_read():
+def test_reads_vggsound_test_list_with_file_names():
     rows = vggsound.read_list(LISTS / "vggsound_test.csv")
     assert rows[0] == ListRow("glLQrEijrKg", 300, ("playing hammond organ",), "test")
     assert any("," in row.labels[0] for row in rows)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "lists no clip"),
         ("# nothing\n", "lists no clip"),
@@ -61,29 +61,29 @@ def test_the_test_list_with_file_names_is_read():
         ("clip,label\n", "is not `<youtube id>_<start"),
     ],
 )
-def test_a_wrong_list_is_told_file_line_and_what_is_expected(tmp_path, text, said):
-    with pytest.raises(CatalogError, match=said) as caught:
+def test_malformed_list_error_names_file_line_and_format(tmp_path, text, message):
+    with pytest.raises(CatalogError, match=message) as error:
         vggsound.read_list(write(tmp_path / "list.csv", text))
-    assert "list.csv" in str(caught.value)
+    assert "list.csv" in str(error.value)
 
 
-def test_a_missing_or_foreign_file_is_told_what_to_do(tmp_path):
+def test_missing_or_non_csv_file_error_says_what_to_do(tmp_path):
     with pytest.raises(CatalogError, match="make data"):
-        vggsound.read_list(tmp_path / "none.csv")
-    (tmp_path / "film.csv").write_bytes(bytes(range(256)))
+        vggsound.read_list(tmp_path / "missing.csv")
+    (tmp_path / "video.csv").write_bytes(bytes(range(256)))
     with pytest.raises(CatalogError, match="not a CSV file"):
-        vggsound.read_list(tmp_path / "film.csv")
+        vggsound.read_list(tmp_path / "video.csv")
     with pytest.raises(CatalogError, match="is a folder"):
         vggsound.read_list(tmp_path)
 
 
-def test_audiosets_list_is_read_as_published():
+def test_reads_audioset_list():
     rows = audioset.read_list(LISTS / "audioset_eval.csv", LISTS / "audioset_labels.csv")
     assert rows[0] == ListRow("--4gqARaEJE", 0, ("Speech", "Male speech, man speaking"), "eval")
     assert rows[1].clip_id == "--BfvyPmVMo_000020" and len(rows) == 3
 
 
-def test_audiosets_wrong_lists_are_named(tmp_path):
+def test_malformed_audioset_list_error_names_the_problem(tmp_path):
     segments = write(tmp_path / "s.csv", 'a, 0.000, 10.000, "/m/none"\n')
     with pytest.raises(CatalogError, match="line 1: label '/m/none' is not in"):
         audioset.read_list(segments, LISTS / "audioset_labels.csv")
@@ -93,19 +93,23 @@ def test_audiosets_wrong_lists_are_named(tmp_path):
         audioset.read_list(write(tmp_path / "t.csv", "a,b\n"), LISTS / "audioset_labels.csv")
 
 
-def test_the_papers_286_labels_remain_of_the_real_309():
+def test_filter_keeps_the_papers_286_of_309_labels():
     with open(LISTS / "vggsound_stat.csv", newline="") as file:
         counts = {label: int(count) for label, count, _ in csv.reader(file)}
     rows = [ListRow(f"v{n}", 0, (label,), "train") for n, label in enumerate(counts)]
-    kept, report = label_filter.filter_labels(rows, True, {"police car (siren)": "police car"})
-    assert (report["labels_listed"], report["labels_with_multiple_names"], report["labels"]) == (309, 23, 286)
-    assert report["labels_renamed"] == 1 and ("police car",) in [row.labels for row in kept]
-    names = {row.labels[0] for row in kept} | {"police car (siren)"}
+    rows_kept, filter_counts = label_filter.filter_labels(rows, True, {"police car (siren)": "police car"})
+    assert (filter_counts["labels_listed"], filter_counts["labels_with_multiple_names"], filter_counts["labels"]) == (
+        309,
+        23,
+        286,
+    )
+    assert filter_counts["labels_renamed"] == 1 and ("police car",) in [row.labels for row in rows_kept]
+    names = {row.labels[0] for row in rows_kept} | {"police car (siren)"}
     assert sum(count for label, count in counts.items() if label in names) == 164_767 + 14_296
     assert label_filter.filter_labels(rows, False, {})[1]["labels"] == 309
 
 
-def test_repetitions_are_counted_and_contradictions_put_aside():
+def test_deduplicate_counts_duplicates_and_rejects_conflicting_labels():
     rows = [
         ListRow("a", 0, ("dog",), "train"),
         ListRow("a", 0, ("dog",), "test"),
@@ -113,26 +117,26 @@ def test_repetitions_are_counted_and_contradictions_put_aside():
         ListRow("b", 0, ("cat",), "train"),
         ListRow("b", 5, ("cat",), "train"),
     ]
-    kept, wrong, repeated = deduplicate(rows)
-    assert kept == [rows[1], rows[4]] and repeated == 2
-    assert [(one.clip_id, one.labels) for one in wrong] == [("b_000000", (("dog",), ("cat",)))]
+    unique, conflicts, num_duplicates = deduplicate(rows)
+    assert unique == [rows[1], rows[4]] and num_duplicates == 2
+    assert [(conflict.clip_id, conflict.labels) for conflict in conflicts] == [("b_000000", (("dog",), ("cat",)))]
 
 
-def train(count: int, label: str = "dog") -> list[ListRow]:
+def make_train_rows(count: int, label: str = "dog") -> list[ListRow]:
     return [ListRow(f"{label}{n}", n, (label,), "train") for n in range(count)]
 
 
-def test_analysis_takes_n_a_label_whatever_the_order():
-    rows = train(30) + train(40, "cat")
-    split_of, _ = splits.split_vggsound(rows, 7, 0)
-    assert split_of == splits.split_vggsound(rows[::-1], 7, 0)[0] != splits.split_vggsound(rows, 7, 1)[0]
-    taken = Counter(row.labels[0] for row in rows if split_of[row.clip_id] == "analysis")
-    assert taken == {"dog": 7, "cat": 7}
+def test_analysis_has_n_clips_per_label_in_any_row_order():
+    rows = make_train_rows(30) + make_train_rows(40, "cat")
+    split_by_clip, _ = splits.split_vggsound(rows, 7, 0)
+    assert split_by_clip == splits.split_vggsound(rows[::-1], 7, 0)[0] != splits.split_vggsound(rows, 7, 1)[0]
+    num_analysis = Counter(row.labels[0] for row in rows if split_by_clip[row.clip_id] == "analysis")
+    assert num_analysis == {"dog": 7, "cat": 7}
 
 
-def test_a_clip_more_or_less_moves_at_most_one_other():
-    before, _ = splits.split_vggsound(train(60), 10, 0)
-    after, _ = splits.split_vggsound(train(61), 10, 0)
+def test_one_more_clip_moves_at_most_one_other():
+    before, _ = splits.split_vggsound(make_train_rows(60), 10, 0)
+    after, _ = splits.split_vggsound(make_train_rows(61), 10, 0)
     assert sum(before[name] != after[name] for name in before) <= 1
 
 
@@ -145,34 +149,34 @@ def test_a_clip_more_or_less_moves_at_most_one_other():
     ),
     st.integers(1, 4),
 )
-def test_no_video_is_in_two_splits_and_no_label_over_its_share(rows, share):
-    listed = [ListRow(video, start, (label,), part) for video, start, label, part in rows]
-    split_of, left_out = splits.split_vggsound(listed, share, 0)
-    homes = {}
+def test_no_video_is_in_two_splits_and_no_label_exceeds_its_limit(rows, limit):
+    listed = [ListRow(video, start, (label,), source_split) for video, start, label, source_split in rows]
+    split_by_clip, num_dropped = splits.split_vggsound(listed, limit, 0)
+    splits_by_video = {}
     for row in listed:
-        if row.clip_id in split_of:
-            homes.setdefault(row.video_id, set()).add(split_of[row.clip_id])
-    assert all(len(home) == 1 for home in homes.values())
-    assert len(split_of) + left_out == len(listed)
-    taken = Counter(row.labels[0] for row in listed if split_of.get(row.clip_id) == "analysis")
-    assert all(count <= share for count in taken.values())
+        if row.clip_id in split_by_clip:
+            splits_by_video.setdefault(row.video_id, set()).add(split_by_clip[row.clip_id])
+    assert all(len(video_splits) == 1 for video_splits in splits_by_video.values())
+    assert len(split_by_clip) + num_dropped == len(listed)
+    num_analysis = Counter(row.labels[0] for row in listed if split_by_clip.get(row.clip_id) == "analysis")
+    assert all(count <= limit for count in num_analysis.values())
 
 
-def test_audioset_clips_of_vggsound_videos_are_left_out():
+def test_audioset_clips_of_vggsound_videos_are_dropped():
     rows = [ListRow("a", 0, ("Dog",), "eval"), ListRow("b", 0, ("Dog",), "eval")]
     assert splits.split_audioset(rows, {"b"}) == ({"a_000000": "unseen"}, 1)
 
 
-def test_a_label_with_too_few_clips_is_named():
-    rows = train(20) + train(1, "cat")
-    split_of, _ = splits.split_vggsound(rows, 5, 0)
+def test_label_with_too_few_clips_is_named():
+    rows = make_train_rows(20) + make_train_rows(1, "cat")
+    split_by_clip, _ = splits.split_vggsound(rows, 5, 0)
     with pytest.raises(CatalogError, match=r"'cat' has too few train clips .*analysis_clips_per_label"):
         splits.check_split_sizes(
-            ["dog", "cat"], [(row.labels[0], split_of[row.clip_id]) for row in rows], 5, "in the list"
+            ["dog", "cat"], [(row.labels[0], split_by_clip[row.clip_id]) for row in rows], 5, "in the list"
         )
 
 
-def test_files_are_found_in_every_layout_and_extension(tmp_path):
+def test_media_index_finds_every_layout_and_extension(tmp_path):
     listed = [("a-_b", 10), ("c", 7), ("d", 123), ("e", 0), ("f_12", 3), ("g", 1), ("g", 2), ("Äö", 5), ("h", 4)]
     rows = [ListRow(video, start, ("dog",), "train") for video, start in listed]
     for name in ["a-_b_000010.mp4", "sub/c_7.webm", "d/000123.mkv", "e.MP4", "f_12.avi", "g/g_000001.mp4", "g.mp4",
@@ -180,8 +184,8 @@ def test_files_are_found_in_every_layout_and_extension(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a-_b_000010.webm").touch()
-    found = media_index.build_media_index(tmp_path, rows, "data.vggsound_clips")
-    assert found.paths == {
+    index = media_index.build_media_index(tmp_path, rows, "data.vggsound_clips")
+    assert index.paths == {
         "a-_b_000010": "a-_b_000010.mp4",
         "c_000007": "sub/c_7.webm",
         "d_000123": "d/000123.mkv",
@@ -191,10 +195,10 @@ def test_files_are_found_in_every_layout_and_extension(tmp_path):
         "Äö_000005": "A\u0308o\u0308_000005.mp4",
         "h_000004": "h/whatever.dat",
     }
-    assert found.unlisted == ["g.mp4", "notes.txt"] and found.duplicates == ["a-_b_000010.webm"]
+    assert index.unlisted == ["g.mp4", "notes.txt"] and index.duplicates == ["a-_b_000010.webm"]
 
 
-def test_downloaders_names_are_understood_and_what_they_leave_beside_is_nobodys(tmp_path):
+def test_media_index_parses_downloader_names_and_ignores_sidecar_files(tmp_path):
     rows = [ListRow(video, start, ("dog",), "train") for video, start in [("a_1", 30), ("b", 30), ("b", 70), ("c", 5)]]
     names = [
         "a_1_30_40.mp4",
@@ -208,30 +212,30 @@ def test_downloaders_names_are_understood_and_what_they_leave_beside_is_nobodys(
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = media_index.build_media_index(tmp_path, rows, "data.audioset_clips")
-    assert found.paths == {"a_1_000030": "a_1_30_40.mp4", "b_000030": "b_30.000_40.000.mkv"}
-    assert sorted(found.unlisted) == sorted(set(names) - set(found.paths.values())) and not found.duplicates
+    index = media_index.build_media_index(tmp_path, rows, "data.audioset_clips")
+    assert index.paths == {"a_1_000030": "a_1_30_40.mp4", "b_000030": "b_30.000_40.000.mkv"}
+    assert sorted(index.unlisted) == sorted(set(names) - set(index.paths.values())) and not index.duplicates
 
 
-def test_folders_that_are_links_are_followed_once_and_never_in_circles(tmp_path):
-    elsewhere = tmp_path / "elsewhere"
-    (elsewhere / "part").mkdir(parents=True)
-    (elsewhere / "part/a_000001.mp4").touch()
+def test_media_index_follows_folder_links_once_and_no_cycles(tmp_path):
+    target = tmp_path / "target"
+    (target / "part").mkdir(parents=True)
+    (target / "part/a_000001.mp4").touch()
     folder = tmp_path / "clips"
     folder.mkdir()
-    (folder / "train").symlink_to(elsewhere, target_is_directory=True)
-    (elsewhere / "part/up").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "train").symlink_to(target, target_is_directory=True)
+    (target / "part/up").symlink_to(target, target_is_directory=True)
     (folder / "self").symlink_to(folder, target_is_directory=True)
-    for one, other in ("xy", "yx"):
-        (folder / one).mkdir()
-        (folder / one / other).symlink_to(folder / other, target_is_directory=True)
-    (folder / "b_000002.mp4").symlink_to(elsewhere / "part/a_000001.mp4")
-    (folder / "gone").symlink_to(tmp_path / "nothing")
-    found = media_index.build_media_index(
+    for a, b in ("xy", "yx"):
+        (folder / a).mkdir()
+        (folder / a / b).symlink_to(folder / b, target_is_directory=True)
+    (folder / "b_000002.mp4").symlink_to(target / "part/a_000001.mp4")
+    (folder / "broken").symlink_to(tmp_path / "missing")
+    index = media_index.build_media_index(
         folder, [ListRow("a", 1, ("dog",), "train"), ListRow("b", 2, ("dog",), "train")], ""
     )
-    assert found.paths == {"a_000001": "train/part/a_000001.mp4", "b_000002": "b_000002.mp4"}
-    assert found.unlisted == ["gone"] and not found.duplicates
+    assert index.paths == {"a_000001": "train/part/a_000001.mp4", "b_000002": "b_000002.mp4"}
+    assert index.unlisted == ["broken"] and not index.duplicates
 
 
 @given(
@@ -241,22 +245,22 @@ def test_folders_that_are_links_are_followed_once_and_never_in_circles(tmp_path)
         ["{v}_{s:06d}.mp4", "{v}_{s}.webm", "{v}_{s:06d}.MKV", "{v}/{s:06d}.mp4", "{v}/{s}.webm", "{v}.mp4"]
     ),
 )
-def test_a_listed_clip_is_found_under_every_name_of_its_own(video, start, form):
+def test_media_index_finds_a_clip_under_each_of_its_names(video, start, pattern):
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, form.format(v=video, s=start))
+        path = Path(folder, pattern.format(v=video, s=start))
         path.parent.mkdir(exist_ok=True)
         path.touch()
         row = ListRow(video, start, ("dog",), "train")
         assert media_index.build_media_index(folder, [row], "").paths == {row.clip_id: str(path.relative_to(folder))}
 
 
-@pytest.mark.parametrize("ends", ["10.000", "30.000", "soon"])
-def test_an_audioset_clip_that_starts_at_or_past_its_end_is_named(tmp_path, ends):
-    segments = write(tmp_path / "s.csv", f'a, 30.000, {ends}, "/m/09x0r"\n')
-    with pytest.raises(CatalogError, match=f"line 1: the clip starts at '30.000' and ends at '{ends}'"):
+@pytest.mark.parametrize("end", ["10.000", "30.000", "soon"])
+def test_audioset_clip_without_duration_is_named(tmp_path, end):
+    segments = write(tmp_path / "s.csv", f'a, 30.000, {end}, "/m/09x0r"\n')
+    with pytest.raises(CatalogError, match=f"line 1: the clip starts at '30.000' and ends at '{end}'"):
         audioset.read_list(segments, LISTS / "audioset_labels.csv")
 
 
-def test_a_missing_folder_is_told_what_to_do(tmp_path):
+def test_missing_media_folder_error_says_what_to_do(tmp_path):
     with pytest.raises(CatalogError, match=r"make data.*data\.vggsound_clips"):
-        media_index.build_media_index(tmp_path / "none", [], "data.vggsound_clips")
+        media_index.build_media_index(tmp_path / "missing", [], "data.vggsound_clips")
