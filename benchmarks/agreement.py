@@ -1,20 +1,20 @@
-"""How far our bfloat16 is from plain transformers' and peft's at full size, and how far both are from float32.
+"""Numerical agreement of accelerated bfloat16 models with plain transformers + peft and with float32, at full size.
 
-The ten letters' logits, and the LoRA gradients, of the same few clips: by ours (compiled, replayed, without padding),
-by plain transformers and peft in batches of one, two, four and eight, and by plain ones in float32 with the same
-weights. A batch's size changes which kernels add up in which order, so plain differs from itself too; ours should be no
-farther from plain than that. Differences are relative, by norm: their mean over batch sizes, and the largest. Models
-have the real configuration and random weights; gradients are of an adapter as after some learning (B is not zero).
+Compares the logits of the ten letters and the LoRA gradients on the same clips: accelerated (compiled, CUDA graph, no
+padding), plain transformers and peft in batches of one, two, four and eight, and plain in float32 with the same
+weights. The batch size changes the kernels' order of summation, so plain differs from itself too; accelerated should
+be no farther from plain than that. Differences are relative, by norm: the mean over batch sizes and the maximum.
+Models have the real configuration and random weights; gradients are those of an adapter with B != 0.
 
-peft computes an adapter in float32 where nothing says otherwise, and in bfloat16 in mixed precision (as the Trainer's
-`bf16` or accelerate's `mixed_precision` has it, which ours does too): gradients are compared with both.
+peft computes an adapter in float32 by default, and in bfloat16 in mixed precision (the Trainer's `bf16`, accelerate's
+`mixed_precision`, and ours): gradients are compared with both.
 
-Without a GPU it runs with small models on the CPU: the script can be tried there, its figures mean nothing.
+Without a GPU, small models run on the CPU: this checks that the benchmark runs; its figures mean nothing.
 
 examples:
   python benchmarks/agreement.py                        both of the paper's models
   python benchmarks/agreement.py --models qwen2-audio
-  python benchmarks/agreement.py --ours eager compiled compiled:emulate_precision_casts=0,pattern_matcher=0
+  python benchmarks/agreement.py --variants eager compiled compiled:emulate_precision_casts=0,pattern_matcher=0
 """
 
 from __future__ import annotations
@@ -27,187 +27,194 @@ from statistics import mean
 import gpu
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tools.noise import percepts, prompts
-from tools.plain import HERE, fractional, plain_inputs, plain_model, small_model
+from tools.noise import make_prompts, noise_clips
+from tools.plain import DEVICE, is_floating, plain_inputs, plain_model, small_model
 
-from synesthesia.acceleration import compile
-from synesthesia.distillation import adapters
+from synesthesia import acceleration
+from synesthesia.acceleration import compile as compilation
+from synesthesia.config import AccelerationConfig
 from synesthesia.distillation.step import make_step
 from synesthesia.models import random_init
 from synesthesia.models.base import LanguageModel
 from synesthesia.utils import device
 
-SIZES = [1, 2, 4, 8]
-RECIPES = {"gradients, peft in float32": False, "gradients, peft in mixed precision": True}
-EAGER, AS_THE_STAGES = "eager", "compiled"
+BATCH_SIZES = [1, 2, 4, 8]
+GRADIENTS = {"gradients, peft in float32": False, "gradients, peft in mixed precision": True}  # name: autocast
+EAGER, COMPILED = "eager", "compiled"
 
 
 @dataclass
-class Found:
-    """Letter logits float32 (clips, 10), the adapter left out, and by recipe all gradients in a row, float32."""
+class Outputs:
+    """Letter logits float32 (clips, 10) without adapter, and per entry of `GRADIENTS` all gradients, flat float32."""
 
     logits: torch.Tensor
     gradients: dict[str, torch.Tensor]
 
-    def of(self, what: str) -> torch.Tensor:
-        return self.logits if what == "logits" else self.gradients[what]
+    def get(self, quantity: str) -> torch.Tensor:
+        return self.logits if quantity == "logits" else self.gradients[quantity]
 
 
 class Comparison:
-    """One model and its clips; plain first, since ours changes the model in place."""
+    """One model and its clips. Plain runs come first, since acceleration changes the model in place."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.clips = name, 8 if name == "qwen2-audio" else 4  # what peft without checkpointing holds
+        self.name, self.n_clips = name, 8 if name == "qwen2-audio" else 4  # the maximum of peft without checkpointing
         self.small = small_model(name)
         lora = LoraConfig(r=16, lora_alpha=32, target_modules=self.small.lora_targets)
-        self.adapted: PeftModel = get_peft_model(plain_model(name), lora)
-        self.learnt = [p for p in self.adapted.parameters() if p.requires_grad]
+        self.peft_model: PeftModel = get_peft_model(plain_model(name), lora)
+        self.params = [p for p in self.peft_model.parameters() if p.requires_grad]
         torch.manual_seed(1)
-        for parameter in self.learnt:
-            parameter.data = 0.02 * torch.randn_like(parameter)
-        self.percepts, self.prompts = percepts(self.small, self.clips), prompts(self.clips)
-        self.says = torch.arange(self.clips) % 10
-        self.letters = self.small.letter_ids.to(HERE)
+        for param in self.params:
+            param.data = 0.02 * torch.randn_like(param)
+        self.clips, self.prompts = noise_clips(self.small, self.n_clips), make_prompts(self.n_clips)
+        self.labels = torch.arange(self.n_clips) % 10
+        self.letter_ids = self.small.letter_ids.to(DEVICE)
         self.model: LanguageModel | None = None
 
     def batches(self, size: int) -> list[slice]:
-        return [slice(start, start + size) for start in range(0, self.clips, size)]
+        return [slice(start, start + size) for start in range(0, self.n_clips, size)]
 
-    def gradients(self) -> torch.Tensor:
-        made = torch.cat([p.grad.flatten() for p in self.learnt])
-        for parameter in self.learnt:
-            parameter.grad = None
-        return made
+    def take_gradients(self) -> torch.Tensor:
+        """Return all gradients in one vector and clear them."""
+        gradients = torch.cat([p.grad.flatten() for p in self.params])
+        for param in self.params:
+            param.grad = None
+        return gradients
 
-    def plain(self, size: int, precision: torch.dtype = torch.bfloat16) -> Found:
-        """As transformers and peft compute it in batches of `size`."""
+    def run_plain(self, size: int, dtype: torch.dtype = torch.bfloat16) -> Outputs:
+        """Compute with transformers and peft in batches of `size`."""
         logits, gradients = [], {}
 
-        def inputs_of(chosen: slice) -> dict:
-            made = plain_inputs(self.small, self.clips, chosen)
-            return {k: v.to(precision) if fractional(v) else v for k, v in made.items()}
+        def load_inputs(part: slice) -> dict:
+            inputs = plain_inputs(self.small, self.n_clips, part)
+            return {k: v.to(dtype) if is_floating(v) else v for k, v in inputs.items()}
 
-        def at_answer(inputs: dict) -> torch.Tensor:
-            at = inputs["attention_mask"].sum(1) - 1
-            return self.adapted(**inputs, use_cache=False).logits[torch.arange(len(at)), at].float()
+        def answer_logits(inputs: dict) -> torch.Tensor:
+            last = inputs["attention_mask"].sum(1) - 1
+            return self.peft_model(**inputs, use_cache=False).logits[torch.arange(len(last)), last].float()
 
-        for chosen in self.batches(size):
-            with torch.no_grad(), self.adapted.disable_adapter():
-                logits.append(at_answer(inputs_of(chosen))[:, self.letters])
-        for recipe, mixed in RECIPES.items():
-            for chosen in self.batches(size):
-                inputs, says = inputs_of(chosen), self.letters[self.says[chosen].to(HERE)]
-                with torch.autocast(HERE, torch.bfloat16, enabled=mixed and precision == torch.bfloat16):
-                    said = at_answer(inputs)
-                (torch.nn.functional.cross_entropy(said, says, reduction="sum") / self.clips).backward()
-            gradients[recipe] = self.gradients()
-        return Found(torch.cat(logits), gradients)
+        for part in self.batches(size):
+            with torch.no_grad(), self.peft_model.disable_adapter():
+                logits.append(answer_logits(load_inputs(part))[:, self.letter_ids])
+        for quantity, use_autocast in GRADIENTS.items():
+            for part in self.batches(size):
+                inputs, targets = load_inputs(part), self.letter_ids[self.labels[part].to(DEVICE)]
+                with torch.autocast(DEVICE, torch.bfloat16, enabled=use_autocast and dtype == torch.bfloat16):
+                    predicted = answer_logits(inputs)
+                loss = torch.nn.functional.cross_entropy(predicted, targets, reduction="sum")
+                (loss / self.n_clips).backward()
+            gradients[quantity] = self.take_gradients()
+        return Outputs(torch.cat(logits), gradients)
 
-    def exact(self) -> Found:
-        """The same in float32, with the weights as bfloat16 has them."""
-        frozen = [*(p for p in self.adapted.parameters() if not p.requires_grad), *self.adapted.buffers()]
-        halves = [tensor for tensor in frozen if tensor.dtype == torch.bfloat16]
-        for tensor in halves:
+    def run_float32(self) -> Outputs:
+        """Compute plain in float32, with the bfloat16 values of the weights."""
+        frozen = [*(p for p in self.peft_model.parameters() if not p.requires_grad), *self.peft_model.buffers()]
+        bfloat16_tensors = [tensor for tensor in frozen if tensor.dtype == torch.bfloat16]
+        for tensor in bfloat16_tensors:
             tensor.data = tensor.data.float()
-        found = self.plain(1, torch.float32)
-        for tensor in halves:
+        outputs = self.run_plain(1, torch.float32)
+        for tensor in bfloat16_tensors:
             tensor.data = tensor.data.bfloat16()
-        return found
+        return outputs
 
-    def ours(self, size: int, way: str) -> Found:
-        """As the stages compute it, or otherwise: `way` is as of --ours."""
+    def run_accelerated(self, size: int, variant: str) -> Outputs:
+        """Compute as the pipeline does, or with other compiler options; `variant` is a value of --variants."""
         if self.model is None:
-            core, processor = self.adapted.base_model.model, self.small.processor
-            self.model = random_init.get_model_class(self.name)(core, processor, HERE)
-            adapters.accelerate_lora(self.model)
+            core, processor = self.peft_model.base_model.model, self.small.processor
+            self.model = random_init.get_model_class(self.name)(core, processor, DEVICE)
+            acceleration.apply(self.model, AccelerationConfig())
+            acceleration.apply_to_lora(self.model)
         model = self.model
-        compile_layers(model, way)
-        model.model.eval()  # as a model answers
-        for parameter in self.learnt:
-            parameter.grad = torch.zeros_like(parameter)
-        logits, lessons = [], []
-        for chosen in self.batches(size):
-            batch = model.collate(self.percepts[chosen], self.prompts[chosen])
-            with torch.inference_mode(), self.adapted.disable_adapter():
+        compile_variant(model, variant)
+        model.model.eval()  # as in evaluation
+        for param in self.params:
+            param.grad = torch.zeros_like(param)
+        logits, training_batches = [], []
+        for part in self.batches(size):
+            batch = model.collate(self.clips[part], self.prompts[part])
+            with torch.inference_mode(), self.peft_model.disable_adapter():
                 logits.append(model.letter_logits(model.answer_logits(dict(batch))).clone())
-            clips = len(self.says[chosen])
-            nothing = torch.zeros(clips, dtype=torch.bool), torch.zeros(clips, 10)
-            lessons.append((batch, self.says[chosen], *nothing, model.letter_ids.repeat(clips, 1)))
+            labels = self.labels[part]
+            no_teacher = torch.zeros(len(labels), dtype=torch.bool), torch.zeros(len(labels), 10)
+            training_batches.append((batch, labels, *no_teacher, model.letter_ids.repeat(len(labels), 1)))
         model.train_mode()
-        passes = make_step(model, self.learnt, gpu.TRAINING)
-        for lesson in passes.prefetch(lessons):
-            passes.forward_backward(lesson, self.clips)
-        return Found(torch.cat(logits), dict.fromkeys(RECIPES, self.gradients()))
+        step = make_step(model, self.params, gpu.TRAINING)
+        for micro_batch in step.prefetch(training_batches):
+            step.forward_backward(micro_batch, self.n_clips)
+        return Outputs(torch.cat(logits), dict.fromkeys(GRADIENTS, self.take_gradients()))
 
-    def rows(self, ways: list[str]) -> None:
+    def print_rows(self, variants: list[str]) -> None:
         """Print the rows of this model."""
-        exact = self.exact()
-        gpu.released()
+        float32 = self.run_float32()
+        gpu.free_memory()
         plain = []
-        for size in SIZES:
-            if size <= self.clips:
+        for size in BATCH_SIZES:
+            if size <= self.n_clips:
                 try:
-                    plain.append(self.plain(size))
+                    plain.append(self.run_plain(size))
                 except torch.cuda.OutOfMemoryError:
                     break
                 finally:
-                    self.adapted.zero_grad()
-                    gpu.released()
-        for way in ways:
-            ours = self.ours(min(4, self.clips), way)
-            gpu.released()
-            for what in ("logits", *RECIPES):
-                mine, true, theirs = ours.of(what), exact.of(what), [found.of(what) for found in plain]
-                far = (
-                    [apart(mine, other) for other in theirs],
-                    [apart(one, other) for one, other in combinations(theirs, 2)],
-                    [apart(mine, true)],
-                    [apart(other, true) for other in theirs],
+                    self.peft_model.zero_grad()
+                    gpu.free_memory()
+        for variant in variants:
+            accelerated = self.run_accelerated(min(4, self.n_clips), variant)
+            gpu.free_memory()
+            for quantity in ("logits", *GRADIENTS):
+                value, exact = accelerated.get(quantity), float32.get(quantity)
+                plain_values = [outputs.get(quantity) for outputs in plain]
+                differences = (
+                    [relative_difference(value, other) for other in plain_values],
+                    [relative_difference(a, b) for a, b in combinations(plain_values, 2)],
+                    [relative_difference(value, exact)],
+                    [relative_difference(other, exact) for other in plain_values],
                 )
-                shown = " | ".join(f"{mean(values):.1e}, {max(values):.1e}" for values in far)
-                print(f"| {self.name}, {self.clips} clips | {what} | {way} | {shown} |", flush=True)
+                columns = " | ".join(f"{mean(values):.1e}, {max(values):.1e}" for values in differences)
+                print(f"| {self.name}, {self.n_clips} clips | {quantity} | {variant} | {columns} |", flush=True)
 
 
-def compile_layers(model: LanguageModel, way: str) -> None:
-    """Compile as one of --ours says; once compiled, a model stays so, but in another way."""
-    compiled, _, options = way.partition(":")
-    if compiled == AS_THE_STAGES and not model.is_compiled:
-        model.compile()
+def compile_variant(model: LanguageModel, variant: str) -> None:
+    """Compile a model as a value of --variants says; a compiled model stays compiled, possibly with other options."""
+    mode, _, options = variant.partition(":")
+    if mode == COMPILED and not model.is_compiled:
+        compilation.compile_model(model)
     if options:
         torch._dynamo.reset()
         inductor = {name: value == "1" for name, _, value in (o.partition("=") for o in options.split(","))}
-        compile.compile_layers(model.layers(), **inductor)
+        compilation.compile_layers(model.layers(), **inductor)
 
 
-def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Norm of the difference over the norm of what was expected."""
-    return float((found - expected).norm() / expected.norm())
+def relative_difference(value: torch.Tensor, reference: torch.Tensor) -> float:
+    """Return the norm of the difference over the norm of the reference."""
+    return float((value - reference).norm() / reference.norm())
 
 
-def add_ways(parser: argparse.ArgumentParser, default: list[str]) -> None:
+def add_variants(parser: argparse.ArgumentParser, default: list[str]) -> None:
+    """Add --variants to a parser."""
     parser.add_argument(
-        "--ours",
+        "--variants",
         nargs="+",
         default=default,
-        metavar="WAY",
-        help=f"{EAGER} (first, if at all), {AS_THE_STAGES} (as the stages do), or {AS_THE_STAGES}: and options of "
-        "torch's compiler, NAME=0 or NAME=1 with commas between",
+        metavar="VARIANT",
+        help=f"{EAGER} (must be the first), {COMPILED} (as in the pipeline), or {COMPILED}: with options of torch's "
+        "compiler, NAME=0 or NAME=1, separated by commas",
     )
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.CONFIG_FAMILIES)
-    add_ways(parser, [AS_THE_STAGES])
-    given = parser.parse_args()
+    add_variants(parser, [COMPILED])
+    args = parser.parse_args()
     device.select_device()
-    if HERE == "cpu":
-        print("no GPU here: small models on the CPU, whose figures mean nothing")
-    print("| model | what | ours | from plain: mean, most | plain from itself | from float32 | plain from float32 |")
+    if DEVICE == "cpu":
+        print("no GPU: small models on the CPU; the figures mean nothing")
+    print("| model | quantity | variant | to plain: mean, max | plain to plain | to float32 | plain to float32 |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    for name in given.models:
-        Comparison(name).rows(given.ours)
-        gpu.released()
+    for name in args.models:
+        Comparison(name).print_rows(args.variants)
+        gpu.free_memory()
 
 
 if __name__ == "__main__":

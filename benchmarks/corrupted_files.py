@@ -1,12 +1,12 @@
-"""Two thousand damaged copies of a clip, a good one after each: what becomes of them, and what they cost.
+"""Decode two thousand corrupted copies of a clip, each followed by an intact one: outcomes and decoding times.
 
-Every file is decoded as curate does: in a worker with limits of time, processor time and address space. The kinds of
-damage are those of tests/helpers/corrupted_files.py. Ends with an error where a good file was lost.
+Every file is decoded as in curate: in a worker with limits on wall-clock time, CPU time, and address space. The kinds
+of corruption are those of benchmarks/tools/file_corruption.py. Fails if an intact file is lost.
 
 examples:
-  python benchmarks/hostile.py                 four minutes on two busy cores
-  python benchmarks/hostile.py --files 200     a tenth of them
-  python benchmarks/hostile.py --clip MY.mp4   copies of your own clip
+  python benchmarks/corrupted_files.py                 four minutes on two busy cores
+  python benchmarks/corrupted_files.py --files 200     a tenth of them
+  python benchmarks/corrupted_files.py --clip MY.mp4   copies of your own clip
 """
 
 from __future__ import annotations
@@ -19,71 +19,70 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tqdm import tqdm  # noqa: E402
+from tools import video_files
+from tools.file_corruption import corrupt_copies
+from tqdm import tqdm
 
 from synesthesia.data import media
-from synesthesia.data.decode_jobs import FILE_MEMORY_LIMIT, FILE_TIMEOUT, PRELOAD  # noqa: E402
-from synesthesia.utils import sandboxed_pool  # noqa: E402
-from tests.helpers import video_files  # noqa: E402
-from tests.helpers.corrupted_files import mutants  # noqa: E402
+from synesthesia.data.decode_jobs import FILE_MEMORY_LIMIT, FILE_TIMEOUT, PRELOAD
+from synesthesia.utils import sandboxed_pool
 
 
-def attempt(path: str, **settings) -> tuple[str, float]:
-    """What becomes of a file, and in how many seconds."""
-    begin = time.perf_counter()
+def try_decode(path: str, **settings) -> tuple[str, float]:
+    """Return "decoded" or the reason of rejection, and the seconds that it took."""
+    start = time.perf_counter()
     try:
         media.decode(path, **settings)
-        told = "whole"
+        outcome = "decoded"
     except media.MediaError as error:
-        told = error.reason
-    return told, time.perf_counter() - begin
+        outcome = error.reason
+    return outcome, time.perf_counter() - start
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=2000, help="damaged copies (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the damage (default: %(default)s)")
-    parser.add_argument("--clip", type=Path, help="an MP4 (default: one is made, 160 x 120, 10 frames a second)")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        good = video_files.make(
-            folder / "good.mp4", size=(64, 48), fps=5
-        )  # quickly decoded: half of all files are this one
-        whole = given.clip or video_files.make(
-            folder / "whole.mp4", size=(160, 120), fps=10, rate=44100, layout="stereo"
+    parser.add_argument("--files", type=int, default=2000, help="corrupted copies (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the corruption (default: %(default)s)")
+    parser.add_argument("--clip", type=Path, help="an MP4 (default: a generated one, 160 x 120, 10 frames per second)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = Path(tmp)
+        # Every second file is this one: small, so that it decodes quickly.
+        intact = video_files.write_clip(folder / "intact.mp4", size=(64, 48), fps=5)
+        source = args.clip or video_files.write_clip(
+            folder / "source.mp4", size=(160, 120), fps=10, sample_rate=44100, layout="stereo"
         )
         kinds, paths = [], []
-        for number, (kind, data) in enumerate(mutants(whole.read_bytes(), given.files, given.seed)):
+        for number, (kind, data) in enumerate(corrupt_copies(source.read_bytes(), args.files, args.seed)):
             path = folder / f"{number}.mp4"
             path.write_bytes(data)
             kinds.append(kind)
-            paths += [str(path), str(good)]
-        begin = time.perf_counter()
-        work = partial(attempt, **video_files.PARAMS)
-        limits = {"seconds": FILE_TIMEOUT, "memory_bytes": FILE_MEMORY_LIMIT}
-        with sandboxed_pool.SandboxedPool(work, sandboxed_pool.cpu_count(), **limits, preload=PRELOAD) as pool:
-            answers = list(tqdm(pool.map(paths), total=len(paths), unit="file", desc="hostile"))
-        seconds = time.perf_counter() - begin
-    lost = [answer for answer in answers if isinstance(answer, sandboxed_pool.WorkerFailure)]
-    told = [("timed out or crashed", 0.0) if isinstance(a, sandboxed_pool.WorkerFailure) else a for a in answers]
-    table = Counter(zip(kinds, (reason for reason, _ in told[::2]), strict=True))
-    reasons = sorted({reason for _, reason in table})
-    print(f"| damage | {' | '.join(reasons)} |\n|---|{'---|' * len(reasons)}")
+            paths += [str(path), str(intact)]
+        start = time.perf_counter()
+        func = partial(try_decode, **video_files.DECODE_PARAMS)
+        limits = {"timeout": FILE_TIMEOUT, "memory_bytes": FILE_MEMORY_LIMIT}
+        with sandboxed_pool.SandboxedPool(func, sandboxed_pool.cpu_count(), **limits, preload=PRELOAD) as pool:
+            results = list(tqdm(pool.map(paths), total=len(paths), unit="file", desc="corrupted files"))
+        seconds = time.perf_counter() - start
+    failures = [result for result in results if isinstance(result, sandboxed_pool.WorkerFailure)]
+    outcomes = [
+        ("timed out or crashed", 0.0) if isinstance(result, sandboxed_pool.WorkerFailure) else result
+        for result in results
+    ]
+    corrupted, controls = outcomes[::2], outcomes[1::2]
+    counts = Counter(zip(kinds, (outcome for outcome, _ in corrupted), strict=True))
+    columns = sorted({outcome for _, outcome in counts})
+    print(f"| corruption | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for kind in dict.fromkeys(kinds):
-        print(f"| {kind.replace('_', ' ')} | {' | '.join(str(table[kind, reason]) for reason in reasons)} |")
-    kept = sum(reason == "whole" for reason, _ in told[1::2])
-    print(
-        f"good files kept: {kept} of {given.files}; workers lost: {len(lost)} ({', '.join({a.reason for a in lost})})"
-    )
-    print(f"{seconds:.0f} s in all, the slowest damaged file {max(took for _, took in told[::2]):.2f} s, ", end="")
-    print(f"the slowest good one {max(took for _, took in told[1::2]):.2f} s")
-    if kept < given.files:
-        sys.exit("bench: good files were lost")
+        print(f"| {kind.replace('_', ' ')} | {' | '.join(str(counts[kind, outcome]) for outcome in columns)} |")
+    num_decoded = sum(outcome == "decoded" for outcome, _ in controls)
+    reasons = ", ".join({failure.reason for failure in failures})
+    print(f"intact files decoded: {num_decoded} of {args.files}; workers lost: {len(failures)} ({reasons})")
+    print(f"{seconds:.0f} s in total; slowest corrupted file {max(time for _, time in corrupted):.2f} s, ", end="")
+    print(f"slowest intact file {max(time for _, time in controls):.2f} s")
+    if num_decoded < args.files:
+        sys.exit("bench: intact files were lost")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Clips a second: this project's one pass against the `ffmpeg` command line doing the same two extractions.
+"""Clips per second: the project's one-pass decoder against the `ffmpeg` command line with the same two outputs.
 
-Both take the same clips in turns, one thread each, and give 16 kHz mono sound and the same ten pictures of at most
-`--max-pixels` as JPEG (checked: the same frames are chosen). The command line is called once a clip, with both
-outputs. Beside them: libavcodec's own rate for all frames without any output, which a program that decodes every frame
-cannot exceed. Processor seconds hold on a busy machine too. The clips are made first, like VGGSound's
-(benchmarks/tools/lifelike.py), or a folder's are taken.
+Both decode the same clips in alternation, one thread each, to 16 kHz mono audio and ten JPEGs of at most `--max-pixels`
+(the benchmark checks that both select the same frames). The command line is called once per clip, with both outputs.
+A third row is libavcodec's rate for all frames without output, the upper bound of a program that decodes every frame.
+CPU seconds are valid on a busy machine too. The clips are generated to resemble VGGSound's
+(benchmarks/tools/realistic_clips.py), or taken from a folder.
 
 examples:
-  python benchmarks/decode.py                      makes nine clips of 240 to 720 lines, two minutes in all
+  python benchmarks/decode.py                      generates nine clips of 240 to 720 lines; two minutes
   python benchmarks/decode.py FOLDER --clips 100   your own clips
-  python benchmarks/decode.py --keep FOLDER        make the clips there and keep them
-  python benchmarks/decode.py --without-ffmpeg     where the command line is not installed
+  python benchmarks/decode.py --keep FOLDER        generates the clips there and keeps them
+  python benchmarks/decode.py --without-ffmpeg     if the command line is not installed
 """
 
 from __future__ import annotations
@@ -32,68 +32,71 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent / "tools"))
-
-import lifelike
+from tools import realistic_clips
 
 from synesthesia.data import media
-from synesthesia.data.media import container as reading
-from synesthesia.data.media import frames, images
+from synesthesia.data.media import container, frames, images
 from synesthesia.utils import sandboxed_pool
 
-SETTINGS = {"sample_rate": 16000, "clip_seconds": 10.0, "min_seconds": 8.0, "frames_per_second": 1.0, "jpeg_quality": 92}
-TARGETS = [float(k) for k in range(10)]
+SETTINGS = {
+    "sample_rate": 16000,
+    "clip_seconds": 10.0,
+    "min_seconds": 8.0,
+    "frames_per_second": 1.0,
+    "jpeg_quality": 92,
+}
+TARGET_TIMES = [float(k) for k in range(10)]
 VGGSOUND_CLIPS = 199_176  # in the published list
-CORES = (1, 2, 8, 32, 64)
+CORE_COUNTS = (1, 2, 8, 32, 64)
 
 
-def command_line(path: Path, size: tuple[int, int], folder: Path, kind: str = "jpg") -> None:
-    """One call of ffmpeg with both outputs, one thread. Chroma lies on the left, H.264's default (annex E)."""
-    sound = ["-t", "10", "-ac", "1", "-ar", "16000", f"{folder}/sound.wav"]
+def run_ffmpeg(path: Path, size: tuple[int, int], folder: Path, extension: str = "jpg") -> None:
+    """Call ffmpeg with both outputs and one thread. Chroma is on the left, H.264's default (annex E)."""
+    audio = ["-t", "10", "-ac", "1", "-ar", "16000", f"{folder}/audio.wav"]
     scale = f"scale={size[0]}:{size[1]}:flags=bicubic:in_h_chr_pos=0:in_v_chr_pos=128" + (
-        ",format=rgb24" if kind == "png" else ""
+        ",format=rgb24" if extension == "png" else ""
     )
-    graph = f"select='gte(t+1e-3,selected_n)',{scale}"
-    chosen = ["-t", "10", "-vf", graph, "-vsync", "passthrough", "-q:v", "2", f"{folder}/%02d.{kind}"]
+    filters = f"select='gte(t+1e-3,selected_n)',{scale}"
+    video = ["-t", "10", "-vf", filters, "-vsync", "passthrough", "-q:v", "2", f"{folder}/%02d.{extension}"]
     command = ["ffmpeg", "-v", "error", "-y", "-threads", "1", "-filter_threads", "1", "-i", str(path)]
-    subprocess.run([*command, *sound, "-threads", "1", *chosen], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([*command, *audio, "-threads", "1", *video], check=True, stdin=subprocess.DEVNULL)
 
 
 def decode_all(path: Path) -> None:
-    """Every frame of the video through libavcodec, nothing else."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
+    """Decode every frame of the video by libavcodec, without output."""
+    with av.open(str(path)) as input_container:
+        stream = input_container.streams.video[0]
         stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
-        for _ in container.decode(stream):
+        for _ in input_container.decode(stream):
             pass
 
 
-def counted(path: Path) -> tuple[int, int]:
-    """How many packets of the clip's video are decoded, of how many."""
-    with reading.open_container(path) as container:
-        video, _ = reading.read_packets(container, SETTINGS["seconds"])
-        wanted = frames.select_timestamps(video, TARGETS, SETTINGS["seconds"])
-        return len(frames.select_packets(video, set(wanted)) if wanted else video.packets), len(video.packets)
+def count_packets(path: Path) -> tuple[int, int]:
+    """Return the number of video packets that are decoded, and that of all video packets of the clip."""
+    with container.open_container(path) as input_container:
+        video, _ = container.read_packets(input_container, SETTINGS["clip_seconds"])
+        timestamps = frames.select_timestamps(video, TARGET_TIMES, SETTINGS["clip_seconds"])
+        packets = frames.select_packets(video, set(timestamps)) if timestamps else video.packets
+        return len(packets), len(video.packets)
 
 
-def same_frames(path: Path, size: tuple[int, int], folder: Path) -> tuple[int, int]:
-    """How many of the ten pictures are the command line's, and the largest difference of a pixel in these (of 255).
+def compare_frames(path: Path, size: tuple[int, int], folder: Path) -> tuple[int, int]:
+    """Return how many of the ten frames equal the command line's, and the largest pixel difference in these (of 255).
 
     Another frame of such a clip differs by tens in most pixels.
     """
-    command_line(path, size, folder, "png")
-    with reading.open_container(path) as container:
-        video, _ = reading.read_packets(container, SETTINGS["seconds"])
-        scaler, chosen = VideoReformatter(), frames.select_frames(video, TARGETS, SETTINGS["seconds"])
-        ours = [images.apply_display_matrix(frame, size, scaler).astype(int) for frame in chosen]
-    theirs = [np.asarray(Image.open(file).convert("RGB")).astype(int) for file in sorted(folder.glob("*.png"))]
-    gaps = [np.abs(a - b) for a, b in zip(ours, theirs, strict=True)]
-    return sum(gap.mean() < 1 for gap in gaps), max(int(gap.max()) for gap in gaps)
+    run_ffmpeg(path, size, folder, "png")
+    with container.open_container(path) as input_container:
+        video, _ = container.read_packets(input_container, SETTINGS["clip_seconds"])
+        scaler, selected = VideoReformatter(), frames.select_frames(video, TARGET_TIMES, SETTINGS["clip_seconds"])
+        decoded = [images.apply_display_matrix(frame, size, scaler).astype(int) for frame in selected]
+    expected = [np.asarray(Image.open(file).convert("RGB")).astype(int) for file in sorted(folder.glob("*.png"))]
+    differences = [np.abs(a - b) for a, b in zip(decoded, expected, strict=True)]
+    return sum(d.mean() < 1 for d in differences), max(int(d.max()) for d in differences)
 
 
-def usable(folder: Path, count: int, decode: Callable) -> dict[Path, tuple[int, int]]:
-    """The first `count` files of the folder that are whole clips, with the size of their pictures."""
+def find_usable_clips(folder: Path, count: int, decode: Callable) -> dict[Path, tuple[int, int]]:
+    """Return the first `count` files of the folder that decode, with the size of their frames."""
     sizes: dict[Path, tuple[int, int]] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         if len(sizes) == count:
@@ -107,101 +110,107 @@ def usable(folder: Path, count: int, decode: Callable) -> dict[Path, tuple[int, 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by the clock and on the processor, of this process and those that it waited for."""
+    """Wall-clock and CPU seconds, of this process and the children it waited for."""
 
-    clock: float
-    processor: float
+    wall: float
+    cpu: float
 
 
-def measured(rows: dict[str, Callable[[], object]], rounds: int) -> dict[str, Cost]:
-    """The least of `rounds` costs of each, taken in turns."""
-    taken: dict[str, list[Cost]] = {name: [] for name in rows}
+def measure(rows: dict[str, Callable[[], object]], rounds: int) -> dict[str, Cost]:
+    """Return the minimum cost of each row over `rounds` alternating rounds."""
+    measured: dict[str, list[Cost]] = {name: [] for name in rows}
     for _ in range(rounds):
-        for name, work in rows.items():
-            clock, before = time.perf_counter(), os.times()
-            work()
+        for name, func in rows.items():
+            start, before = time.perf_counter(), os.times()
+            func()
             after = os.times()
-            taken[name].append(Cost(time.perf_counter() - clock, sum(after[:4]) - sum(before[:4])))
+            measured[name].append(Cost(time.perf_counter() - start, sum(after[:4]) - sum(before[:4])))
     return {
-        name: Cost(min(cost.clock for cost in costs), min(cost.processor for cost in costs))
-        for name, costs in taken.items()
+        name: Cost(min(cost.wall for cost in costs), min(cost.cpu for cost in costs))
+        for name, costs in measured.items()
     }
 
 
-def compare(sizes: dict[Path, tuple[int, int]], decode: Callable, rounds: int, ffmpeg: bool, out: Path) -> float:
-    """Print the table; our seconds of processor time for a clip."""
-    paths = [*sizes] * max(1, 18 // len(sizes))  # long enough that two processes share evenly
-    folders = [out / str(n) for n in range(2)]
+def compare(sizes: dict[Path, tuple[int, int]], decode: Callable, rounds: int, has_ffmpeg: bool, tmp: Path) -> float:
+    """Print the table; return this project's CPU seconds per clip."""
+    paths = [*sizes] * max(1, 18 // len(sizes))  # enough for an even split between two processes
+    folders = [tmp / str(n) for n in range(2)]
     for folder in folders:
         folder.mkdir()
 
-    def calls(which: int) -> None:
-        for path in paths[which::2]:
-            command_line(path, sizes[path], folders[which])
+    def run_half(index: int) -> None:
+        for path in paths[index::2]:
+            run_ffmpeg(path, sizes[path], folders[index])
 
-    def two_calls() -> None:
+    def run_both_halves() -> None:
         with ThreadPoolExecutor(2) as threads:
-            list(threads.map(calls, range(2)))
+            list(threads.map(run_half, range(2)))
 
     with sandboxed_pool.SandboxedPool(
         decode, 2, timeout=60, memory_bytes=2 << 30, preload=["synesthesia.data.media"]
     ) as pool:
         rows = {
-            "ffmpeg command line": lambda: [command_line(path, sizes[path], folders[0]) for path in paths],
-            "ffmpeg command line, two at a time": two_calls,
+            "ffmpeg command line": lambda: [run_ffmpeg(path, sizes[path], folders[0]) for path in paths],
+            "ffmpeg command line, two processes": run_both_halves,
             "libavcodec, every frame, no output": lambda: [decode_all(path) for path in paths],
             "synesthesia, one process": lambda: [decode(path) for path in paths],
             "synesthesia, two processes": lambda: list(pool.map(str(path) for path in paths)),
         }
-        if not ffmpeg:
-            rows = {name: work for name, work in rows.items() if not name.startswith("ffmpeg")}
-        costs = measured(rows, rounds)
+        if not has_ffmpeg:
+            rows = {name: func for name, func in rows.items() if not name.startswith("ffmpeg")}
+        costs = measure(rows, rounds)
     base = next(iter(costs.values()))
-    print("| one thread a process | clips/s | ratio | processor s a clip | ratio |\n|---|---|---|---|---|")
+    print("| one thread per process | clips/s | ratio | CPU s per clip | ratio |\n|---|---|---|---|---|")
     for name, cost in costs.items():
-        processor = f"{cost.processor / len(paths):.3f} | {base.processor / cost.processor:.2f}"
+        cpu = f"{cost.cpu / len(paths):.3f} | {base.cpu / cost.cpu:.2f}"
         if name == "synesthesia, two processes":
-            processor = " | "  # spent in processes that go on
-        print(f"| {name} | {len(paths) / cost.clock:.2f} | {base.clock / cost.clock:.2f} | {processor} |")
-    return costs["synesthesia, one process"].processor / len(paths)
+            cpu = " | "  # spent in workers that are still running
+        print(f"| {name} | {len(paths) / cost.wall:.2f} | {base.wall / cost.wall:.2f} | {cpu} |")
+    return costs["synesthesia, one process"].cpu / len(paths)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="clips (default: they are made)")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to make clips that stay")
-    parser.add_argument("--clips", type=int, default=40, help="how many at most (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each; the best counts (default: %(default)s)")
-    parser.add_argument("--max-pixels", type=int, default=262144, help="of a picture (default: the paper's)")
-    parser.add_argument("--without-ffmpeg", action="store_true", help="leave the command line's rows out")
-    given = parser.parse_args()
-    ffmpeg = not given.without_ffmpeg
-    if ffmpeg and not shutil.which("ffmpeg"):
+    parser.add_argument("folder", nargs="?", type=Path, help="folder of clips (default: generated ones)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to generate clips and keep them")
+    parser.add_argument("--clips", type=int, default=40, help="maximum number of clips (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="rounds per row; the minimum counts (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-pixels", type=int, default=262144, help="maximum pixels of a frame (default: the paper's)"
+    )
+    parser.add_argument("--without-ffmpeg", action="store_true", help="skip the command line's rows")
+    args = parser.parse_args()
+    has_ffmpeg = not args.without_ffmpeg
+    if has_ffmpeg and not shutil.which("ffmpeg"):
         sys.exit("bench: no ffmpeg to compare with: apt-get install ffmpeg, or --without-ffmpeg")
-    decode = partial(media.decode, **SETTINGS, max_pixels=given.max_pixels)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = given.folder or given.keep or Path(scratch) / "clips"
-        if not given.folder:
+    decode = partial(media.decode, **SETTINGS, max_pixels=args.max_pixels)
+    with tempfile.TemporaryDirectory() as tmp:
+        folder = args.folder or args.keep or Path(tmp) / "clips"
+        if not args.folder:
             folder.mkdir(parents=True, exist_ok=True)
-            lifelike.make(folder)
-        sizes = usable(folder, given.clips, decode)
+            realistic_clips.write_all(folder)
+        sizes = find_usable_clips(folder, args.clips, decode)
         if not sizes:
             sys.exit(f"bench: no usable clip in {folder}: name a folder of clips")
-        needed, packets = (sum(each) for each in zip(*map(counted, sizes), strict=True))
-        print(f"{len(sizes)} clips, {os.cpu_count()} processors, PyAV {av.__version__}, best of {given.rounds} rounds")
-        print(f"decoded: {needed} of {packets} video packets ({needed / packets:.0%})")
-        if ffmpeg:
+        num_decoded, num_packets = (sum(column) for column in zip(*map(count_packets, sizes), strict=True))
+        print(f"{len(sizes)} clips, {os.cpu_count()} CPUs, PyAV {av.__version__}, best of {args.rounds} rounds")
+        print(f"decoded: {num_decoded} of {num_packets} video packets ({num_decoded / num_packets:.0%})")
+        if has_ffmpeg:
             pairs = []
             for number, (path, size) in enumerate(sizes.items()):
-                beside = Path(scratch) / f"png-{number}"
-                beside.mkdir()
-                pairs.append(same_frames(path, size, beside))
-            print(f"frames chosen alike: {sum(n for n, _ in pairs)} of {10 * len(sizes)}, ", end="")
-            print(f"largest difference of a pixel {max(d for _, d in pairs)} of 255")
-        seconds = compare(sizes, decode, given.rounds, ffmpeg, Path(scratch))
-    print(f"\n| cores | hours for VGGSound's {VGGSOUND_CLIPS:,} clips at {1 / seconds:.2f} clips/s a core |\n|---|---|")
-    for cores in CORES:
+                png_folder = Path(tmp) / f"png-{number}"
+                png_folder.mkdir()
+                pairs.append(compare_frames(path, size, png_folder))
+            print(f"frames selected alike: {sum(n for n, _ in pairs)} of {10 * len(sizes)}, ", end="")
+            print(f"largest pixel difference {max(d for _, d in pairs)} of 255")
+        seconds = compare(sizes, decode, args.rounds, has_ffmpeg, Path(tmp))
+    print(
+        f"\n| cores | hours for VGGSound's {VGGSOUND_CLIPS:,} clips at {1 / seconds:.2f} clips/s per core |\n|---|---|"
+    )
+    for cores in CORE_COUNTS:
         print(f"| {cores} | {VGGSOUND_CLIPS * seconds / cores / 3600:.1f} |")
 
 

@@ -1,16 +1,16 @@
-"""The paper's LLMs at full size on one GPU: clips a second, beside plain transformers and peft, in one run.
+"""Throughput of the paper's LLMs at full size on one GPU, against plain transformers and peft, in one run.
 
 Models have the real configuration and random weights (nothing is downloaded); clips are noise of the real sizes: 10 s
-of sound, ten frames of 26 x 46 blocks of 14 pixels. "plain" is what a user would write first: `generate` of one token,
-one clip at a time, sounds padded to 30 s; and peft with gradient checkpointing, one clip at a time, eight times. Every
-row says TFLOP/s, counted by torch's FlopCounterMode over the work that our path needs, and the share of this card's
-measured matrix product. Joules are the card's own count: one that runs at the power that it may draw is as fast as its
-joules are few.
+of audio, ten frames of 26 x 46 patches of 14 pixels. "plain" is the straightforward code: `generate` of one token, one
+clip at a time, audio padded to 30 s; and peft with gradient checkpointing, one clip at a time, eight times. Each row
+has TFLOP/s, counted by torch's FlopCounterMode over the operations of our forward and backward pass, and the fraction
+of this GPU's measured matrix product. Joules are the GPU's own count: at the power limit, speed is bound by energy per
+clip.
 
 examples:
   python benchmarks/gpu.py                                   all rows, about ten minutes on an H100
-  python benchmarks/gpu.py --models qwen2-audio --rows ours --tasks learning --micro 8
-  python benchmarks/gpu.py --memory 24                       as on a card of 24 GB
+  python benchmarks/gpu.py --models qwen2-audio --rows accelerated --tasks training --micro-batch-sizes 8
+  python benchmarks/gpu.py --memory 24                       as on a GPU with 24 GB
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from collections.abc import Callable
 
 import torch
 from peft import LoraConfig, get_peft_model
-from tools.card import joules
-from tools.flops import flops
-from tools.noise import lesson, percepts, prompts
+from tools.flops import count_tflop
+from tools.gpu_power import read_joules
+from tools.noise import make_prompts, make_training_batch, noise_clips
 from tools.plain import plain_inputs, plain_model, small_model
 
+from synesthesia import acceleration
 from synesthesia.acceleration.gradient_buffer import FlatGradBuffer
-from synesthesia.config import LoRAConfig, TrainingConfig
+from synesthesia.config import AccelerationConfig, LoRAConfig, TrainingConfig
 from synesthesia.distillation import adapters, trainer
 from synesthesia.distillation.step import EagerStep, make_step
 from synesthesia.models import random_init
@@ -39,41 +40,54 @@ from synesthesia.utils import device
 
 LORA = LoRAConfig(rank=16, alpha=32.0, dropout=0.0, target_modules=ALL_LINEAR)
 TRAINING = TrainingConfig(
-    seed=0, epochs=1.0, global_batch_size=8, micro_batch_size=None, checkpoint_interval_minutes=10.0, learning_rate=1e-4, warmup_ratio=0.1,
-    weight_decay=0.01, max_grad_norm=1.0, temperature=2.0, kl_weight=1.0, kl_support="letters",
+    seed=0, epochs=1.0, global_batch_size=8, micro_batch_size=None, checkpoint_interval_minutes=10.0,
+    learning_rate=1e-4, warmup_ratio=0.1, weight_decay=0.01, max_grad_norm=1.0, temperature=2.0, kl_weight=1.0,
+    kl_support="letters",
 )  # fmt: skip
-ROUND = 2.0  # seconds at least: a card slows down as it warms
-ROWS = ["plain", "ours"]
-TASKS = ["answering", "learning"]
+MIN_ROUND_SECONDS = 2.0  # a GPU slows down as it warms up
+ROWS = ["plain", "accelerated"]
+TASKS = ["evaluation", "training"]
 
 
-def timed(work: Callable[[], object], warm: int) -> tuple[float, float | None]:
-    """Seconds of `work`, GPU included, the median of three rounds without waiting within; and joules, if it tells."""
-    for _ in range(warm):
+def time_work(work: Callable[[], object], warmup: int) -> tuple[float, float | None]:
+    """Time a computation on the GPU.
+
+    Args:
+        work: Function to time.
+        warmup: Number of runs before, at least 1.
+
+    Returns:
+        Seconds per run, the median of three rounds without synchronization inside; and joules per run, if reported.
+    """
+    elapsed = MIN_ROUND_SECONDS
+    for _ in range(warmup):
         torch.cuda.synchronize()
         start = time.perf_counter()
         work()
         torch.cuda.synchronize()
-        took = time.perf_counter() - start
-    times = math.ceil(ROUND / took)
-    before, seconds = joules(), []
+        elapsed = time.perf_counter() - start
+    repeats = math.ceil(MIN_ROUND_SECONDS / elapsed)
+    joules_before, seconds = read_joules(), []
     for _ in range(3):
         start = time.perf_counter()
-        for _ in range(times):
+        for _ in range(repeats):
             work()
         torch.cuda.synchronize()
-        seconds.append((time.perf_counter() - start) / times)
-    after = joules()
-    return statistics.median(seconds), None if before is None else (after - before) / (3 * times)
+        seconds.append((time.perf_counter() - start) / repeats)
+    joules_after = read_joules()
+    if joules_before is None or joules_after is None:
+        return statistics.median(seconds), None
+    return statistics.median(seconds), (joules_after - joules_before) / (3 * repeats)
 
 
-def ceiling() -> float:
-    """TFLOP/s of a large bfloat16 matrix product on this card."""
+def measure_peak_tflops() -> float:
+    """Measure TFLOP/s of a large bfloat16 matrix product on this GPU."""
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    return 2 * 8192**3 / timed(lambda: a @ b, 5)[0] / 1e12
+    return 2 * 8192**3 / time_work(lambda: a @ b, 5)[0] / 1e12
 
 
-def released() -> None:
+def free_memory() -> None:
+    """Return cached GPU memory to the driver and reset the peak."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -81,219 +95,277 @@ def released() -> None:
 
 
 class Bench:
-    """The rows of one model; all of them see the same clips and questions."""
+    """Rows of one model; all use the same clips and questions."""
 
-    def __init__(self, name: str, top: float, batch: int, micros: list[int], share: float, tasks: list[str]) -> None:
-        self.name, self.top, self.batch, self.micros, self.share = name, top, batch, micros, share
-        self.tasks = tasks
-        self.work = {"answering": 0.0, "learning": 0.0}
-        self.texts = prompts(64)
+    def __init__(
+        self,
+        name: str,
+        peak_tflops: float,
+        batch_size: int,
+        micro_batch_sizes: list[int],
+        memory_fraction: float,
+        tasks: list[str],
+    ) -> None:
+        """Create the benchmark.
 
-    def row(self, kind: str, how: str, clips: int, work: Callable[[], object], warm: int = 2) -> bool:
-        """Time one way of answering or learning, if asked for; whether it fits: it is said, and the rest goes on."""
-        if kind not in self.tasks:
+        Args:
+            name: Key of `random_init.CONFIG_FAMILIES`.
+            peak_tflops: Measured TFLOP/s of a matrix product.
+            batch_size: Clips per batch in evaluation.
+            micro_batch_sizes: Micro-batch sizes to try in training; the first one is profiled.
+            memory_fraction: Fraction of the GPU's memory that may be used.
+            tasks: Members of `TASKS`.
+        """
+        self.name, self.peak_tflops, self.batch_size = name, peak_tflops, batch_size
+        self.micro_batch_sizes, self.memory_fraction, self.tasks = micro_batch_sizes, memory_fraction, tasks
+        self.tflop_per_clip = {"evaluation": 0.0, "training": 0.0}
+        self.prompts = make_prompts(64)
+
+    def measure(self, task: str, variant: str, n_clips: int, work: Callable[[], object], warmup: int = 2) -> bool:
+        """Time one variant and print its row; tasks that are not requested are skipped.
+
+        Args:
+            task: Member of `TASKS`.
+            variant: Description of the row.
+            n_clips: Clips per run of `work`.
+            work: Function to time.
+            warmup: Number of runs before.
+
+        Returns:
+            Whether it fits into memory.
+        """
+        if task not in self.tasks:
             return True
-        released()
-        what = f"{self.name} | {kind} | {how}"
+        free_memory()
+        title = f"{self.name} | {task} | {variant}"
         try:
-            seconds, energy = timed(work, warm)
-            said = "? | ?" if energy is None else f"{energy / clips:.1f} | {energy / seconds:.0f}"
-            done, peak = clips / seconds * self.work[kind], torch.cuda.max_memory_allocated() / 2**30
-            share = f"{done:.0f} | {100 * done / self.top:.0f} %"
-            print(f"| {what} | {clips / seconds:.1f} | {share} | {peak:.1f} | {said} |", flush=True)
+            seconds, joules = time_work(work, warmup)
+            energy = "? | ?" if joules is None else f"{joules / n_clips:.1f} | {joules / seconds:.0f}"
+            tflops = n_clips / seconds * self.tflop_per_clip[task]
+            memory = torch.cuda.max_memory_allocated() / 2**30
+            compute = f"{tflops:.0f} | {100 * tflops / self.peak_tflops:.0f} %"
+            print(f"| {title} | {n_clips / seconds:.1f} | {compute} | {memory:.1f} | {energy} |", flush=True)
             fits = True
         except torch.cuda.OutOfMemoryError:
-            print(f"| {what} | does not fit | | | | | |", flush=True)
+            print(f"| {title} | out of memory | | | | | |", flush=True)
             fits = False
-        released()
+        free_memory()
         return fits
 
-    def count(self, model: LanguageModel) -> None:
-        """TFLOP a clip that our path asks for, of answering and of learning (LoRA on every linear layer); counted with
-        all of the card's memory, since a smaller one would have to compute activations twice.
+    def count_flop(self, model: LanguageModel) -> None:
+        """Count TFLOP per clip of evaluation and of training with LoRA on every linear layer.
+
+        Uses the GPU's entire memory: with less, training would recompute activations.
         """
         torch.cuda.set_per_process_memory_fraction(1.0)
-        batch = model.collate(percepts(model, 2), self.texts[:2])
+        batch = model.collate(noise_clips(model, 2), self.prompts[:2])
         with torch.no_grad():
-            self.work["answering"] = flops(lambda: model.answer_logits(dict(batch))) / 2
+            self.tflop_per_clip["evaluation"] = count_tflop(lambda: model.answer_logits(dict(batch))) / 2
         adapters.add_lora(model, LORA)
         model.train_mode()
-        self.work["learning"] = flops(lambda: learn(model, lesson(model, self.texts[:1]), 1))
-        released()
-        torch.cuda.set_per_process_memory_fraction(self.share)
-        counted = ", ".join(f"{kind} {value:.2f}" for kind, value in self.work.items())
-        print(f"{self.name}: TFLOP a clip: {counted}", flush=True)
+        training_batch = make_training_batch(model, self.prompts[:1])
+        self.tflop_per_clip["training"] = count_tflop(lambda: run_eager_step(model, training_batch, 1))
+        free_memory()
+        torch.cuda.set_per_process_memory_fraction(self.memory_fraction)
+        counts = ", ".join(f"{task} {value:.2f}" for task, value in self.tflop_per_clip.items())
+        print(f"{self.name}: TFLOP per clip: {counts}", flush=True)
 
-    def ours(self, profile: str | None) -> None:
-        model = random_init.build_model(self.name, "cuda")
-        self.count(model)
+    def run_accelerated(self, profile_folder: str | None) -> None:
+        """Measure the rows of this project's forward and backward pass with all switches on.
+
+        Args:
+            profile_folder: Destination of profiles, or None.
+        """
+        model = acceleration.apply(random_init.build_model(self.name, "cuda"), AccelerationConfig())
+        self.count_flop(model)
         del model
-        released()
-        model = random_init.build_model(self.name, "cuda")
-        model.compile()
-        if "answering" in self.tasks:
-            self.answering(model, profile)
-        if "learning" in self.tasks:
-            self.learning(model, profile)
+        free_memory()
+        model = acceleration.apply(random_init.build_model(self.name, "cuda"), AccelerationConfig(compile=True))
+        if "evaluation" in self.tasks:
+            self.run_evaluation(model, profile_folder)
+        if "training" in self.tasks:
+            self.run_training(model, profile_folder)
 
-    def answering(self, model: LanguageModel, profile: str | None) -> None:
-        clips = self.batch
-        while clips:
-            batch = pinned(model.collate(percepts(model, clips), self.texts[:clips]))
+    def run_evaluation(self, model: LanguageModel, profile_folder: str | None) -> None:
+        """Measure evaluation, with half the batch size as long as it does not fit.
 
-            def answer(batch=batch) -> None:
+        Args:
+            model: Model with acceleration applied.
+            profile_folder: Destination of profiles, or None.
+        """
+        n_clips = self.batch_size
+        while n_clips:
+            batch = pin_memory(model.collate(noise_clips(model, n_clips), self.prompts[:n_clips]))
+
+            def answer(batch: dict = batch) -> None:
                 with torch.inference_mode():
                     model.answer_logits(dict(batch))
 
-            if self.row("answering", f"ours, batch {clips}", clips, answer, 3):
-                traced(answer, profile, f"{self.name}-answering")
+            if self.measure("evaluation", f"accelerated, batch {n_clips}", n_clips, answer, 3):
+                write_profile(answer, profile_folder, f"{self.name}-evaluation")
                 break
-            clips //= 2
+            n_clips //= 2
 
-    def learning(self, model: LanguageModel, profile: str | None) -> None:
+    def run_training(self, model: LanguageModel, profile_folder: str | None) -> None:
+        """Measure training with every micro-batch size; with gradient checkpointing only if none fits.
+
+        Args:
+            model: Model with acceleration applied.
+            profile_folder: Destination of profiles, or None.
+        """
         adapters.add_lora(model, LORA)
         model.train_mode()
-        trainer.enable_determinism()  # as the training loop
-        learnt = [p for p in model.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(learnt, lr=1e-4, fused=True)
-        gradients = FlatGradBuffer(learnt)
-        tries = [(micro, False) for micro in self.micros] + [(1, True)]
-        fitted = False
-        for micro, again in tries:
-            if again and fitted:
+        trainer.enable_determinism()  # as in the training loop
+        params = [p for p in model.model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(params, lr=1e-4, fused=True)
+        gradients = FlatGradBuffer(params)
+        fits = False
+        for size, use_checkpointing in [*((size, False) for size in self.micro_batch_sizes), (1, True)]:
+            if use_checkpointing and fits:
                 continue
-            model.set_gradient_checkpointing(again)
-            given = pinned(lesson(model, self.texts[:micro]))
-            passes = make_step(model, learnt, TRAINING)  # its graphs' memory goes with it
-            first = True
+            model.set_gradient_checkpointing(use_checkpointing)
+            batch = pin_memory(make_training_batch(model, self.prompts[:size]))
+            step = make_step(model, params, TRAINING)  # deleting it frees the memory of its graphs
+            is_first = True
 
-            def step(given=given, micro=micro, passes=passes) -> None:
-                nonlocal first
-                if first:  # as the stage tries what fits: a graph's recording is no place to run out of memory
-                    learn(model, given, 8)
-                    released()
-                    first = False
-                for batch in passes.prefetch((dict(given[0]), *given[1:]) for _ in range(8 // micro)):
-                    passes.forward_backward(batch, 8)
-                torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+            def train(batch: tuple = batch, size: int = size, step=step) -> None:
+                nonlocal is_first
+                if is_first:  # out of memory must happen here and not while a graph is captured
+                    run_eager_step(model, batch, 8)
+                    free_memory()
+                    is_first = False
+                for micro_batch in step.prefetch((dict(batch[0]), *batch[1:]) for _ in range(8 // size)):
+                    step.forward_backward(micro_batch, 8)
+                torch.nn.utils.clip_grad_norm_(params, 1.0)
                 optimizer.step()
                 gradients.zero_()
 
-            how = f"ours, micro-batch {micro}" + (", activations twice" if again else "")
-            fitted |= self.row("learning", how, 8, step, 3)
-            if micro == self.micros[0]:
-                traced(step, profile, f"{self.name}-learning")
-            del step, passes
+            variant = f"accelerated, micro-batch {size}" + (", checkpointing" if use_checkpointing else "")
+            fits |= self.measure("training", variant, 8, train, 3)
+            if size == self.micro_batch_sizes[0]:
+                write_profile(train, profile_folder, f"{self.name}-training")
+            del train, step
 
-    def plain(self) -> None:
-        wrapped = small_model(self.name)
+    def run_plain(self) -> None:
+        """Measure the rows of plain transformers and peft."""
+        wrapper = small_model(self.name)
         model = plain_model(self.name)
-        one, many = plain_inputs(wrapped, 1), plain_inputs(wrapped, self.batch)
+        one_clip, full_batch = plain_inputs(wrapper, 1), plain_inputs(wrapper, self.batch_size)
 
         def generate() -> None:
-            model.generate(**one, max_new_tokens=1, do_sample=False)
+            model.generate(**one_clip, max_new_tokens=1, do_sample=False)
 
         def forward() -> None:
             with torch.inference_mode():
-                model(**many, use_cache=False)
+                model(**full_batch, use_cache=False)
 
-        self.row("answering", "plain: generate, batch 1", 1, generate)
-        self.row("answering", f"plain: forward, batch {self.batch}", self.batch, forward, 1)
-        targets = wrapped.lora_targets
+        self.measure("evaluation", "plain: generate, batch 1", 1, generate)
+        self.measure("evaluation", f"plain: forward, batch {self.batch_size}", self.batch_size, forward, 1)
+        targets = wrapper.lora_targets
         model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=targets)).train()
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
-        def step(inputs: dict, clips: int) -> None:
+        def train(inputs: dict, n_clips: int) -> None:
             labels = torch.full_like(inputs["input_ids"], -100)
             labels[:, -1] = 32
-            for _ in range(8 // clips):
-                (model(**inputs, labels=labels, use_cache=False).loss * clips / 8).backward()
+            for _ in range(8 // n_clips):
+                (model(**inputs, labels=labels, use_cache=False).loss * n_clips / 8).backward()
             optimizer.step()
             optimizer.zero_grad()
 
-        eight = plain_inputs(wrapped, 8)
-        self.row("learning", "plain: peft, batch 8", 8, lambda: step(eight, 8), 1)
+        eight_clips = plain_inputs(wrapper, 8)
+        self.measure("training", "plain: peft, batch 8", 8, lambda: train(eight_clips, 8), 1)
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
-        self.row("learning", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: step(one, 1), 1)
+        self.measure("training", "plain: peft, batch 1 x 8, checkpointing", 8, lambda: train(one_clip, 1), 1)
 
 
-def pinned(value):
-    """As the loader hands batches over."""
-    return torch.utils.data._utils.pin_memory.pin_memory(value)
+def pin_memory(batch):
+    """Pin a batch as the data loader does."""
+    return torch.utils.data._utils.pin_memory.pin_memory(batch)
 
 
-def learn(model: LanguageModel, given: tuple, clips: int) -> None:
-    EagerStep(model, TRAINING).forward_backward((dict(given[0]), *given[1:]), clips)
+def run_eager_step(model: LanguageModel, batch: tuple, n_clips: int) -> None:
+    """Run forward and backward of one micro-batch of a step of `n_clips` clips, without a CUDA graph."""
+    EagerStep(model, TRAINING).forward_backward((dict(batch[0]), *batch[1:]), n_clips)
 
 
-def traced(work: Callable[[], object], folder: str | None, name: str) -> None:
-    """Write where the GPU's time goes."""
+def write_profile(work: Callable[[], object], folder: str | None, name: str) -> None:
+    """Profile one run and write GPU time per kernel to `<folder>/<name>.txt`; no-op without a folder."""
     if folder is None:
         return
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiler:
         work()
         torch.cuda.synchronize()
-    table = seen.key_averages().table(sort_by="self_cuda_time_total", row_limit=60, max_name_column_width=110)
+    table = profiler.key_averages().table(sort_by="self_cuda_time_total", row_limit=60, max_name_column_width=110)
     with open(f"{folder}/{name}.txt", "w") as file:
         file.write(table)
 
 
-def cost(rates: list[float]) -> None:
-    """Hours of one GPU for the paper's study with its two models, from clips a second (AudioSet not counted)."""
+def print_cost(rates: list[float]) -> None:
+    """Print the GPU hours of the paper's study with its two models; AudioSet is not counted.
+
+    Args:
+        rates: Clips/s of audio evaluation, audio training, visual evaluation, visual training.
+    """
     finetune, analysis, test = 149_460, 14_300, 14_202
-    hears, learns_hearing, sees, learns_seeing = rates
-    again = analysis + test
-    rows = {
-        "answer qwen2-audio": (finetune + again) / hears,
-        "answer qwen2-vl": (finetune + again) / sees,
-        "distill visual to audio, 5 settings": 5 * finetune / learns_hearing,
-        "distill audio to visual, 2 settings": 2 * finetune / learns_seeing,
-        "examine 5 hearing students": 5 * again / hears,
-        "examine 2 seeing students": 2 * again / sees,
+    audio_evaluation, audio_training, visual_evaluation, visual_training = rates
+    held_out = analysis + test
+    seconds = {
+        "evaluate qwen2-audio": (finetune + held_out) / audio_evaluation,
+        "evaluate qwen2-vl": (finetune + held_out) / visual_evaluation,
+        "distill visual to audio, 5 settings": 5 * finetune / audio_training,
+        "distill audio to visual, 2 settings": 2 * finetune / visual_training,
+        "evaluate 5 audio students": 5 * held_out / audio_evaluation,
+        "evaluate 2 visual students": 2 * held_out / visual_evaluation,
     }
     print("| stage | hours |\n|---|---|")
-    for name, seconds in {**rows, "together": sum(rows.values())}.items():
-        print(f"| {name} | {seconds / 3600:.1f} |")
+    for name, value in {**seconds, "total": sum(seconds.values())}.items():
+        print(f"| {name} | {value / 3600:.1f} |")
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["qwen2-audio", "qwen2-vl"], choices=random_init.CONFIG_FAMILIES)
     parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
-    parser.add_argument("--memory", type=float, metavar="GB", help="use no more of the card's memory than this")
-    parser.add_argument("--profile", metavar="FOLDER", help="write where the GPU's time goes into this folder")
-    parser.add_argument("--micro", nargs="+", type=int, default=[8, 4, 2, 1], help="micro-batches of learning")
+    parser.add_argument("--memory", type=float, metavar="GB", help="limit of the GPU memory")
+    parser.add_argument("--profile", metavar="FOLDER", help="write GPU time per kernel into this folder")
     parser.add_argument(
-        "--cost", nargs=4, type=float, metavar=("HEAR", "LEARN", "SEE", "LEARN"),
-        help="only print what the study costs at these clips a second: answering and learning, by ear and by eye",
+        "--micro-batch-sizes", nargs="+", type=int, default=[8, 4, 2, 1], help="micro-batch sizes in training"
+    )
+    parser.add_argument(
+        "--cost", nargs=4, type=float, metavar="CLIPS/S",
+        help="only print the GPU hours of the study at these rates: audio evaluation, audio training, visual "
+        "evaluation, visual training",
     )  # fmt: skip
-    given = parser.parse_args()
-    if given.cost:
-        cost(given.cost)
+    args = parser.parse_args()
+    if args.cost:
+        print_cost(args.cost)
         return
     if not torch.cuda.is_available():
-        print("no GPU here: `make bench-gpu` needs one")
+        print("no GPU: `make bench-gpu` needs one")
         return
     total = torch.cuda.get_device_properties(0).total_memory
-    share = min(1.0, given.memory * 1e9 / total) if given.memory else 1.0
-    torch.cuda.set_per_process_memory_fraction(share)
+    memory_fraction = min(1.0, args.memory * 1e9 / total) if args.memory else 1.0
+    torch.cuda.set_per_process_memory_fraction(memory_fraction)
     device.select_device()
-    top = ceiling()
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: matrix product {top:.0f} TFLOP/s")
-    head = "| model | task | how | clips/s | TFLOP/s | of ceiling | GiB | J a clip | W |"
-    print(f"\n{head}\n{'|---' * 9}|", flush=True)
-    for name in given.models:
-        bench = Bench(name, top, 64 if name == "qwen2-audio" else 16, given.micro, share, given.tasks)
-        if "ours" in given.rows:
-            bench.ours(given.profile)
-        released()
-        if "plain" in given.rows:
-            bench.plain()
-        released()
+    peak_tflops = measure_peak_tflops()
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: matrix product {peak_tflops:.0f} TFLOP/s")
+    header = "| model | task | variant | clips/s | TFLOP/s | of peak | GiB | J per clip | W |"
+    print(f"\n{header}\n{'|---' * 9}|", flush=True)
+    for name in args.models:
+        batch_size = 64 if name == "qwen2-audio" else 16
+        bench = Bench(name, peak_tflops, batch_size, args.micro_batch_sizes, memory_fraction, args.tasks)
+        if "accelerated" in args.rows:
+            bench.run_accelerated(args.profile)
+        free_memory()
+        if "plain" in args.rows:
+            bench.run_plain()
+        free_memory()
 
 
 if __name__ == "__main__":

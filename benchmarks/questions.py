@@ -23,7 +23,7 @@ from synesthesia import schemas
 from synesthesia.questions import sampling
 
 
-def clips(count: int) -> tuple[pa.Table, dict[str, int]]:
+def make_clips(count: int) -> tuple[pa.Table, dict[str, int]]:
     """A CLIP table of so many clips of the 286 labels, as often as they really occur, and their frequencies."""
     counts = published_lists.read_label_counts()
     frequencies = {label: number for label, number in sorted(counts.items()) if "," not in label}
@@ -67,7 +67,7 @@ WAYS = {"synesthesia": ours, "numpy.random.choice in a loop": loop}
 
 def measure(way: str, count: int) -> None:
     """Print seconds and the most memory of one way; runs in a process of its own."""
-    table, frequencies = clips(count)
+    table, frequencies = make_clips(count)
     begin = time.perf_counter()
     drawn = WAYS[way](table, frequencies)
     seconds = time.perf_counter() - begin

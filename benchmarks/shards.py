@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from gpu import LORA, TRAINING
 
+from synesthesia.data.clip_inputs import ClipInputs
 from synesthesia.distillation import adapters
 from synesthesia.distillation.step import EagerStep
 from synesthesia.models import random_init
-from synesthesia.data.clip_inputs import ClipInputs
 from synesthesia.models.base import LanguageModel
 from synesthesia.questions.prompt import format_prompt
 from synesthesia.utils import device

@@ -1,4 +1,4 @@
-"""Work that torch is asked for, counted (FlopCounterMode: matrix products, convolutions, attention)."""
+"""FLOP count of a computation by torch's FlopCounterMode (matrix products, convolutions, attention)."""
 
 from __future__ import annotations
 
@@ -8,39 +8,36 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from synesthesia.acceleration.kernels import (
-    causal_attention,  # noqa: F401  (their operations are counted)
-    lora_swiglu,  # noqa: F401
-)
+from synesthesia.acceleration.kernels import causal_attention, lora_swiglu  # noqa: F401  (register custom operations)
 
 
-def _attention(query, key, value, *_, **__) -> int:
-    """FLOP of attention forward: two products; torch's own formula refuses grouped queries."""
-    clips, heads, asking, size = query
-    return 4 * clips * heads * asking * key[2] * size
+def _attention_flop(query, key, value, *_, **__) -> int:
+    """FLOP of attention, forward: two products. torch's own formula rejects grouped queries."""
+    batch, heads, length, head_dim = query
+    return 4 * batch * heads * length * key[2] * head_dim
 
 
-def _attention_backward(_, query, key, value, *__, **___) -> int:
-    return 5 * _attention(query, key, value) // 2
+def _attention_backward_flop(_, query, key, value, *__, **___) -> int:
+    return 5 * _attention_flop(query, key, value) // 2
 
 
-def _gated(gate, _up, inner, *_, **__) -> int:
-    """Both products with B."""
-    return 4 * math.prod(gate) * inner[-1]
+def _lora_swiglu_flop(gate, _up, lora_hidden, *_, **__) -> int:
+    """FLOP of both products with B."""
+    return 4 * math.prod(gate) * lora_hidden[-1]
 
 
-OWN = {
+FLOP_FORMULAS = {
     getattr(torch.ops.aten, name): formula
-    for suffix, formula in (("", _attention), ("_backward", _attention_backward))
+    for suffix, formula in (("", _attention_flop), ("_backward", _attention_backward_flop))
     for name in (f"_scaled_dot_product_{kind}_attention{suffix}" for kind in ("flash", "efficient", "cudnn"))
 }
-OWN[torch.ops.synesthesia.lora_swiglu] = _gated
-OWN[torch.ops.synesthesia.causal_attention] = _attention
-OWN[torch.ops.synesthesia.causal_attention_backward] = _attention_backward
+FLOP_FORMULAS[torch.ops.synesthesia.lora_swiglu] = _lora_swiglu_flop
+FLOP_FORMULAS[torch.ops.synesthesia.causal_attention] = _attention_flop
+FLOP_FORMULAS[torch.ops.synesthesia.causal_attention_backward] = _attention_backward_flop
 
 
-def flops(work: Callable[[], object]) -> float:
-    """TFLOP of `work`, by the operations that torch is asked for (matrix products, convolutions, attention)."""
-    with FlopCounterMode(display=False, custom_mapping=OWN) as counter:
+def count_tflop(work: Callable[[], object]) -> float:
+    """Run `work` and count its operations in units of 10^12 floating-point operations."""
+    with FlopCounterMode(display=False, custom_mapping=FLOP_FORMULAS) as counter:
         work()
     return counter.get_total_flops() / 1e12

@@ -1,0 +1,1 @@
+"""Audio and visual language models on the same questions: gap, switch, cross-modal distillation."""

@@ -6,7 +6,6 @@ import json
 import warnings
 from pathlib import Path
 
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 
@@ -23,7 +22,10 @@ def add_lora(student: LanguageModel, lora_config: LoRAConfig) -> None:
     """Put a fresh adapter into the student; only its weights learn. Encoders stay as they are."""
     targets = student.lora_targets if lora_config.target_modules == ALL_LINEAR else lora_config.target_modules
     config = LoraConfig(
-        r=lora_config.rank, lora_alpha=lora_config.alpha, lora_dropout=lora_config.dropout, target_modules=targets
+        r=lora_config.rank,
+        lora_alpha=lora_config.alpha,  # pyright: ignore[reportArgumentType]  # a float works; peft types it int
+        lora_dropout=lora_config.dropout,
+        target_modules=targets,
     )
     try:
         student.model = get_peft_model(student.model, config)

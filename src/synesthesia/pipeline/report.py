@@ -13,7 +13,7 @@ from typing import cast
 
 from synesthesia import tracking
 from synesthesia.analysis import headline, html_report, human_tables, loading, metrics, tables
-from synesthesia.analysis.figures import paper, render
+from synesthesia.analysis.figures import render, style
 from synesthesia.config import Config
 from synesthesia.pipeline import stage_cli
 
@@ -72,9 +72,9 @@ def write_report(config: Config) -> None:
     files: dict[str, bytes] = {}
     figures = []
     for figure in render.render_figures(results, frames):
-        svg = paper.encode_figure(figure.figure, figure.name, "svg")
+        svg = style.encode_figure(figure.figure, figure.name, "svg")
         files[f"figures/{figure.name}.svg"] = svg
-        files[f"figures/{figure.name}.png"] = paper.encode_figure(figure.figure, figure.name, "png")
+        files[f"figures/{figure.name}.png"] = style.encode_figure(figure.figure, figure.name, "png")
         figures.append({"name": figure.name, "alt_text": figure.alt_text, "svg": svg})
     for name, frame in frames.items():
         files[f"tables/{name}.csv"] = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()

@@ -1,1 +1,1 @@
-"""Helpers without knowledge of the study: files, hashes, devices, processes."""
+"""Helpers that know nothing about the study: files, hashes, devices, processes, schedules, and sandboxed workers."""

@@ -78,8 +78,8 @@ def no_grad_fast_kernels() -> Iterator[None]:
     """Run without gradients and with deterministic algorithms temporarily off, so that frozen encoders may use cuDNN.
 
     torch's deterministic algorithms exclude cuDNN's attention, whose gradients add up in any order. Its forward pass
-    has one order; it is the fastest (Qwen2-Audio's encoder, eight clips on an H200: 1.8 ms instead of 4.4), and what plain
-    transformers runs.
+    has one order; it is the fastest (Qwen2-Audio's encoder, eight clips on an H200: 1.8 ms instead of 4.4), and what
+    plain transformers runs.
     """
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     was_warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -1,77 +1,85 @@
-"""Several processes on one stage item, one a GPU, on one machine or several; started by accelerate's launcher.
+"""Several processes for one stage item, one per GPU, on one machine or several; started by accelerate's launcher.
 
-A stage that computes starts itself again through `accelerate launch`, one process a GPU, where a machine has several;
-without GPUs through torchrun, since accelerate (1.15) starts one process there, whatever number it is told.
-Whoever launches it (accelerate or torchrun, over several machines too), each process finds its part by its rank, and
-results do not depend on how many there are. `out/` must be one folder to all of them.
+A stage that computes starts itself again through `accelerate launch`, one process per GPU, if the machine has several;
+without GPUs through torchrun, since accelerate (1.15) starts one process there, whatever number it is given. Whichever
+launcher is used, over several machines too, each process selects its part by its rank, and results do not depend on the
+world size. All processes must share `out/`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 NUM_PROCESSES_ENV = "SYNESTHESIA_NUM_PROCESSES"
 
 
 class ProcessError(ValueError):
-    """A number of processes that cannot be; the message says why and what to do."""
+    """An impossible number of processes; the message says why and what to do."""
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Return this process's rank, from 0."""
     return int(os.environ.get("RANK", 0))
 
 
 def world_size() -> int:
-    """How many processes work on this."""
+    """Return the number of processes."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes outs and talks to MLflow."""
+    """Return whether this process writes outputs and logs to MLflow."""
     return rank() == 0
 
 
-def relaunch_distributed(module: str, args: list[str]) -> None:
-    """Become `launcher(...) --module module arguments` where several processes are wanted and none was launched.
+def relaunch_distributed(module: str, args: Sequence[str]) -> None:
+    """Replace this process by a distributed launcher of the same module, one process per GPU.
 
-    Wanted are as many as there are GPUs; SYNESTHESIA_NUM_PROCESSES says another number. Returns where it is one.
+    SYNESTHESIA_NUM_PROCESSES overrides the number. Does nothing if a launcher started this process, or for one process.
+
+    Args:
+        module: Name of the module.
+        args: Its command-line arguments.
+
+    Raises:
+        ProcessError: SYNESTHESIA_NUM_PROCESSES is not a number from 1, or exceeds the number of GPUs.
     """
     if "RANK" in os.environ:
         return
-    gpus = _count_gpus()
-    said = os.environ.get(NUM_PROCESSES_ENV)
-    if said is not None and not (said.isdecimal() and int(said)):
-        raise ProcessError(f"{NUM_PROCESSES_ENV} is {said!r}: it must be a whole number from 1")
-    wanted = int(said) if said else gpus
-    if wanted <= 1:
+    num_gpus = _count_gpus()
+    value = os.environ.get(NUM_PROCESSES_ENV)
+    if value is not None and not (value.isdecimal() and int(value)):
+        raise ProcessError(f"{NUM_PROCESSES_ENV} is {value!r}: it must be an integer from 1")
+    num_processes = int(value) if value else num_gpus
+    if num_processes <= 1:
         return
-    if 0 < gpus < wanted:
+    if 0 < num_gpus < num_processes:
         raise ProcessError(
-            f"{NUM_PROCESSES_ENV} is {wanted}, but there are {gpus} GPUs: a process needs one of its own"
+            f"{NUM_PROCESSES_ENV} is {num_processes}, but there are {num_gpus} GPUs: each process needs its own"
         )
-    command = [*launch_command(wanted, gpus > 0), "--module", module, *args]
+    command = [*launch_command(num_processes, num_gpus > 0), "--module", module, *args]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, command)
 
 
 def launch_command(num_processes: int, use_gpus: bool) -> list[str]:
-    """The command that starts `count` processes on this machine of what follows: `--module name`, or a script."""
+    """Build the command that starts processes on this machine.
+
+    Args:
+        num_processes: Number of processes.
+        use_gpus: One GPU per process, through accelerate; else torchrun.
+
+    Returns:
+        The command; `--module name` or a script follows.
+    """
     if not use_gpus:
         return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
-    launch = [
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        str(num_processes),
-        "--num_machines",
-        "1",
-    ]
-    plain = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    return [sys.executable, *launch, *plain]
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu"]
+    processes = ["--num_processes", str(num_processes), "--num_machines", "1", "--main_process_port", "0"]
+    return [sys.executable, *launcher, *processes, "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 def _count_gpus() -> int:
@@ -83,7 +91,7 @@ def _count_gpus() -> int:
 
 
 def barrier() -> None:
-    """Return when every process is here."""
+    """Wait until every process has reached this call."""
     if world_size() > 1:
         from accelerate import PartialState
 

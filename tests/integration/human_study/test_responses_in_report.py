@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from synesthesia import schemas
-from synesthesia.analysis.figures import paper
+from synesthesia.analysis.figures import style
 from synesthesia.human_study import __main__ as command
 from synesthesia.human_study.web.participant import create_app
 from synesthesia.pipeline import import_answers, report
@@ -50,7 +50,7 @@ def folder(prepared_study, tmp_path, monkeypatch):
         schemas.write(schemas.from_rows(rows, schemas.ANSWER, model), path, schemas.ANSWER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SYNESTHESIA_TRACKING", "off")
-    monkeypatch.setattr(paper, "encode_figure", lambda figure, name, fmt: name.encode())  # drawn, not encoded
+    monkeypatch.setattr(style, "encode_figure", lambda figure, name, fmt: name.encode())  # drawn, not encoded
     return tmp_path
 
 
@@ -110,21 +110,21 @@ def test_the_report_compares_attentive_participants_with_the_models(make_app_sta
     assert len(responses) == 6 * 10 + 2
     config = run_stages()
 
-    rows = {row["title"]: row for row in read(folder / "out/report/tables/humans.csv")}
+    rows = {row["title"]: row for row in read(folder / "out/report/tables/respondents.csv")}
     questions = {q.question_id: q for q in app_state.questions.values()}
     for condition, respondent in zip(CONDITIONS, config.import_answers.respondents.values(), strict=True):
         assert respondent.condition == condition
         attentive = [r for r in responses if r["condition"] == condition and r["inattentive"] == "false"]
         n_correct = sum(int(r["choice"]) == questions[r["question_id"]].target for r in attentive)
         row = rows[respondent.title]
-        assert int(row["answers"]) == len(attentive)
+        assert int(row["n_answers"]) == len(attentive)
         assert float(row["accuracy"]) == pytest.approx(n_correct / len(attentive), abs=1e-5)
     correlations = read(folder / "out/report/tables/human_correlations.csv")
     assert [float(r["correlation"]) for r in correlations if r["split"] == "analysis"] == pytest.approx([1, 1])
-    counts = [(r["count"], r["total"]) for r in read(folder / "out/report/tables/human_counts.csv")]
+    counts = [(r["count"], r["total"]) for r in read(folder / "out/report/tables/human_agreement.csv")]
     assert counts == [("2", "2"), ("2", "2"), ("0", "2")]  # last: human audio above the audio model, visual labels
     page = (folder / "out/report/index.html").read_text(encoding="utf-8")
-    assert "Humans beside the models" in page and "Human ears and eyes" in page and "SIMULATED" not in page
+    assert "Comparison with humans" in page and "Human ears and eyes" in page and "SIMULATED" not in page
 
 
 def test_a_report_of_simulated_responses_is_marked(make_app_state, folder, prepared_study):
@@ -138,4 +138,4 @@ def test_a_report_of_simulated_responses_is_marked(make_app_state, folder, prepa
     (folder / "humans/simulated-responses.csv").rename(folder / "humans/responses.csv")
     run_stages()
     page = (folder / "out/report/index.html").read_text(encoding="utf-8")
-    assert "<strong>SIMULATED.</strong> The human judgements in this report were made up by a program" in page
+    assert "<strong>SIMULATED.</strong> A program generated the human responses in this report" in page

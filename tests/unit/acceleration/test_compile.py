@@ -1,6 +1,6 @@
 """Which layers are compiled, and how they round.
 
-Whether compiled layers give transformers' bits depends on a GPU's kernels: benchmarks/parting.py.
+Whether compiled layers give transformers' bits depends on a GPU's kernels: benchmarks/divergence_by_layer.py.
 """
 
 import pytest

@@ -20,7 +20,8 @@ def plain_audio():
 
     @torch.inference_mode()
     def answer(heard, asked):
-        batch = processor(text=[family.render_prompt(q) for q in asked], audio=[p.audio for p in heard], sampling_rate=16000,
+        batch = processor(text=[family.render_prompt(q) for q in asked], audio=[p.audio for p in heard],
+                          sampling_rate=16000,
                           padding=True, padding_side="right", return_tensors="pt")  # fmt: skip
         logits = model(**batch, use_cache=False).logits
         at = batch["attention_mask"].sum(1) - 1

@@ -1,8 +1,9 @@
-"""Humans beside the models: what is counted, against hand calculation, and what the page says about it."""
+"""Comparison of humans with the models: tables against direct calculation, and the page's sentences."""
 
 import json
 import math
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 
@@ -11,185 +12,198 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from synesthesia.analysis import headline, human_tables, tables
-from synesthesia.analysis.figures import paper
-from synesthesia.distillation import gap
+from synesthesia.analysis import headline, human_tables, loading, sentences, tables
+from synesthesia.analysis.figures import style
+from synesthesia.distillation.gap import group_labels
 from synesthesia.pipeline import report
 
 pytestmark = pytest.mark.slow  # real files and figures: seconds each
 
-EARS, EYES, BOTH = "human-ears", "human-eyes", "human-ears-and-eyes"
+AUDIO, VISUAL, AUDIO_VISUAL = "human-ears", "human-eyes", "human-ears-and-eyes"
+AUDIO_MODEL, VISUAL_MODEL, AUDIO_VISUAL_MODEL = "qwen2-audio", "qwen2-vl", "qwen2-5-omni"
 
 
 @pytest.fixture(scope="module")
-def judged(maker):
-    """The CSV of the made-up study as it was written."""
-    frame = pd.read_csv(maker.out.parent / "humans/responses.csv", dtype={"choice": "Int64"})
-    frame = frame.merge(maker.questions, on="question_id")
-    frame["label"] = [o[a] for o, a in zip(frame["options"], frame["target"], strict=True)]
+def responses(writer):
+    """The study's CSV file of responses, joined with the questions."""
+    frame = pd.read_csv(writer.out.parent / "humans/responses.csv", dtype={"choice": "Int64"})
+    frame = frame.merge(writer.questions, on="question_id")
+    frame["label"] = [options[t] for options, t in zip(frame["options"], frame["target"], strict=True)]
     return frame
 
 
-def test_each_label_has_both_gaps_and_says_whether_they_agree(study):
-    frame = human_tables.build_human_label_table(study).set_index("label")
+def mean_correct(results, respondent, label):
+    answers = results.get_answers(respondent, "analysis")
+    return answers[answers["label"] == label]["correct"].mean()
+
+
+def test_label_table_has_both_gaps_and_their_agreement(results):
+    frame = human_tables.build_human_label_table(results).set_index("label")
     assert len(frame) == 9
     for label, row in frame.iterrows():
-        sides = {}
-        for name, key in (("compared_audio", EARS), ("compared_visual", EYES)):
-            answers = study.of(key, "analysis")
-            sides[name] = answers[answers["label"] == label]["correct"].mean()
-        for name, key in (("models_audio", "qwen2-audio"), ("models_visual", "qwen2-vl")):
-            answers = study.of(key, "analysis")
-            assert row[name] == pytest.approx(answers[answers["label"] == label]["correct"].mean())
-        assert row["compared_gap"] == pytest.approx(sides["compared_visual"] - sides["compared_audio"])
-        lead = row["models_visual"] - row["models_audio"]
-        assert row["regime"] == ("Tie" if abs(lead) <= 0.1 else "Visual better" if lead > 0 else "Audio better")
-        product = lead * row["compared_gap"]
+        reference_gap = mean_correct(results, VISUAL, label) - mean_correct(results, AUDIO, label)
+        for column, key in (("models_audio", AUDIO_MODEL), ("models_visual", VISUAL_MODEL)):
+            assert row[column] == pytest.approx(mean_correct(results, key, label))
+        assert row["reference_gap"] == pytest.approx(reference_gap)
+        gap = row["models_visual"] - row["models_audio"]
+        assert row["group"] == ("Tie" if abs(gap) <= 0.1 else "Visual better" if gap > 0 else "Audio better")
+        product = gap * row["reference_gap"]
         expected = "tie" if abs(product) < 1e-9 else "yes" if product > 0 else "no"
-        assert row["agrees"] == ("" if row["regime"] == "Tie" else expected)
-    test = study.pair("test", "qwen2-audio", "qwen2-vl").groupby("label")[["qwen2-audio", "qwen2-vl"]].mean()
-    assert frame["models_gap_test"].to_dict() == pytest.approx((test["qwen2-vl"] - test["qwen2-audio"]).to_dict())
+        assert row["agreement"] == ("" if row["group"] == "Tie" else expected)
+    test_pair = results.pair_answers("test", AUDIO_MODEL, VISUAL_MODEL)
+    test_accuracy = test_pair.groupby("label")[[AUDIO_MODEL, VISUAL_MODEL]].mean()
+    expected_gap = test_accuracy[VISUAL_MODEL] - test_accuracy[AUDIO_MODEL]
+    assert frame["models_gap_test"].to_dict() == pytest.approx(expected_gap.to_dict())
 
 
-def test_agreement_counts_stand_beside_the_papers_and_a_tie_is_no_agreement(study):
+def test_agreement_counts_exclude_ties_and_include_the_papers_counts(results):
     frame = pd.DataFrame(
-        {"regime": ["Visual better"] * 4 + ["Audio better"] * 2 + ["Tie"],
-         "agrees": ["yes", "yes", "no", "tie", "tie", "yes", ""],
-         "compared_audio": [0.5, 0.4, 0.2, 0.3, 1, 1, 1], "models_audio": [0.3, 0.4, 0.3, 0.1, 1, 1, 1]}
-    )  # fmt: skip
-    table = human_tables.build_agreement_table(study, frame).set_index("key")
-    assert table[["count", "ties", "of"]].to_numpy().tolist() == [[2, 1, 4], [1, 1, 2], [2, 1, 4]]
+        {
+            "group": ["Visual better"] * 4 + ["Audio better"] * 2 + ["Tie"],
+            "agreement": ["yes", "yes", "no", "tie", "tie", "yes", ""],
+            "reference_audio": [0.5, 0.4, 0.2, 0.3, 1, 1, 1],
+            "models_audio": [0.3, 0.4, 0.3, 0.1, 1, 1, 1],
+        }
+    )
+    table = human_tables.build_agreement_table(results, frame).set_index("key")
+    assert table[["count", "ties", "total"]].to_numpy().tolist() == [[2, 1, 4], [1, 1, 2], [2, 1, 4]]
     assert table["paper_count"].tolist() == [8, 10, 9]
     expected = stats.binomtest(2, 4).proportion_ci(0.95, method="wilson")
-    assert table.loc["eyes", ["share_low", "share_high"]].tolist() == pytest.approx([expected.low, expected.high])
+    bounds = table.loc["visual_above_audio", ["fraction_low", "fraction_high"]].tolist()
+    assert bounds == pytest.approx([expected.low, expected.high])
 
 
-def test_correlations_are_over_labels_with_the_gap_that_chose_them_and_with_a_fresh_one(study):
-    frame = human_tables.build_human_label_table(study)
-    table = human_tables.build_correlation_table(study, frame).set_index(["models_gap_on", "kind"])["correlation"]
+def test_correlations_use_the_gap_on_analysis_and_on_test_clips(results):
+    frame = human_tables.build_human_label_table(results)
+    table = human_tables.build_correlation_table(results, frame).set_index(["split", "kind"])["correlation"]
     for split, column in (("analysis", "models_gap"), ("test", "models_gap_test")):
-        assert table[split, "pearson"] == pytest.approx(stats.pearsonr(frame[column], frame["compared_gap"]).statistic)
-        expected = stats.spearmanr(frame[column], frame["compared_gap"]).statistic
+        expected = stats.pearsonr(frame[column], frame["reference_gap"]).statistic
+        assert table[split, "pearson"] == pytest.approx(expected)
+        expected = stats.spearmanr(frame[column], frame["reference_gap"]).statistic
         assert table[split, "spearman"] == pytest.approx(expected)
-    (card,) = [h for h in headline.compute_headlines(study) if h.key == "human_gap_correlation"]
+    (card,) = [h for h in headline.compute_headlines(results) if h.key == "human_gap_correlation"]
     assert card.interval.estimate == pytest.approx(table["analysis", "pearson"])
 
 
-def test_everybody_is_compared_on_the_labels_that_humans_judged(study, monkeypatch):
-    heard = study.of(EARS, "analysis")
-    kept = sorted(heard["label"].unique())[:5]
-    fewer = {key: frame[frame["label"].isin(kept)] if key[0].startswith("human") else frame
-             for key, frame in study.answers.items()}  # fmt: skip
-    monkeypatch.setattr(study, "answers", fewer)
-    table = human_tables.build_respondent_table(study).set_index("respondent")
-    assert set(table["labels"]) == {5}
-    models = study.of("qwen2-vl", "analysis")
-    models = models[models["label"].isin(kept)]
-    assert table.loc["qwen2-vl", "accuracy"] == pytest.approx(models["correct"].mean())
-    pair = study.pair("analysis", "qwen2-vl", EYES)
-    assert table.loc[EYES, "difference"] == pytest.approx(pair[EYES].mean() - pair["qwen2-vl"].mean())
-    assert table.loc[[EARS, EYES, BOTH], "against"].tolist() == [study.title(k) for k in (
-        "qwen2-audio", "qwen2-vl", "qwen2-5-omni")]  # fmt: skip
-    assert table.loc[[EARS, EYES, BOTH, "qwen2-vl"], "paper_accuracy"].tolist() == [0.719, 0.741, 0.842, 0.839]
-    rows = gap.group_labels(
-        human_tables.build_human_label_table(study).rename(
-            columns={"models_audio": "audio", "models_visual": "visual"}
-        ),
-        9,
-    )
-    assert {label for row in rows.values() for label in row} == set(kept)
+def test_respondents_are_compared_on_the_labels_that_humans_answered(results, monkeypatch):
+    labels = sorted(results.get_answers(AUDIO, "analysis")["label"].unique())[:5]
+    answers = {
+        key: frame[frame["label"].isin(labels)] if key[0].startswith("human") else frame
+        for key, frame in results.answers.items()
+    }
+    monkeypatch.setattr(results, "answers", answers)
+    table = human_tables.build_respondent_table(results).set_index("respondent")
+    assert set(table["n_labels"]) == {5}
+    model_answers = results.get_answers(VISUAL_MODEL, "analysis")
+    model_answers = model_answers[model_answers["label"].isin(labels)]
+    assert table.loc[VISUAL_MODEL, "accuracy"] == pytest.approx(model_answers["correct"].mean())
+    pair = results.pair_answers("analysis", VISUAL_MODEL, VISUAL)
+    assert table.loc[VISUAL, "difference"] == pytest.approx(pair[VISUAL].mean() - pair[VISUAL_MODEL].mean())
+    assert table.loc[[AUDIO, VISUAL, AUDIO_VISUAL], "reference_model"].tolist() == [
+        results.get_title(key) for key in (AUDIO_MODEL, VISUAL_MODEL, AUDIO_VISUAL_MODEL)
+    ]
+    paper_accuracy = table.loc[[AUDIO, VISUAL, AUDIO_VISUAL, VISUAL_MODEL], "paper_accuracy"]
+    assert paper_accuracy.tolist() == [0.719, 0.741, 0.842, 0.839]
+    label_table = human_tables.build_human_label_table(results)
+    groups = group_labels(label_table.rename(columns={"models_audio": "audio", "models_visual": "visual"}), 9)
+    assert {label for group in groups.values() for label in group} == set(labels)
 
 
-def test_judgements_are_counted_timed_and_compared_without_the_careless(study, judged):
-    table = human_tables.build_response_table(study).set_index("respondent")
-    for key, condition in ((EARS, "audio"), (EYES, "silent_video"), (BOTH, "sounded_video")):
-        mine = judged[judged["condition"] == condition]
-        careful, row = mine[~mine["inattentive"]], table.loc[key]
-        assert row["careless_participants"] == mine[mine["inattentive"]]["participant"].nunique() == 1
-        assert row["judgements"] == len(careful)
-        assert row["participants"] == careful["participant"].nunique()
-        assert row["no_choice"] == careful["choice"].isna().sum() > 0
-        assert row["seconds"] == pytest.approx(np.quantile(careful["seconds"], 0.5, method="inverted_cdf"), rel=1e-6)
-        chosen = careful[careful["choice"].notna()]
-        twice = chosen[chosen["question_id"].map(chosen["question_id"].value_counts()) == 2]
-        pairs = twice.groupby("question_id")["choice"].agg(list)
-        agreed = np.mean([a == b for a, b in pairs])
-        chance = (twice["choice"].value_counts(normalize=True) ** 2).sum()
-        assert row["judged_often"] == len(pairs)
-        assert row["kappa"] == pytest.approx((agreed - chance) / (1 - chance))
+def test_response_table_excludes_inattentive_participants(results, responses):
+    table = human_tables.build_response_table(results).set_index("respondent")
+    for key, condition in ((AUDIO, "audio"), (VISUAL, "silent_video"), (AUDIO_VISUAL, "sounded_video")):
+        frame, row = responses[responses["condition"] == condition], table.loc[key]
+        attentive, inattentive = frame[~frame["inattentive"]], frame[frame["inattentive"]]
+        assert row["n_inattentive_participants"] == inattentive["participant"].nunique() == 1
+        assert row["n_responses"] == len(attentive)
+        assert row["n_participants"] == attentive["participant"].nunique()
+        assert row["n_no_choice"] == attentive["choice"].isna().sum() > 0
+        median = np.quantile(attentive["seconds"], 0.5, method="inverted_cdf")
+        assert row["seconds"] == pytest.approx(median, rel=1e-6)
+        with_choice = attentive[attentive["choice"].notna()]
+        repeated = with_choice[with_choice["question_id"].map(with_choice["question_id"].value_counts()) == 2]
+        pairs = repeated.groupby("question_id")["choice"].agg(list)
+        agreement = np.mean([a == b for a, b in pairs])
+        chance = (repeated["choice"].value_counts(normalize=True) ** 2).sum()
+        assert row["n_repeated_questions"] == len(pairs)
+        assert row["kappa"] == pytest.approx((agreement - chance) / (1 - chance))
 
 
-def test_keeping_the_careless_counts_them_in(study, monkeypatch):
-    before = human_tables.build_response_table(study).set_index("respondent")
-    block = study.params.import_answers.model_copy(update={"inattentive": "keep"})
-    monkeypatch.setattr(study, "params", study.params.model_copy(update={"import_answers": block}))
-    after = human_tables.build_response_table(study).set_index("respondent")
-    assert (after["judgements"] == before["judgements"] + before["careless_judgements"]).all()
-    assert "are kept in" in " ".join(human_tables.build_human_notes(study, human_tables.build_human_tables(study)))
+def test_inattentive_participants_can_be_kept(results, monkeypatch):
+    before = human_tables.build_response_table(results).set_index("respondent")
+    block = results.config.import_answers.model_copy(update={"inattentive": "keep"})
+    monkeypatch.setattr(results, "config", results.config.model_copy(update={"import_answers": block}))
+    after = human_tables.build_response_table(results).set_index("respondent")
+    assert (after["n_responses"] == before["n_responses"] + before["n_inattentive_responses"]).all()
+    text = " ".join(sentences.describe_humans(results, human_tables.build_human_tables(results)))
+    assert "are included" in text
 
 
-def test_any_two_respondents_can_be_compared(study, monkeypatch):
-    gap = study.params.gap
-    block = study.params.report.model_copy(update={"reference_gap": gap})
-    monkeypatch.setattr(study, "params", study.params.model_copy(update={"report": block}))
-    frame = human_tables.build_human_label_table(study)
-    assert frame["compared_gap"].tolist() == pytest.approx(frame["models_gap"].tolist())
-    assert human_tables.build_correlation_table(study, frame).iloc[0]["correlation"] == pytest.approx(1)
+def test_any_two_respondents_can_be_the_reference(results, monkeypatch):
+    config = results.config
+    block = config.report.model_copy(update={"reference_gap": config.measure_gap})
+    monkeypatch.setattr(results, "config", config.model_copy(update={"report": block}))
+    frame = human_tables.build_human_label_table(results)
+    assert frame["reference_gap"].tolist() == pytest.approx(frame["models_gap"].tolist())
+    assert human_tables.build_correlation_table(results, frame).iloc[0]["correlation"] == pytest.approx(1)
     block = block.model_copy(update={"reference_gap": None})
-    monkeypatch.setattr(study, "params", study.params.model_copy(update={"report": block}))
-    assert human_tables.build_human_label_table(study).empty
-    assert not human_tables.build_respondent_table(study).empty, "humans are there all the same"
+    monkeypatch.setattr(results, "config", config.model_copy(update={"report": block}))
+    assert human_tables.build_human_label_table(results).empty
+    assert not human_tables.build_respondent_table(results).empty, "does not depend on the reference"
 
 
-def test_labels_named_by_the_study_are_not_said_to_be_chosen_by_the_gap(study, monkeypatch):
-    made = human_tables.build_human_tables(study)
-    assert "takes its labels by the models' performance alone" in human_tables.build_human_notes(study, made)[0]
-    given = SimpleNamespace(collect=study.params.collect, report=study.params.report, gap=study.params.gap,
-                            study=SimpleNamespace(labels=["dog barking"], labels_a_regime=10))  # fmt: skip
-    monkeypatch.setattr(study, "params", given)
-    assert "those of study.labels" in human_tables.build_human_notes(study, made)[0]
+def test_notes_distinguish_listed_labels_from_labels_selected_by_the_gap(results, monkeypatch):
+    report_tables, config = human_tables.build_human_tables(results), results.config
+    assert "selects labels by the models' accuracy" in sentences.describe_humans(results, report_tables)[0]
+    config = SimpleNamespace(
+        import_answers=config.import_answers,
+        report=config.report,
+        measure_gap=config.measure_gap,
+        human_study=SimpleNamespace(labels=["dog barking"], labels_per_group=10),
+    )
+    monkeypatch.setattr(results, "config", config)
+    assert "those of human_study.labels" in sentences.describe_humans(results, report_tables)[0]
 
 
-def test_metrics_and_tables_hold_what_was_found(reported, study):
-    found = json.loads((reported / "metrics.json").read_text())["humans"]
-    made = human_tables.build_human_tables(study)
-    correlations = made["human_correlations"]["correlation"]
-    assert found["gap_correlation"]["analysis"]["pearson"] == pytest.approx(correlations[0], abs=1e-6)
-    assert found["agreement"]["eyes"]["of"] == (made["human_labels"]["regime"] == "Visual better").sum()
-    assert found[EARS].keys() == {"judgements", "median_seconds", "kappa"}
-    for name, frame in made.items():
-        written = pd.read_csv(reported / f"tables/{name}.csv")
-        assert list(written.columns) == list(frame.columns)
-        assert len(written) == len(frame)
+def test_metrics_and_csv_files_equal_the_tables(report_folder, results):
+    metrics = json.loads((report_folder / "metrics.json").read_text())["humans"]
+    report_tables = human_tables.build_human_tables(results)
+    correlations = report_tables["human_correlations"]["correlation"]
+    assert metrics["gap_correlation"]["analysis"]["pearson"] == pytest.approx(correlations[0], abs=1e-6)
+    n_visual_better = (report_tables["human_labels"]["group"] == "Visual better").sum()
+    assert metrics["agreement"]["visual_above_audio"]["total"] == n_visual_better
+    assert metrics[AUDIO].keys() == {"responses", "median_seconds", "kappa"}
+    for name, frame in report_tables.items():
+        csv_table = pd.read_csv(report_folder / f"tables/{name}.csv")
+        assert list(csv_table.columns) == list(frame.columns)
+        assert len(csv_table) == len(frame)
 
 
-def test_a_report_of_simulated_judgements_says_so_in_title_page_and_every_figure(reported):
-    page = (reported / "index.html").read_text(encoding="utf-8")
+def test_simulated_responses_are_marked_in_title_page_and_every_figure(report_folder):
+    page = (report_folder / "index.html").read_text(encoding="utf-8")
     assert "<title>SIMULATED: " in page
     assert "<h1>SIMULATED: " in page
-    assert "No human was asked" in re.sub(r"\s+", " ", page)
-    pictures = list((reported / "figures").glob("*.svg"))
-    assert len(pictures) == 7
-    for picture in pictures:
-        assert "SIMULATED" in " ".join(ElementTree.fromstring(picture.read_bytes()).itertext()), picture.name
+    assert "No humans took part" in re.sub(r"\s+", " ", page)
+    figures = list((report_folder / "figures").glob("*.svg"))
+    assert len(figures) == 7
+    for path in figures:
+        assert "SIMULATED" in " ".join(ElementTree.fromstring(path.read_bytes()).itertext()), path.name
 
 
-def test_one_label_is_no_correlation_and_the_page_says_so(maker, tmp_path, monkeypatch):
-    import shutil
-
-    from synesthesia.analysis import results as studies
-
-    shutil.copytree(maker.out, tmp_path / "out", ignore=shutil.ignore_patterns("report"))
-    study = studies.load_results(maker.params, tmp_path / "out")
-    only = human_tables.build_human_label_table(study)["label"][0]
-    study.answers = {k: f[f["label"] == only] if k[0] == EARS else f for k, f in study.answers.items()}
-    monkeypatch.setattr(report.study, "load", lambda params: study)
-    monkeypatch.setattr(paper, "save", lambda figure, name, form: name.encode())
+def test_a_single_label_has_no_correlation_and_the_page_says_so(writer, tmp_path, monkeypatch):
+    shutil.copytree(writer.out, tmp_path / "out", ignore=shutil.ignore_patterns("report"))
+    results = loading.load_results(writer.config, tmp_path / "out")
+    label = human_tables.build_human_label_table(results)["label"][0]
+    results.answers = {
+        key: frame[frame["label"] == label] if key[0] == AUDIO else frame for key, frame in results.answers.items()
+    }
+    monkeypatch.setattr(loading, "load_results", lambda config: results)
+    monkeypatch.setattr(style, "encode_figure", lambda figure, name, fmt: name.encode())
     monkeypatch.chdir(tmp_path)
-    report.write_report(maker.params)
+    report.write_report(writer.config)
     page = (tmp_path / "out/report/index.html").read_text(encoding="utf-8")
-    assert "too few labels were judged by both senses" in page
+    assert "humans answered too few labels in both modalities" in page
     assert not re.search(r"\b(nan|None|inf)\b", page)
-    found = json.loads((tmp_path / "out/report/metrics.json").read_text())
-    assert "gap_correlation" not in found["humans"]
-    assert all(math.isfinite(value) for value in tables.flatten(found).values())
+    metrics = json.loads((tmp_path / "out/report/metrics.json").read_text())
+    assert "gap_correlation" not in metrics["humans"]
+    assert all(math.isfinite(value) for value in tables.flatten(metrics).values())

@@ -80,11 +80,11 @@ def test_label_groups_are_disjoint_and_ordered_by_gap(num_labels, max_labels, se
 
 
 def test_the_stage_writes_the_gap_and_its_metrics(tmp_path, monkeypatch):
-    from tests.helpers.study_outputs import Maker, parameters
+    from tests.helpers.study_outputs import StudyWriter, make_config
 
     monkeypatch.chdir(tmp_path)
-    study_config: config.Config = parameters()
-    Maker(tmp_path / "out", study_config, labels=4, clips=4, unseen=2).write()
+    study_config: config.Config = make_config()
+    StudyWriter(tmp_path / "out", study_config, labels=4, clips=4, unseen=2).write()
     expected = schemas.read("out/measure_gap/gap.parquet", schemas.GAP)
     measure_gap.run(study_config)
     assert schemas.read("out/measure_gap/gap.parquet", schemas.GAP).equals(expected)
@@ -95,17 +95,17 @@ def test_the_stage_writes_the_gap_and_its_metrics(tmp_path, monkeypatch):
 
 
 def test_a_table_without_analysis_questions_is_an_error(tmp_path, monkeypatch):
-    from tests.helpers.study_outputs import Maker, parameters
+    from tests.helpers.study_outputs import StudyWriter, make_config
 
     monkeypatch.chdir(tmp_path)
-    maker = Maker(tmp_path / "out", parameters(), labels=2, clips=2, unseen=1)
-    maker.write_clips()
+    study = StudyWriter(tmp_path / "out", make_config(), labels=2, clips=2, unseen=1)
+    study.write_clips()
     schemas.write(
         schemas.from_rows(
-            maker.questions[maker.questions["split"] == "test"].to_dict("records"), schemas.QUESTION, "questions"
+            study.questions[study.questions["split"] == "test"].to_dict("records"), schemas.QUESTION, "questions"
         ),
         "out/make_questions/questions.parquet",
         schemas.QUESTION,
     )
     with pytest.raises(schemas.SchemaError, match="no analysis question"):
-        measure_gap.run(maker.params)
+        measure_gap.run(study.config)

@@ -93,11 +93,11 @@ def test_the_stage_writes_routes_and_their_metrics(tmp_path, monkeypatch):
     import json
 
     from synesthesia.pipeline import route as stage
-    from tests.helpers.study_outputs import Maker, parameters
+    from tests.helpers.study_outputs import StudyWriter, make_config
 
     monkeypatch.chdir(tmp_path)
-    study_config = parameters()
-    Maker(tmp_path / "out", study_config, labels=4, clips=4, unseen=2).write()
+    study_config = make_config()
+    StudyWriter(tmp_path / "out", study_config, labels=4, clips=4, unseen=2).write()
     stage.run(study_config)
     rows = schemas.read("out/route/route.parquet", schemas.ROUTE).to_pylist()
     assert len(rows) == 16

@@ -1,1 +1,1 @@
-"""Figures of the report: one module a group of figures, `render` writes them."""
+"""Figures of the report: `paper` the paper's, `diagnostics` and `humans` further ones; `render` selects them."""

@@ -1,4 +1,7 @@
-"""Which figures the report shows, drawn from its tables: `Drawing`s in the order of the page."""
+"""Render the report's figures from its tables, in the order of the page."""
+
+# pandas ships no type stubs: pyright infers a union for every column expression, so these rules only report noise.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -9,13 +12,20 @@ from matplotlib.figure import Figure
 
 from synesthesia.analysis import formatting, human_tables
 from synesthesia.analysis.figures import diagnostics, humans, paper
+from synesthesia.analysis.figures.style import watermark
 from synesthesia.analysis.results import Results
 from synesthesia.distillation.gap import group_labels
 
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure with its file name, and `says`, its content in words for those who cannot see it."""
+    """Figure of the report.
+
+    Attributes:
+        name: File name without extension, and id on the page.
+        figure: The figure.
+        alt_text: Content in words, for readers who cannot see it.
+    """
 
     name: str
     figure: Figure
@@ -23,106 +33,150 @@ class ReportFigure:
 
 
 def compute_label_accuracy(results: Results) -> tuple[pd.DataFrame, list[dict]]:
-    """Accuracy [labels, titles] of all but the distilled, and who they are, as `figures.figure1` wants.
+    """Compute accuracies by label of all respondents except students, for `paper.plot_figure1`.
 
-    On the analysis clips, or on the test clips where humans judged only those.
+    Args:
+        results: The study's results.
+
+    Returns:
+        Accuracies in [0, 1] (index label, one column per title) on the analysis clips, or on the test clips where
+        humans answered only those; and title, modality and is_human of each respondent.
     """
-    columns, people, split = (
-        {},
-        [],
-        human_tables.get_human_split(results) if human_tables.has_human_results(results) else "analysis",
-    )
-    for person in results.respondents:
-        answers = results.get_answers(person.key, split)
-        if person.kind == "setting" or answers.empty:
+    split = human_tables.get_human_split(results) if human_tables.has_human_results(results) else "analysis"
+    columns, respondents = {}, []
+    for respondent in results.respondents:
+        answers = results.get_answers(respondent.key, split)
+        if respondent.kind == "setting" or answers.empty:
             continue
-        columns[person.title] = answers.groupby("label")["correct"].mean()
-        people.append({"title": person.title, "sense": person.modality, "human": person.kind == "human"})
-    return pd.DataFrame(columns), people
+        columns[respondent.title] = answers.groupby("label")["correct"].mean()
+        is_human = respondent.kind == "human"
+        respondents.append({"title": respondent.title, "modality": respondent.modality, "is_human": is_human})
+    return pd.DataFrame(columns), respondents
 
 
 def render_figures(results: Results, tables: dict[str, pd.DataFrame]) -> list[ReportFigure]:
-    """All figures of the report, from `tabulate.everything` and the study."""
-    number = results.config.report.labels_per_group
-    confidence = results.config.report.confidence
+    """Render all figures; with simulated responses, each has a watermark.
+
+    Args:
+        results: The study's results.
+        tables: Results of `tables.build_tables` and `human_tables.build_human_tables`.
+
+    Returns:
+        The figures in the order of the page.
+    """
+    report = results.config.report
+    labels, table1 = tables["labels"], tables["table1"]
+    analysis_labels = labels
+    if len(labels):
+        analysis_labels = labels[labels["split"] == "analysis"].reset_index(drop=True)
+    predictions = results.switch_predictions if results.switch_predictions is not None else pd.DataFrame()
+    original_models = table1[table1["role"] == "original"] if len(table1) else table1
+    titles = {
+        r.key: f"{r.setting.title} ({results.get_title(r.setting.student)})" if r.setting else r.title
+        for r in results.respondents
+    }
+    figures = [
+        _render_figure1(results, analysis_labels),
+        *_render_human_figures(results, tables),
+        ReportFigure(
+            "gap",
+            paper.plot_gap(analysis_labels, report.labels_per_group),
+            "Visual against audio accuracy by label, and how often the switch is closed.",
+        ),
+        ReportFigure(
+            "switch",
+            diagnostics.plot_switch(predictions, results.switch_history, report.confidence),
+            "ROC curve, calibration curve and training history of the switch.",
+        ),
+        ReportFigure(
+            "table2",
+            diagnostics.plot_ablation(tables["table2"], original_models, report.confidence),
+            "Accuracy of each distillation setting with its interval, and the paper's accuracy.",
+        ),
+        _render_figure3(results, labels, analysis_labels),
+        ReportFigure(
+            "position_bias",
+            diagnostics.plot_position_bias(tables["position_bias"], titles),
+            "How often each letter is chosen, and the accuracy by the target's position.",
+        ),
+    ]
+    if results.has_simulated_responses:
+        for figure in figures:
+            watermark(figure.figure, "SIMULATED")
+    return figures
+
+
+def _render_figure1(results: Results, analysis_labels: pd.DataFrame) -> ReportFigure:
+    accuracy, respondents = compute_label_accuracy(results)
+    labels = analysis_labels
+    if len(labels) and human_tables.has_human_results(results):
+        labels = labels[labels["label"].isin(human_tables.get_human_labels(results))]
+    groups = group_labels(labels, results.config.report.labels_per_group) if len(labels) else {}
+    return ReportFigure(
+        "figure1",
+        paper.plot_figure1(accuracy, respondents, groups),
+        "Bars of each respondent's accuracy by label, in three groups: tie, audio better, visual better.",
+    )
+
+
+def _render_figure3(results: Results, labels: pd.DataFrame, analysis_labels: pd.DataFrame) -> ReportFigure:
     audio, visual = results.config.measure_gap.audio, results.config.measure_gap.visual
-    labels = tables["labels"]
-    empty = labels.empty
-    seen = labels if empty else labels[labels["set"] == "analysis"].reset_index(drop=True)
-    accuracy, people = compute_label_accuracy(results)
-    judged = human_tables.get_human_labels(results) if human_tables.has_human_results(results) else None
-    shown = seen if judged is None or seen.empty else seen[seen["label"].isin(judged)]
-    rows = group_labels(shown, number) if len(shown) else {}
-    told = {
+    titles = {
         "before": f"{results.get_title(audio)} before",
         "after": "after distillation",
         "teacher": results.get_title(visual),
     }
-    heard, strange = _select_figure3_labels(labels, seen)
-    titles = {p.key: p.setting.title + f" ({results.get_title(p.setting.student)})" if p.setting else p.title
-              for p in results.respondents}  # fmt: skip
-    predictions = results.switch_predictions if results.switch_predictions is not None else pd.DataFrame()
-    table1 = tables["table1"]
-    originals = table1[table1["role"] == "original"] if len(table1) else table1
-    drawn = [
-        ReportFigure("figure1", paper.plot_figure1(accuracy, people, rows),
-                "Bars of each respondent's accuracy for labels on a par, better heard and better seen."),
-        *_render_human_figures(results, tables),
-        ReportFigure("gap", paper.plot_gap(seen, number), "Each label's audio against visual accuracy, and the switch."),
-        ReportFigure("switch", diagnostics.plot_switch(predictions, results.switch_history, confidence),
-                "ROC curve, reliability and training history of the switch."),
-        ReportFigure("table2", diagnostics.plot_ablation(tables["table2"], originals, confidence),
-                "Accuracy of each distillation setting with its interval, and the paper's figure."),
-        ReportFigure("figure3", paper.plot_figure3(heard, strange, told, number),
-                "Bars of the student's accuracy before and after distillation and of its teacher, label by label."),
-        ReportFigure("positions", diagnostics.plot_position_bias(tables["positions"], titles),
-                "How often each letter is chosen, and the accuracy by the true option's position."),
-    ]  # fmt: skip
-    if results.has_simulated_responses:
-        for drawing in drawn:
-            paper.watermark(drawing.figure, "SIMULATED")
-    return drawn
+    trained, unseen = select_figure3_labels(labels, analysis_labels)
+    return ReportFigure(
+        "figure3",
+        paper.plot_figure3(trained, unseen, titles, results.config.report.labels_per_group),
+        "Bars of the student's accuracy before and after distillation and of its teacher, by label.",
+    )
 
 
 def _render_human_figures(results: Results, tables: dict[str, pd.DataFrame]) -> list[ReportFigure]:
-    """The figure of humans beside models; none where nobody has judged."""
+    """Render the comparison with humans; no figure where there is nothing to compare."""
     if "human_labels" not in tables:
         return []
-    times = []
-    for person in results.respondents:
-        frame = results.responses.get(person.key)
-        if frame is not None and person.kind == "human":
-            seconds = frame["seconds"][
-                ~(frame["inattentive"] & (results.config.import_answers.inattentive == "drop"))
-            ].dropna()
-            times += (
-                [{"title": person.title, "sense": person.modality, "seconds": seconds.to_numpy()}]
-                if len(seconds)
-                else []
-            )
-    found = tables["human_correlations"]
-    told = "Too few labels for a correlation"
-    if len(found) and pd.notna(found.iloc[0]["correlation"]):
-        row = found.iloc[0]
-        told = f"Pearson {formatting.format_signed(row['correlation'])} " + formatting.format_interval(
-            row["correlation_low"], row["correlation_high"], formatting.format_signed
-        )
-    names = "Models", "Humans" if any(p.kind == "human" for p in results.respondents) else "Compared"
-    figure = humans.plot_human_gaps(tables["human_labels"], times, names, told)
-    return [
-        ReportFigure("humans", figure, "The models' gap against the humans' gap, label by label, and response times.")
-    ]
+    drops_inattentive = results.config.import_answers.inattentive == "drop"
+    response_times = []
+    for respondent in results.respondents:
+        responses = results.responses.get(respondent.key)
+        if responses is None or respondent.kind != "human":
+            continue
+        seconds = responses["seconds"][~(responses["inattentive"] & drops_inattentive)].dropna().to_numpy()
+        if len(seconds):
+            response_times.append({"title": respondent.title, "modality": respondent.modality, "seconds": seconds})
+    correlations, caption = tables["human_correlations"], "Too few labels for a correlation"
+    if len(correlations) and pd.notna(correlations.iloc[0]["correlation"]):
+        row = correlations.iloc[0]
+        interval = formatting.format_interval(row["correlation_low"], row["correlation_high"], formatting.format_signed)
+        caption = f"Pearson {formatting.format_signed(row['correlation'])} {interval}"
+    has_humans = any(r.kind == "human" for r in results.respondents)
+    names = ("Models", "Humans" if has_humans else "Reference")
+    figure = humans.plot_human_gaps(tables["human_labels"], response_times, names, caption)
+    return [ReportFigure("humans", figure, "The humans' gap against the models' gap by label, and response times.")]
 
 
-def _select_figure3_labels(labels: pd.DataFrame, analysis_labels: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Labels of Figure 3, the least accurate before first; of the unseen split only those not in training."""
+def select_figure3_labels(labels: pd.DataFrame, analysis_labels: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Select the labels of Figure 3.
+
+    Args:
+        labels: Result of `tables.build_label_table`.
+        analysis_labels: Its rows of the analysis split.
+
+    Returns:
+        Trained labels, and labels of the unseen split that are not among them; each with label, before, after and
+        teacher, lowest accuracy before distillation first.
+    """
     if labels.empty or labels["after"].isna().all():
-        nothing = pd.DataFrame(columns=["label", "before", "after", "teacher"])
-        return nothing, nothing
-    strange = labels[(labels["set"] == "unseen") & ~labels["label"].isin(analysis_labels["label"])]
-    return tuple(
+        empty = pd.DataFrame(columns=["label", "before", "after", "teacher"])
+        return empty, empty
+    unseen = labels[(labels["split"] == "unseen") & ~labels["label"].isin(analysis_labels["label"])]
+    trained, unseen = (
         frame.rename(columns={"audio": "before", "visual": "teacher"})
         .dropna(subset=["after"])
         .sort_values(["before", "label"], ignore_index=True)
-        for frame in (analysis_labels, strange)
+        for frame in (analysis_labels, unseen)
     )
+    return trained, unseen
