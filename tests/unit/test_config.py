@@ -212,6 +212,6 @@ def test_rehearsal_parameters_are_valid_and_point_to_the_generated_clips(tmp_pat
 
     file = tmp_path / "params.yaml"
     file.write_text(yaml.safe_dump(rehearsal.parameters(compile=False, small=True)))
-    data, out = config.load(file).data, rehearsal.STAGES["world"][2]
-    assert rehearsal.STAGES["world"][1] == "--out"
+    data, out = config.load(file).data, rehearsal.STAGES["synthetic"][2]
+    assert rehearsal.STAGES["synthetic"][1] == "--out"
     assert (data.vggsound_clips, data.audioset_clips) == (f"{out}/vggsound", f"{out}/audioset/clips")
