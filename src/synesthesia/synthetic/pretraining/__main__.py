@@ -32,6 +32,8 @@ from synesthesia.synthetic.labels import MAIN_CLASSES
 from synesthesia.synthetic.pretraining import model_inputs, names, pann, shared_lm, training, unlearn
 
 MODEL_FAMILIES = {"qwen2-audio": "qwen2_audio", "qwen2-vl": "qwen2_vl", "qwen2.5-omni": "qwen2_5_omni"}
+# encoders are also called by themselves, and a clip fills the tiny models' audio window: nothing to crop
+ACCELERATION = AccelerationConfig(crop_audio_encoder=False)
 SPLIT_SEEDS = {"train": 9000, "early_stop": 9001, "eval": 9002}
 
 
@@ -84,7 +86,7 @@ def wrap_model(name: str, model: PreTrainedModel, tokenizer: Qwen2Tokenizer, dev
     """
     processor = tiny_models.build_processor(name, tokenizer)
     wrapper: LanguageModel = model_class(MODEL_FAMILIES[name])(model, processor, device)
-    return acceleration.apply(wrapper, AccelerationConfig())
+    return acceleration.apply(wrapper, ACCELERATION)
 
 
 def load_clip_tensors(args: argparse.Namespace, split: str) -> model_inputs.ClipTensors:
@@ -140,7 +142,7 @@ def unlearn_labels(args: argparse.Namespace) -> None:
         torch.manual_seed(0)
         checkpoint = str(args.work / "pretrained" / name)
         wrapper: LanguageModel = model_class(MODEL_FAMILIES[name]).load(checkpoint, "float32", args.device)
-        acceleration.apply(wrapper, AccelerationConfig())
+        acceleration.apply(wrapper, ACCELERATION)
 
         def is_target_reached(step: int, name: str = name, wrapper: LanguageModel = wrapper) -> bool:
             accuracies = training.evaluate(wrapper, stop_clips, device=args.device, seed=3)[: len(MAIN_CLASSES)]
