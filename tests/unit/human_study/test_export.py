@@ -118,7 +118,7 @@ def test_make_import_humans_stops_at_the_export_of_simulated_participants(simula
     assert (folder / "responses.csv").read_text() == "answers of people\n"
     assert [path.name for path in folder.iterdir()] == ["responses.csv"]
     recipe = (ROOT / "Makefile").read_text().partition("\nimport-humans:")[2].partition("\n\n")[0].splitlines()
-    assert [line.strip() for line in recipe[1:]] == ["$(PY) -m synesthesia.human_study export", "$(REPRO)"]
+    assert [line.strip() for line in recipe[1:]] == ["$(PY) -m synesthesia.human_study export", "$(DVC) repro"]
 
 
 def test_a_file_that_mixes_simulated_and_real_rows_is_refused(
