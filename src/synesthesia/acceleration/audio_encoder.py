@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
-from synesthesia.models.errors import ModelError
+from synesthesia.acceleration.errors import AccelerationError
 from synesthesia.utils.device import no_grad_fast_kernels, to_device
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class CroppedAudioEncoder:
         is_audio = ids == base.config.audio_token_id
         num_tokens = base.audio_tower._get_feat_extract_output_lengths(mask.sum(1))[1]
         if is_audio.sum() != num_tokens.sum():
-            raise ModelError(
+            raise AccelerationError(
                 f"{int(is_audio.sum())} audio placeholders in the text, but {int(num_tokens.sum())} tokens"
             )
         inputs = model.to_device(batch)

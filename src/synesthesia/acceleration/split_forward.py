@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from synesthesia.models.errors import ModelError
+from synesthesia.acceleration.errors import AccelerationError
 from synesthesia.utils.device import no_grad_fast_kernels, to_device
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def embed_inputs(
         (clips,).
 
     Raises:
-        ModelError: The decoder takes more than embeddings and positions.
+        AccelerationError: The decoder takes more than embeddings and positions.
     """
     if model.cropped_audio_encoder is not None:
         return model.cropped_audio_encoder.embed_inputs(batch)
@@ -63,7 +63,7 @@ def embed_inputs(
         handle.remove()
     more = [k for k, v in kwargs.items() if k not in DECODER_INPUTS and v is not None and v is not False]
     if more or not (model.is_prenorm and model.supports_cuda_graph):
-        raise ModelError(f"{type(model).__name__}: its language model takes more than embeddings: {more}")
+        raise AccelerationError(f"{type(model).__name__}: its language model takes more than embeddings: {more}")
     return kwargs["inputs_embeds"], kwargs.get("position_ids"), positions
 
 
