@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from synesthesia import config, tracking
+from synesthesia.pipeline import warm_start
 from synesthesia.utils import distributed
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
@@ -55,6 +56,8 @@ def main(
     if add_arguments:
         add_arguments(parser)
     options = vars(parser.parse_args(argv))
+    if argv is None and (code := warm_start.run_in_fork(f"synesthesia.pipeline.{name}", sys.argv[1:])) is not None:
+        sys.exit(code)
     try:
         if is_distributed and argv is None:
             distributed.relaunch_distributed(f"synesthesia.pipeline.{name}", sys.argv[1:])
