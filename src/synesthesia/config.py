@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from synesthesia.utils import yaml_file
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -439,11 +440,11 @@ def load(path: str | os.PathLike = "params.yaml") -> Config:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml_file.load(path)
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing: run this command in the project's root folder") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    except yaml_file.YamlFileError as error:
+        raise ConfigError(f"{path}: {error}") from None
     try:
         return parse(values)
     except ConfigError as error:

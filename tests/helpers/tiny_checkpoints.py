@@ -31,10 +31,10 @@ from synesthesia.synthetic import tiny_models
 from tests.helpers.preset_files import embedded
 
 ROOT = Path(__file__).parents[2]
-MINIATURES = {"qwen2_audio": "qwen2-audio", "qwen2_vl": "qwen2-vl", "qwen2_5_omni": "qwen2.5-omni"}
+TINY_MODELS = {"qwen2_audio": "qwen2-audio", "qwen2_vl": "qwen2-vl", "qwen2_5_omni": "qwen2.5-omni"}
 SCALED = {"qwen2_5_vl": "qwen2.5-vl", "videollama3": "videollama3", "qwen3_vl": "qwen3-vl",
           "audio_flamingo3": "audio-flamingo-3"}  # fmt: skip
-FAMILIES = {**MINIATURES, **SCALED}
+FAMILIES = {**TINY_MODELS, **SCALED}
 CONDITIONS = dict.fromkeys(FAMILIES, "silent_video") | {
     "qwen2_audio": "audio",
     "audio_flamingo3": "audio",
@@ -48,7 +48,7 @@ torch.set_num_threads(1)  # for forked loaders and equal bytes; the models are t
 
 
 @cache
-def home() -> Path:
+def session_folder() -> Path:
     """Create a temporary folder that is removed when the process ends."""
     folder, owner = Path(tempfile.mkdtemp(prefix="synesthesia-tests-")), os.getpid()
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
@@ -56,7 +56,7 @@ def home() -> Path:
 
 
 @cache
-def words():
+def word_tokenizer():
     """Train a tokenizer on the words of the questions."""
     return tiny_models.train_tokenizer([format_prompt(OPTIONS[:n]) for n in range(2, 11)])
 
@@ -64,22 +64,22 @@ def words():
 @cache
 def checkpoint(family: str) -> Path:
     """Save a random model of the family with its processor, in Hugging Face format."""
-    name, folder = FAMILIES[family], home() / family
+    name, folder = FAMILIES[family], session_folder() / family
     torch.manual_seed(7)
     if family in SCALED:
         scale = random_init.ScaledConfig(use_full_vocab=False, audio_window_seconds=10)
         scaled = random_init.build_model(name, dtype="float32", scale=scale, seed=7)
-        widen(scaled.model)
+        randomize_weights(scaled.model)
         random_init.save_checkpoint(scaled, folder)
         return folder
-    model = tiny_models.build_model(name, words())
-    widen(model)
-    tiny_models.save_model(name, model, words(), folder)
+    model = tiny_models.build_model(name, word_tokenizer())
+    randomize_weights(model)
+    tiny_models.save_model(name, model, word_tokenizer(), folder)
     return folder
 
 
 @torch.no_grad()
-def widen(model: torch.nn.Module) -> None:
+def randomize_weights(model: torch.nn.Module) -> None:
     """Redraw all weights: matrices preserve the scale of their input, vectors move away from 0 and 1."""
     for name, weight in sorted(model.named_parameters()):
         if "embed_tokens" in name or "position" in name:
@@ -90,7 +90,7 @@ def widen(model: torch.nn.Module) -> None:
             weight.add_(torch.randn_like(weight), alpha=0.1)
 
 
-def entry(family: str, **changes) -> config.ModelConfig:
+def model_entry(family: str, **changes) -> config.ModelConfig:
     """Build the family's entry in params.yaml, with the random checkpoint."""
     values = {
         "title": family,
@@ -106,24 +106,24 @@ def entry(family: str, **changes) -> config.ModelConfig:
 
 
 @cache
-def _untouched(family: str) -> LanguageModel:
-    return models.load_model(entry(family), acceleration=config.AccelerationConfig.off())
+def _load_unchanged(family: str) -> LanguageModel:
+    return models.load_model(model_entry(family), acceleration=config.AccelerationConfig.off())
 
 
-def fresh(family: str, switches: config.AccelerationConfig | None = None) -> LanguageModel:
+def fresh_model(family: str, switches: config.AccelerationConfig | None = None) -> LanguageModel:
     """Return a new copy of the model, which the caller may change; loading takes ten times as long as a copy."""
-    original = _untouched(family)
+    original = _load_unchanged(family)
     model = type(original)(copy.deepcopy(original.model), original.processor, original.device)
     return acceleration.apply(model, switches or config.AccelerationConfig())
 
 
 @cache
-def loaded(family: str) -> LanguageModel:
+def shared_model(family: str) -> LanguageModel:
     """Return the model that all tests share and none may change."""
-    return fresh(family)
+    return fresh_model(family)
 
 
-def sound(seed: int, seconds: float = 10.0) -> np.ndarray:
+def random_audio(seed: int, seconds: float = 10.0) -> np.ndarray:
     """Synthesize tones and noise, float32 (samples,), different for each seed."""
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * 16000)) / 16000
@@ -132,18 +132,18 @@ def sound(seed: int, seconds: float = 10.0) -> np.ndarray:
     return wave.clip(-1, 0.999).astype(np.float32)
 
 
-def film(seed: int, frames: int, height: int, width: int) -> np.ndarray:
+def random_frames(seed: int, frames: int, height: int, width: int) -> np.ndarray:
     """Draw frames of coarse random squares, uint8 (frames, height, width, 3)."""
     coarse = np.random.default_rng(seed).integers(0, 256, (frames, height // 14, width // 14, 3), dtype=np.uint8)
     return coarse.repeat(14, axis=1).repeat(14, axis=2)
 
 
-def percepts(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) -> list[ClipInputs]:
+def clip_inputs(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES)) -> list[ClipInputs]:
     """Build clip inputs of mixed frame sizes and counts, limited to the modalities of the condition."""
     return [
         ClipInputs(
-            audio=None if condition == "silent_video" else sound(seed, seconds[seed]),
-            frames=None if condition == "audio" else film(seed, *size),
+            audio=None if condition == "silent_video" else random_audio(seed, seconds[seed]),
+            frames=None if condition == "audio" else random_frames(seed, *size),
         )
         for seed, size in enumerate(SIZES)
     ]
@@ -155,13 +155,13 @@ def prompts() -> list[str]:
 
 
 @cache
-def study(count: int = 12) -> tuple[pa.Table, pa.Table, Path]:
+def small_store(count: int = 12) -> tuple[pa.Table, pa.Table, Path]:
     """Build clips (schemas.CLIP), one question each (schemas.QUESTION, 3 to 10 options), and their store."""
-    folder, clips, questions = home() / f"store-{count}", [], []
+    folder, clips, questions = session_folder() / f"store-{count}", [], []
     with StoreWriter(folder, clips_per_shard=5) as writer:
         for i in range(count):
             clip_id = f"clip{i:02d}_000010"
-            shard, row = writer.add(clip_id, (sound(i) * 32767).astype(np.int16), jpegs(i))
+            shard, row = writer.add(clip_id, (random_audio(i) * 32767).astype(np.int16), jpegs(i))
             clips.append({"clip_id": clip_id, "video_id": f"clip{i:02d}", "dataset": "vggsound", "split": "finetune",
                           "labels": [OPTIONS[i % 3]], "shard": shard, "row": row})  # fmt: skip
             questions.append({"question_id": f"{clip_id}-q", "clip_id": clip_id, "split": "finetune",
@@ -176,28 +176,28 @@ def study(count: int = 12) -> tuple[pa.Table, pa.Table, Path]:
 def jpegs(seed: int) -> list[bytes]:
     """Encode frames as the store does."""
     encoded = []
-    for frame in film(seed, *SIZES[seed % len(SIZES)]):
+    for frame in random_frames(seed, *SIZES[seed % len(SIZES)]):
         file = io.BytesIO()
         Image.fromarray(frame).save(file, "JPEG", quality=92)
         encoded.append(file.getvalue())
     return encoded
 
 
-def training(**changes) -> config.TrainingConfig:
+def training_config(**changes) -> config.TrainingConfig:
     """Return the embedded study's training settings, with changes."""
     return embedded().distill.training.model_copy(update=changes)
 
 
-def lora(**changes) -> config.LoRAConfig:
+def lora_config(**changes) -> config.LoRAConfig:
     """Return the embedded study's LoRA settings with rank 4, with changes."""
     return embedded().distill.lora.model_copy(update={"rank": 4, **changes})
 
 
-def adapted(precision=torch.float32, **options) -> LanguageModel:
+def adapted_student(precision=torch.float32, **options) -> LanguageModel:
     """Build a Qwen2-Audio in training as after some steps, with a nonzero float32 adapter (see `lora`)."""
-    student = fresh("qwen2_audio")
+    student = fresh_model("qwen2_audio")
     torch.manual_seed(0)
-    adapters.add_lora(student, lora(**options))
+    adapters.add_lora(student, lora_config(**options))
     student.model.to(precision)
     for name, parameter in student.model.named_parameters():
         if "lora_" in name:

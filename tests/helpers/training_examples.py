@@ -3,14 +3,14 @@
 import numpy as np
 
 from synesthesia.distillation.targets import Targets
-from tests.helpers.tiny_checkpoints import study
+from tests.helpers.tiny_checkpoints import small_store
 
 NUM_CLIPS = 12
 
 
 def make_training_targets(seed=0):
     """Make labels for all clips but two, and teacher logits for every second clip and these two."""
-    _, questions, _ = study(NUM_CLIPS)
+    _, questions, _ = small_store(NUM_CLIPS)
     rng = np.random.default_rng(seed)
     num_options = np.array([len(options) for options in questions["options"].to_pylist()])
     labels = rng.integers(0, num_options)

@@ -10,7 +10,7 @@ from synesthesia.data.clip_inputs import ClipInputs
 from synesthesia.distillation import switch
 from synesthesia.questions.prompt import format_prompt
 from synesthesia.schemas import LETTERS
-from tests.helpers.tiny_checkpoints import ROOT, film, sound
+from tests.helpers.tiny_checkpoints import ROOT, random_audio, random_frames
 
 pytestmark = pytest.mark.torch
 WEIGHTS = ROOT / "src/synesthesia/synthetic/weights"
@@ -32,7 +32,7 @@ def test_each_configured_model_loads_and_answers(name):
     )
     assert model.condition == model_config.condition
     assert [model.tokenizer.decode([i]) for i in model.letter_ids.tolist()] == list(LETTERS)
-    clips = [ClipInputs(sound(i), film(i, 10, 84, 112)) for i in range(2)]
+    clips = [ClipInputs(random_audio(i), random_frames(i, 10, 84, 112)) for i in range(2)]
     options = ["dog barking", "sea waves", "playing drums"]
     logits = model.answer_logits(model.collate(clips, [format_prompt(options)] * 2))
     assert logits.isfinite().all()
@@ -41,7 +41,7 @@ def test_each_configured_model_loads_and_answers(name):
 
 def test_switch_loads():
     network = switch.Switch.from_pretrained(checkpoint_folder(CONFIG.train_switch.checkpoint))
-    assert network(network.compute_log_mel(torch.from_numpy(sound(0))[None])).isfinite().all()
+    assert network(network.compute_log_mel(torch.from_numpy(random_audio(0))[None])).isfinite().all()
 
 
 def test_weights_take_at_most_25_megabytes():

@@ -192,7 +192,7 @@ def test_acceleration_covers_every_switch(values):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "is not valid YAML"), ("", "must be a mapping of blocks"), ("- 1", "must be a mapping of blocks")],
+    [("a: [", "not valid YAML"), ("", "must be a mapping of blocks"), ("- 1", "must be a mapping of blocks")],
 )
 def test_file_that_is_not_a_mapping_is_rejected(tmp_path, text, message):
     file = tmp_path / "params.yaml"

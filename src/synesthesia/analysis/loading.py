@@ -19,7 +19,7 @@ import pyarrow as pa
 from synesthesia import schemas, stats
 from synesthesia.analysis.results import EMPTY_ANSWERS, LETTER_AGREEMENT_COLUMNS, Respondent, Results
 from synesthesia.config import Config
-from synesthesia.questions.prompt import parse_letter
+from synesthesia.questions.parsing import parse_letter
 
 OUT = Path("out")
 CONDITION_MODALITY = {"audio": "audio", "silent_video": "visual", "sounded_video": "audio-visual"}

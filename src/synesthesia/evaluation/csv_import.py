@@ -38,7 +38,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synesthesia import schemas
-from synesthesia.questions.prompt import parse_letter
+from synesthesia.questions.parsing import parse_letter
 from synesthesia.schemas import CONDITIONS, LETTERS
 
 COLUMNS = (*schemas.RESPONSE.names,)

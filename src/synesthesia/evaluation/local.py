@@ -20,7 +20,7 @@ from synesthesia import schemas
 from synesthesia.data.clip_batches import QuestionDataset, make_dataloader
 from synesthesia.evaluation.resume import CACHE_DIR
 from synesthesia.models.base import LanguageModel
-from synesthesia.questions.prompt import parse_letter
+from synesthesia.questions.parsing import parse_letter
 from synesthesia.utils import distributed
 
 BATCHES_PER_PART = 8

@@ -20,9 +20,13 @@ from tqdm import tqdm
 from synesthesia import schemas
 from synesthesia.data.store import Store
 from synesthesia.evaluation.resume import CACHE_DIR
+from synesthesia.models.errors import ModelError
 from synesthesia.models.text_model import EncodedClipInputs, Reply, TextOnlyModel
-from synesthesia.questions.prompt import format_prompt, parse_letter
+from synesthesia.questions.parsing import is_sentence, parse_letter
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.utils import distributed
+
+MIN_FIRST_BATCH = 4  # replies
 
 
 def answer_questions(
@@ -67,18 +71,20 @@ def answer_questions(
     missing = [i for i, file in enumerate(files) if not file.exists()]
     indices = [j for i in missing for j in range(i * batch_size, min((i + 1) * batch_size, len(rows)))]
     answers: dict[int, dict] = {}
+    first_batch = _FirstBatch(max(batch_size, MIN_FIRST_BATCH) if len(missing) == len(files) else 0)
     store_lock = threading.Lock()  # the store is not thread-safe; decoding is short compared with the request
 
-    def answer_one(j: int) -> dict:
+    def answer_one(j: int) -> tuple[dict, bool]:
         with store_lock:
             clip = load_clip_inputs(clip_store, *locations[rows[j]["clip_id"]], model.condition)
         options = rows[j]["options"]
         reply = model.reply(clip, format_prompt(options), len(options))
-        return to_answer_row(rows[j], reply, respondent, model.condition, answer_mode)
+        return to_answer_row(rows[j], reply, respondent, model.condition, answer_mode), reply.is_refused
 
     num_unparseable = 0
     with tqdm(total=len(rows), initial=len(rows) - len(indices), desc=title, unit="clip", mininterval=1) as progress:
-        for j, answer in _as_completed(model, answer_one, indices):
+        for j, (answer, is_refused) in _as_completed(model, answer_one, indices):
+            first_batch.check(answer, is_refused)
             answers[j] = answer
             num_unparseable += answer["choice"] is None
             progress.set_postfix(unparseable=num_unparseable, refresh=False)
@@ -90,9 +96,35 @@ def answer_questions(
     return pa.concat_tables(schemas.read(file, schemas.ANSWER) for file in files)
 
 
+class _FirstBatch:
+    """Stops a run whose first replies are all unreadable: the cause is a setting, and thousands would follow."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.texts = size, []
+
+    def check(self, answer: dict, is_refused: bool) -> None:
+        """Take note of a reply.
+
+        Raises:
+            ModelError: It completes the first batch, and no reply named a letter; refusals by a filter do not count.
+        """
+        if len(self.texts) >= self.size:
+            return
+        if answer["choice"] is not None or is_refused:
+            self.size = 0
+            return
+        self.texts.append(answer["text"])
+        if len(self.texts) == self.size:
+            examples = ", ".join(f"{text!r:.80}" for text in dict.fromkeys(self.texts[:3]))
+            raise ModelError(
+                f"none of the first {self.size} replies names a letter: {examples}; check the model, its prompt "
+                "template, and its limit of tokens (max_tokens), then run the same command again"
+            )
+
+
 def _as_completed(
-    model: TextOnlyModel, answer_one: Callable[[int], dict], indices: Sequence[int]
-) -> Iterator[tuple[int, dict]]:
+    model: TextOnlyModel, answer_one: Callable[[int], tuple[dict, bool]], indices: Sequence[int]
+) -> Iterator[tuple[int, tuple[dict, bool]]]:
     """Yield (question, answer) as replies come in, with `model.concurrency` requests in flight.
 
     The first error is raised after the requests in flight are finished.
@@ -156,8 +188,11 @@ def to_answer_row(question: dict, reply: Reply, respondent: str, condition: str,
     Returns:
         Row of schemas.ANSWER; the choice is None if the reply names no letter, and then counts as wrong.
     """
-    if answer_mode == "letter_logits" and reply.letter_logprobs is not None:
-        choice = int(np.argmax(reply.letter_logprobs))
+    logprobs = reply.letter_logprobs
+    if logprobs is not None and is_sentence(reply.text, question["options"]):
+        logprobs = None  # those of "I" in "I think it is B", which is no letter
+    if answer_mode == "letter_logits" and logprobs is not None:
+        choice = int(np.argmax(logprobs))
     else:
         choice = parse_letter(reply.text, question["options"])
     return {
@@ -165,7 +200,7 @@ def to_answer_row(question: dict, reply: Reply, respondent: str, condition: str,
         "respondent": respondent,
         "condition": condition,
         "choice": choice,
-        "letter_logits": None if reply.letter_logprobs is None else list(reply.letter_logprobs),
+        "letter_logits": None if logprobs is None else list(logprobs),
         "text": reply.text,
         "seconds": None,
     }

@@ -32,10 +32,12 @@ class Reply:
     Attributes:
         text: Its text, or None for a refusal.
         letter_logprobs: Log-probabilities or logits (options,) of the letters, or None if the model returns none.
+        is_refused: Whether a content filter, or the model itself, refused to answer.
     """
 
     text: str | None
     letter_logprobs: tuple[float, ...] | None = None
+    is_refused: bool = False
 
 
 class TextOnlyModel(ABC):

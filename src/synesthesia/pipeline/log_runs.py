@@ -15,10 +15,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from synesthesia import config as configuration
 from synesthesia import tracking
+from synesthesia.utils import yaml_file
 
 
 def list_items(config: configuration.Config, stage: str) -> list[str | None]:
@@ -114,7 +113,7 @@ def main() -> None:
     """Log all records; exit with code 1 and one sentence if MLflow or DVC fails."""
     try:
         config = configuration.load()
-        stages = list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
+        stages = list(yaml_file.load("dvc.yaml")["stages"])
         num_logged = tracking.log_records(
             iter_records(config, stages, find_outdated()),
             lambda record, is_new: print(f"{record.name}: {'logged' if is_new else 'already logged'}"),

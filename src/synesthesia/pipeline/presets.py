@@ -17,10 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from synesthesia import config
-from synesthesia.utils import io
+from synesthesia.utils import io, yaml_file
 
 PARAMS_FILE = Path("params.yaml")
 PRESETS_DIR = Path("params")
@@ -69,12 +67,12 @@ def activate(preset_name: str, force: bool = False) -> bool:
     source = find_preset(preset_name)
     if PARAMS_FILE.exists():
         try:
-            values = _load_yaml(PARAMS_FILE)
-        except yaml.YAMLError:
+            values = yaml_file.load(PARAMS_FILE)
+        except yaml_file.YamlFileError:
             values = None
-        if values == _load_yaml(source):
+        if values == yaml_file.load(source):
             return False
-        if not force and not any(values == _load_yaml(path) for path in PRESETS_DIR.glob("*.yaml")):
+        if not force and not any(values == yaml_file.load(path) for path in PRESETS_DIR.glob("*.yaml")):
             raise PresetError(
                 f"{PARAMS_FILE} has edits that would be lost (it differs from every file in {PRESETS_DIR}/); copy it "
                 f"to {PRESETS_DIR}/<name>.yaml to use it as `SIZE=<name>`, or add --force"
@@ -151,10 +149,6 @@ def print_plan(preset_name: str | None = None) -> None:
     else:
         source = f"{PARAMS_FILE}; `make` runs them"
     print(f"\n{len(nodes)} stage items of {source}. Nothing was run or changed.")
-
-
-def _load_yaml(path: Path) -> object:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _summarize_items(item_names: list[str]) -> str:

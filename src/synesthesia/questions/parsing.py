@@ -17,8 +17,7 @@ from synesthesia.schemas import LETTERS
 MAX_REPLY_CHARS = 2000  # longer replies are explanations, and name no option by themselves
 _QUOTES = "\"'`´‘’‚‛“”„‟«»‹›「」『』〝〞"
 _WRAPPERS = ["**", "__", "*", "_", "```", "`", "$$", "$"]  # markdown and LaTeX marks that stand on both sides
-_BRACKETS = {"(": ")", "[": "]", "{": "}", "<": ">", "【": "】", "〔": "〕", "「": "」", "『": "』", "⟨": "⟩", r"\(": r"\)",
-             r"\[": r"\]"}  # fmt: skip
+_BRACKETS = {"(": ")", "[": "]", "{": "}", "<": ">", "【": "】", "「": "」", "『": "』", r"\(": r"\)", r"\[": r"\]"}
 _FINAL_MARKS = ".,:;!)]。、"
 _LATEX_COMMAND = re.compile(
     r"\\(?:boxed|fbox|text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|tt)|emph|bf|it|rm)\s*\{([^{}]*)\}"
@@ -48,7 +47,7 @@ def parse_letter(text: str | None, options: Sequence[str]) -> int | None:
         Index of the option that the reply names, or None if it names none or more than one. A letter with the text of
         another option contradicts itself: it is None, and counts as wrong and unparseable.
     """
-    if text is None or len(text) > MAX_REPLY_CHARS and "</think>" not in text:
+    if text is None or (len(text) > MAX_REPLY_CHARS and "</think>" not in text):
         return None
     reply = strip_presentation(_REASONING.sub("", text, count=1))
     names = [normalize_text(option) for option in options]
@@ -58,7 +57,7 @@ def parse_letter(text: str | None, options: Sequence[str]) -> int | None:
         matches.add(index)
     elif split := _LETTER_AND_TEXT.fullmatch(reply):
         index = _find_letter(split[1], len(options))
-        texts = normalize_text(split[3]), normalize_text(split[3].strip("*_`\"”’ "))  # a mark's other half is before it
+        texts = normalize_text(split[3]), normalize_text(split[3].strip('*_`"”’ '))  # a mark's other half is before it
         if index is not None and names[index] in texts:
             matches.add(index)
     return matches.pop() if len(matches) == 1 else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from synesthesia.utils import hashing
+from synesthesia.utils import hashing, yaml_file
 
 RESTORE_INSTRUCTIONS = """To restore the exact state of this run, in a clone of the project:
 
@@ -52,12 +52,13 @@ def current_preset(path: str = "params.yaml") -> str:
         path: The parameters.
     """
     try:
-        return str((_load_yaml(path) or {}).get("preset", "unknown"))
-    except (OSError, yaml.YAMLError, AttributeError):
+        return str(yaml_file.load(path).get("preset", "unknown"))
+    except (OSError, yaml_file.YamlFileError, AttributeError):
         return "unknown"
 
 
-def _load_yaml(path: str | Path) -> dict:
+def _load_dvc_file(path: str | Path) -> dict:
+    """Read a file that DVC writes; dvc.lock has thousands of lines, which ruamel.yaml takes seconds for."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with open(path, encoding="utf-8") as file:
         return yaml.load(file, loader)
@@ -94,8 +95,8 @@ def code_tags_and_patch() -> tuple[dict[str, str], str]:
 def params_tags() -> dict[str, str]:
     """Return the fingerprint of the values of `params.yaml`; comments and the order of keys do not count."""
     try:
-        values = _load_yaml("params.yaml")
-    except (OSError, yaml.YAMLError):
+        values = yaml_file.load("params.yaml")
+    except (OSError, yaml_file.YamlFileError):
         return {}
     return {"params.fingerprint": hashing.hash_json(values)}
 
@@ -114,7 +115,7 @@ def data_tags(name: str, inputs: Sequence[str], finalized: bool) -> dict[str, st
         Tags `data.<path>` and `out.<path>`.
     """
     try:
-        stages = _load_yaml("dvc.lock")["stages"]
+        stages = _load_dvc_file("dvc.lock")["stages"]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         stages = {}
     stage = stages.get(name, {})
@@ -136,6 +137,6 @@ def _md5_by_path(entries: Iterable[dict]) -> dict[str, str]:
 
 def _dvc_file_md5(path: str) -> str | None:
     try:
-        return _load_yaml(f"{path}.dvc")["outs"][0]["md5"]
+        return _load_dvc_file(f"{path}.dvc")["outs"][0]["md5"]
     except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError):
         return None

@@ -7,7 +7,7 @@ from synesthesia.acceleration import apply
 from synesthesia.config import AccelerationConfig
 from synesthesia.distillation import adapters
 from synesthesia.distillation.step import EagerStep
-from tests.helpers.tiny_checkpoints import FAMILIES, fresh, lora, percepts, prompts, training
+from tests.helpers.tiny_checkpoints import FAMILIES, clip_inputs, fresh_model, lora_config, prompts, training_config
 
 pytestmark = pytest.mark.torch
 CLOSE = {"atol": 1e-5, "rtol": 1e-6}
@@ -21,8 +21,8 @@ def only(switch: str) -> AccelerationConfig:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_off_leaves_every_module_as_transformers_and_peft_define_it(family):
-    model = fresh(family, AccelerationConfig.off())
-    adapters.add_lora(model, lora())
+    model = fresh_model(family, AccelerationConfig.off())
+    adapters.add_lora(model, lora_config())
     for name, module in model.model.named_modules():
         assert type(module).__module__.split(".")[0] in {"torch", "transformers", "peft"}, name
         assert "forward" not in vars(module), name
@@ -33,8 +33,8 @@ def test_all_off_leaves_every_module_as_transformers_and_peft_define_it(family):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("switch", INFERENCE)
 def test_a_switch_alone_gives_the_logits_of_plain_transformers(family, switch):
-    plain, fast = fresh(family, AccelerationConfig.off()), fresh(family, only(switch))
-    clips = percepts(plain.condition)
+    plain, fast = fresh_model(family, AccelerationConfig.off()), fresh_model(family, only(switch))
+    clips = clip_inputs(plain.condition)
     with torch.inference_mode():
         expected = plain.answer_logits(plain.collate(clips, prompts()))
         torch.testing.assert_close(fast.answer_logits(fast.collate(clips, prompts())), expected, **CLOSE)
@@ -42,8 +42,8 @@ def test_a_switch_alone_gives_the_logits_of_plain_transformers(family, switch):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_switches_together_give_the_logits_of_plain_transformers(family):
-    plain, fast = fresh(family, AccelerationConfig.off()), fresh(family)
-    clips = percepts(plain.condition)
+    plain, fast = fresh_model(family, AccelerationConfig.off()), fresh_model(family)
+    clips = clip_inputs(plain.condition)
     with torch.inference_mode():
         expected = plain.answer_logits(plain.collate(clips, prompts()))
         torch.testing.assert_close(fast.answer_logits(fast.collate(clips, prompts())), expected, **CLOSE)
@@ -51,20 +51,20 @@ def test_all_switches_together_give_the_logits_of_plain_transformers(family):
 
 def gradients(family: str, switches: AccelerationConfig) -> dict[str, torch.Tensor]:
     """Gradients of one micro-batch with labels and teacher logits, of an adapter that changes the logits."""
-    student = fresh(family, switches)
+    student = fresh_model(family, switches)
     torch.manual_seed(0)
-    adapters.add_lora(student, lora())
+    adapters.add_lora(student, lora_config())
     for name, parameter in student.model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=0.05)
     student.train_mode()
-    inputs = student.collate(percepts(student.condition), prompts())
+    inputs = student.collate(clip_inputs(student.condition), prompts())
     generator = torch.Generator().manual_seed(1)
     labels = torch.tensor([0, 1, -1, 3, 9])
     kl_mask = torch.tensor([True, True, True, False, False])
     teacher_logits = torch.randn(5, 10, generator=generator)
     batch = inputs, labels, kl_mask, teacher_logits, student.letter_ids.repeat(5, 1)
-    EagerStep(student, training()).forward_backward(batch, 5)
+    EagerStep(student, training_config()).forward_backward(batch, 5)
     return {n: p.grad for n, p in student.model.named_parameters() if p.grad is not None}
 
 
@@ -79,6 +79,6 @@ def test_a_switch_alone_gives_the_gradients_of_plain_peft(family, switch):
 
 
 def test_apply_returns_the_model_and_keeps_the_switches():
-    model = fresh("qwen2_vl", AccelerationConfig.off())
+    model = fresh_model("qwen2_vl", AccelerationConfig.off())
     assert apply(model, only("last_token_only")) is model
     assert model.acceleration == only("last_token_only")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from synesthesia.acceleration.compile import compile_layers, compile_model
-from tests.helpers.tiny_checkpoints import fresh
+from tests.helpers.tiny_checkpoints import fresh_model
 
 pytestmark = pytest.mark.torch
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
     ("family", "left"), [("qwen2_audio", "audio_tower"), ("qwen2_5_omni", "audio_tower"), ("qwen2_vl", None)]
 )
 def test_layers_are_compiled_but_those_with_gelu_by_the_error_function(family, left, monkeypatch):
-    model, compiled = fresh(family), []
+    model, compiled = fresh_model(family), []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda layer, **options: compiled.append((layer, options)))
     compile_model(model)
     names = {id(module): name for name, module in model.model.named_modules()}

@@ -15,7 +15,7 @@ import torch
 from synesthesia.acceleration.compile import compile_model
 from synesthesia.acceleration.lora_grouped import build_lora_weights
 from synesthesia.distillation import adapters
-from tests.helpers.tiny_checkpoints import fresh, lora, percepts, prompts
+from tests.helpers.tiny_checkpoints import clip_inputs, fresh_model, lora_config, prompts
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -37,8 +37,8 @@ def compile_layers(model):
 @torch.inference_mode()
 def answers(family):
     """All logits at the answer position, as it is and compiled."""
-    model = fresh(family)
-    batch = model.collate(percepts(model.condition), prompts())
+    model = fresh_model(family)
+    batch = model.collate(clip_inputs(model.condition), prompts())
     plain = model.answer_logits(dict(batch))
     compile_layers(model)
     return plain.numpy(), model.answer_logits(dict(batch)).numpy()
@@ -46,9 +46,9 @@ def answers(family):
 
 def gradients(family):
     """Of the letters' cross entropy, in one row, as it is and compiled."""
-    student = fresh(family)
-    batch = student.collate(percepts(student.condition), prompts())
-    adapters.add_lora(student, lora(target_modules=r".*language_model.*\.(q|v|down)_proj"))
+    student = fresh_model(family)
+    batch = student.collate(clip_inputs(student.condition), prompts())
+    adapters.add_lora(student, lora_config(target_modules=r".*language_model.*\.(q|v|down)_proj"))
     learnt = [(name, weight) for name, weight in student.model.named_parameters() if weight.requires_grad]
     for name, weight in learnt:
         if "lora_B" in name:  # zero at first, and with it all gradients of the other half

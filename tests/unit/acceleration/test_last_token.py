@@ -5,7 +5,7 @@ import torch
 
 from synesthesia.acceleration import split_forward
 from synesthesia.acceleration.audio_attention import fuse_qkv
-from tests.helpers.tiny_checkpoints import FAMILIES, checkpoint, fresh, loaded, percepts, prompts
+from tests.helpers.tiny_checkpoints import FAMILIES, checkpoint, clip_inputs, fresh_model, prompts, shared_model
 
 pytestmark = pytest.mark.torch
 CLOSE = {"atol": 1e-5, "rtol": 1e-6}
@@ -14,7 +14,7 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-6}
 @pytest.fixture
 def plain_audio():
     """Qwen2-Audio as transformers loads and prepares it: sounds padded to the whole window, with all masks."""
-    family = loaded("qwen2_audio")
+    family = shared_model("qwen2_audio")
     model = type(family).model_class.from_pretrained(checkpoint("qwen2_audio"), dtype=torch.float32).eval()
     processor = type(family).processor_class.from_pretrained(checkpoint("qwen2_audio"))
 
@@ -32,8 +32,8 @@ def plain_audio():
 
 @pytest.mark.parametrize("seconds", [(10.0,) * 5, (10.0, 3.3, 8.0, 5.7, 9.99)])
 def test_sounds_in_their_own_window_give_the_logits_of_30_padded_seconds(plain_audio, seconds):
-    model = loaded("qwen2_audio")
-    heard, asked = percepts("audio", seconds), prompts()
+    model = shared_model("qwen2_audio")
+    heard, asked = clip_inputs("audio", seconds), prompts()
     with torch.inference_mode():
         batch = model.collate(heard, asked)
         ours = model.answer_logits(batch)
@@ -43,9 +43,9 @@ def test_sounds_in_their_own_window_give_the_logits_of_30_padded_seconds(plain_a
 
 @pytest.mark.parametrize(("precision", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
 def test_queries_keys_and_values_as_one_product_hear_the_same_with_the_same_weights(precision, near):
-    model = fresh("qwen2_audio")
+    model = fresh_model("qwen2_audio")
     model.model.to(precision)
-    batch = model.collate(percepts("audio"), prompts())
+    batch = model.collate(clip_inputs("audio"), prompts())
     before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
     with torch.no_grad():
         apart = model.answer_logits(dict(batch))
@@ -58,8 +58,8 @@ def test_queries_keys_and_values_as_one_product_hear_the_same_with_the_same_weig
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_position_gives_the_logits_of_all_positions(family):
-    model = loaded(family)
-    batch = model.collate(percepts(model.condition), prompts())
+    model = shared_model(family)
+    batch = model.collate(clip_inputs(model.condition), prompts())
     with torch.inference_mode():
         short = model.answer_logits(dict(batch))
         for hook in model.before_forward:
@@ -76,8 +76,8 @@ REPLAYED = ["qwen2_audio", "qwen2_vl", "qwen2_5_omni", "qwen2_5_vl", "videollama
 @pytest.mark.parametrize("family", REPLAYED)
 @pytest.mark.parametrize("more", [0, 5])
 def test_embedding_and_decoding_apart_give_the_same_logits_with_any_padding(family, more):
-    model = loaded(family)
-    batch = model.collate(percepts(model.condition), prompts())
+    model = shared_model(family)
+    batch = model.collate(clip_inputs(model.condition), prompts())
     with torch.inference_mode():
         whole = model.answer_logits(dict(batch))
         embeds, places, at = split_forward.embed_inputs(model, dict(batch))
@@ -88,8 +88,8 @@ def test_embedding_and_decoding_apart_give_the_same_logits_with_any_padding(fami
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_5_omni", "audio_flamingo3"])
 def test_embedding_apart_hears_nothing_behind_the_end_of_shorter_sounds(family):
-    model = loaded(family)
-    batch = model.collate(percepts(model.condition, (10.0, 3.3, 8.0, 5.7, 9.99)), prompts())
+    model = shared_model(family)
+    batch = model.collate(clip_inputs(model.condition, (10.0, 3.3, 8.0, 5.7, 9.99)), prompts())
     with torch.inference_mode():
         whole = model.answer_logits(dict(batch))
         torch.testing.assert_close(
@@ -99,8 +99,8 @@ def test_embedding_apart_hears_nothing_behind_the_end_of_shorter_sounds(family):
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_vl"])
 def test_embedding_is_free_to_take_the_usual_kernels_whatever_a_training_asks_for(family):
-    model, ordered = loaded(family), []
-    batch = model.collate(percepts(model.condition), prompts())
+    model, ordered = shared_model(family), []
+    batch = model.collate(clip_inputs(model.condition), prompts())
     encoder = model.layers()[-1]
     hook = encoder.register_forward_pre_hook(lambda *_: ordered.append(torch.are_deterministic_algorithms_enabled()))
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -117,8 +117,8 @@ def test_embedding_is_free_to_take_the_usual_kernels_whatever_a_training_asks_fo
 
 
 def test_gradients_of_the_short_way_are_those_of_the_whole_model():
-    short, whole = fresh("qwen2_vl"), fresh("qwen2_vl")
-    batch = short.collate(percepts("silent_video"), prompts())
+    short, whole = fresh_model("qwen2_vl"), fresh_model("qwen2_vl")
+    batch = short.collate(clip_inputs("silent_video"), prompts())
     at = batch["attention_mask"].sum(1) - 1
     short.answer_logits(dict(batch)).logsumexp(-1).sum().backward()
     logits = whole.model(**batch, use_cache=False).logits

@@ -6,7 +6,7 @@ from peft.tuners.lora import Linear
 
 from synesthesia.acceleration.lora_grouped import GroupedLoraWeights, StackedLoraA, build_lora_weights
 from synesthesia.acceleration.lora_linear import MixedPrecisionLoraLinear
-from tests.helpers.tiny_checkpoints import adapted, percepts, prompts
+from tests.helpers.tiny_checkpoints import adapted_student, clip_inputs, prompts
 
 pytestmark = pytest.mark.torch
 
@@ -21,7 +21,7 @@ def pass_(student, together=False):
 def passes_(student, *smalls):
     for small in smalls:
         small.refresh()
-        logits = student.answer_logits(student.collate(percepts("audio"), prompts()))
+        logits = student.answer_logits(student.collate(clip_inputs("audio"), prompts()))
         small.backward(logits.log_softmax(-1)[:, 32].sum())
     return logits.detach(), {n: p.grad for n, p in student.model.named_parameters() if p.grad is not None}
 
@@ -35,7 +35,7 @@ def apart(found, expected):
 
 @pytest.mark.parametrize("together", [False, True], ids=["each-for-itself", "together"])
 def test_logits_and_gradients_in_float32_are_pefts(together):
-    lean, peft = adapted(), adapted()
+    lean, peft = adapted_student(), adapted_student()
     changed = 0
     for module in peft.model.modules():
         if type(module) is MixedPrecisionLoraLinear:
@@ -50,8 +50,8 @@ def test_logits_and_gradients_in_float32_are_pefts(together):
 
 
 def test_rounded_together_gradients_are_as_near_to_float32_as_rounded_in_each_layer():
-    exact, alone = pass_(adapted())[1], pass_(adapted(torch.bfloat16))[1]
-    together = pass_(adapted(torch.bfloat16), together=True)[1]
+    exact, alone = pass_(adapted_student())[1], pass_(adapted_student(torch.bfloat16))[1]
+    together = pass_(adapted_student(torch.bfloat16), together=True)[1]
     assert 1e-3 < apart(alone, exact) < 3e-2
     assert apart(together, exact) < 1.1 * apart(alone, exact)
     assert apart(together, alone) < apart(alone, exact)
@@ -73,14 +73,14 @@ def test_layers_with_one_input_share_a_product_and_another_input_in_between_chan
 
 
 def test_layers_with_dropout_of_their_own_share_nothing():
-    sharing, random = adapted(), adapted(dropout=0.5)
+    sharing, random = adapted_student(), adapted_student(dropout=0.5)
     for student, products in ((sharing, 4), (random, 7)):  # of seven layers q, k, v and gate, up have one input each
         small = build_lora_weights(student.model, grouped=True)
         assert len(small._stacked_lora_a) == products * len(student.decoder().layers)
 
 
 def test_copies_serve_learning_alone_and_follow_the_weights_once_refreshed():
-    student, other, never = (adapted(torch.bfloat16) for _ in range(3))
+    student, other, never = (adapted_student(torch.bfloat16) for _ in range(3))
     before = pass_(student, together=True)[0]
     for each in (student, other, never):
         for name, parameter in each.model.named_parameters():
@@ -91,21 +91,21 @@ def test_copies_serve_learning_alone_and_follow_the_weights_once_refreshed():
     assert not torch.equal(before, expected)
     student.model.eval()  # answers with the weights as they are, whatever the copies hold
     with torch.inference_mode():
-        answered = [each.answer_logits(each.collate(percepts("audio"), prompts())) for each in (student, never)]
+        answered = [each.answer_logits(each.collate(clip_inputs("audio"), prompts())) for each in (student, never)]
     assert torch.equal(*answered)
     student.train_mode()
     assert torch.equal(pass_(student, together=True)[0], expected)
 
 
 def test_two_that_round_the_same_weights_give_gradients_in_turn():
-    student, expected = adapted(), pass_(adapted())[1]
+    student, expected = adapted_student(), pass_(adapted_student())[1]
     one, two = build_lora_weights(student.model, grouped=True), build_lora_weights(student.model, grouped=True)
     found = passes_(student, one, two)[1]
     assert apart(found, expected) < 1e-6
 
 
 def test_with_something_else_to_learn_each_layer_rounds_for_itself():
-    student = adapted()
+    student = adapted_student()
     student.decoder().norm.weight.requires_grad_()
     _, gradients = pass_(student)
     assert not isinstance(build_lora_weights(student.model, grouped=True), GroupedLoraWeights)
@@ -113,6 +113,6 @@ def test_with_something_else_to_learn_each_layer_rounds_for_itself():
 
 
 def test_in_bfloat16_the_adapters_weights_stay_float32_and_learn():
-    _, gradients = pass_(adapted(torch.bfloat16), together=True)
+    _, gradients = pass_(adapted_student(torch.bfloat16), together=True)
     assert gradients
     assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients.values())

@@ -9,7 +9,16 @@ from safetensors.torch import load_file
 
 from synesthesia.distillation import adapters
 from synesthesia.distillation.adapters import AdapterError
-from tests.helpers.tiny_checkpoints import FAMILIES, MINIATURES, checkpoint, fresh, loaded, lora, percepts, prompts
+from tests.helpers.tiny_checkpoints import (
+    FAMILIES,
+    TINY_MODELS,
+    checkpoint,
+    clip_inputs,
+    fresh_model,
+    lora_config,
+    prompts,
+    shared_model,
+)
 
 pytestmark = pytest.mark.torch
 families = pytest.mark.parametrize("family", FAMILIES)
@@ -18,14 +27,14 @@ PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 @torch.inference_mode()
 def letter_logits(model):
-    return model.letter_logits(model.answer_logits(model.collate(percepts(model.condition), prompts())))
+    return model.letter_logits(model.answer_logits(model.collate(clip_inputs(model.condition), prompts())))
 
 
 def make_student(family, **changes):
     """Make a student whose adapter has nonzero weights, as after training."""
-    student = fresh(family)
+    student = fresh_model(family)
     torch.manual_seed(3)
-    adapters.add_lora(student, lora(**changes))
+    adapters.add_lora(student, lora_config(**changes))
     with torch.no_grad():
         for name, weight in student.model.named_parameters():
             if weight.requires_grad and "lora_B" in name:
@@ -47,9 +56,9 @@ def saved(tmp_path_factory):
 
 @families
 def test_an_adapter_leaves_the_list_of_layers_unchanged(family):
-    student = fresh(family)
+    student = fresh_model(family)
     before = student.layers()
-    adapters.add_lora(student, lora())
+    adapters.add_lora(student, lora_config())
     assert len(before) == len(set(map(id, before))) > 0
     assert list(map(id, student.layers())) == list(map(id, before))
 
@@ -69,16 +78,16 @@ def test_only_linear_layers_of_the_language_model_are_trainable(family):
 
 @families
 def test_a_fresh_adapter_changes_no_logits(family):
-    student = fresh(family)
-    adapters.add_lora(student, lora())
-    torch.testing.assert_close(letter_logits(student), letter_logits(loaded(family)), atol=1e-6, rtol=0)
+    student = fresh_model(family)
+    adapters.add_lora(student, lora_config())
+    torch.testing.assert_close(letter_logits(student), letter_logits(shared_model(family)), atol=1e-6, rtol=0)
 
 
 @families
 def test_a_saved_loaded_and_merged_adapter_gives_the_logits_of_its_student(family, saved):
     folder, expected = saved[family]
-    assert (expected - letter_logits(loaded(family))).abs().max() > 0.05
-    restored = adapters.load(fresh(family), folder)
+    assert (expected - letter_logits(shared_model(family))).abs().max() > 0.05
+    restored = adapters.load(fresh_model(family), folder)
     torch.testing.assert_close(letter_logits(restored), expected, atol=1e-5, rtol=0)
     assert not [name for name, _ in restored.model.named_parameters() if "lora" in name]
     assert not restored.model.training
@@ -100,23 +109,23 @@ def test_the_same_adapter_is_saved_as_the_same_bytes(saved, tmp_path):
 
 def test_target_modules_that_match_no_layer_are_an_error_that_names_the_parameter():
     with pytest.raises(AdapterError, match=r"distill\.lora\.target_modules: 'nothing' fits no module"):
-        adapters.add_lora(fresh("qwen2_audio"), lora(target_modules="nothing"))
+        adapters.add_lora(fresh_model("qwen2_audio"), lora_config(target_modules="nothing"))
 
 
 def test_a_missing_folder_is_an_error_that_names_it(tmp_path):
     with pytest.raises(AdapterError, match="nowhere holds no LoRA adapter"):
-        adapters.load(fresh("qwen2_audio"), tmp_path / "nowhere")
+        adapters.load(fresh_model("qwen2_audio"), tmp_path / "nowhere")
 
 
 def test_a_model_checkpoint_is_not_an_adapter():
     with pytest.raises(AdapterError, match=f"{checkpoint('qwen2_vl')} holds no LoRA adapter"):
-        adapters.load(fresh("qwen2_audio"), checkpoint("qwen2_vl"))
+        adapters.load(fresh_model("qwen2_audio"), checkpoint("qwen2_vl"))
 
 
 def test_a_file_in_place_of_the_folder_is_an_error_that_names_it(tmp_path):
     (tmp_path / "adapter").write_text("")
     with pytest.raises(AdapterError, match="adapter holds no LoRA adapter"):
-        adapters.load(fresh("qwen2_audio"), tmp_path / "adapter")
+        adapters.load(fresh_model("qwen2_audio"), tmp_path / "adapter")
 
 
 @pytest.fixture
@@ -128,32 +137,32 @@ def adapter_copy(saved, tmp_path):
 def test_a_folder_without_weights_is_an_error_that_names_it(adapter_copy):
     (adapter_copy / "adapter_model.safetensors").unlink()
     with pytest.raises(AdapterError, match=r"damaged-copy: adapter_model\.safetensors is missing"):
-        adapters.load(fresh("qwen2_audio"), adapter_copy)
+        adapters.load(fresh_model("qwen2_audio"), adapter_copy)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"peft_type": "LORA"', "{}", '{"peft_type": "NONE"}', "\udcff"])
 def test_a_damaged_configuration_is_an_error_that_names_it(adapter_copy, text):
     (adapter_copy / "adapter_config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(AdapterError, match="damaged-copy"):
-        adapters.load(fresh("qwen2_audio"), adapter_copy)
+        adapters.load(fresh_model("qwen2_audio"), adapter_copy)
 
 
 def test_truncated_weights_are_an_error_that_names_them(adapter_copy):
     weights = (adapter_copy / "adapter_model.safetensors").read_bytes()
     (adapter_copy / "adapter_model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(AdapterError, match="damaged-copy"):
-        adapters.load(fresh("qwen2_audio"), adapter_copy)
+        adapters.load(fresh_model("qwen2_audio"), adapter_copy)
 
 
 def test_weights_of_another_rank_are_rejected(adapter_copy):
     config = json.loads((adapter_copy / "adapter_config.json").read_text())
     (adapter_copy / "adapter_config.json").write_text(json.dumps({**config, "r": 8}))
     with pytest.raises(AdapterError, match="damaged-copy is an adapter of"):
-        adapters.load(fresh("qwen2_audio"), adapter_copy)
+        adapters.load(fresh_model("qwen2_audio"), adapter_copy)
 
 
-@pytest.mark.parametrize("family, other", [(a, b) for a in MINIATURES for b in MINIATURES if a != b])
+@pytest.mark.parametrize("family, other", [(a, b) for a in TINY_MODELS for b in TINY_MODELS if a != b])
 def test_the_adapter_of_another_model_is_rejected(family, other, saved):
     folder, _ = saved[other]
     with pytest.raises(AdapterError, match=f"{folder} is an adapter of '{checkpoint(other)}' and does not fit"):
-        adapters.load(fresh(family), folder)
+        adapters.load(fresh_model(family), folder)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthesia.distillation.dataset import make_sample_order
-from tests.helpers.tiny_checkpoints import training
+from tests.helpers.tiny_checkpoints import training_config
 
 pytestmark = pytest.mark.torch
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 def test_each_epoch_is_another_permutation(num_clips, epochs, seed):
     if round(num_clips * epochs) == 0:
         return
-    order = make_sample_order(num_clips, training(epochs=epochs, seed=seed))
+    order = make_sample_order(num_clips, training_config(epochs=epochs, seed=seed))
     assert len(order) == round(num_clips * epochs)
     by_epoch = [order[i : i + num_clips] for i in range(0, len(order), num_clips)]
     for indices in by_epoch:
@@ -24,6 +24,6 @@ def test_each_epoch_is_another_permutation(num_clips, epochs, seed):
         assert set(indices) <= set(range(num_clips))
     if epochs == 3 and num_clips > 8:
         assert not np.array_equal(by_epoch[0], by_epoch[1])
-    assert np.array_equal(order, make_sample_order(num_clips, training(epochs=epochs, seed=seed)))
-    longer = make_sample_order(num_clips, training(epochs=epochs + 1, seed=seed))
+    assert np.array_equal(order, make_sample_order(num_clips, training_config(epochs=epochs, seed=seed)))
+    longer = make_sample_order(num_clips, training_config(epochs=epochs + 1, seed=seed))
     assert np.array_equal(order, longer[: len(order)])

@@ -14,7 +14,7 @@ from synesthesia.distillation.dataset import make_sample_order
 from synesthesia.models.base import LanguageModel
 from synesthesia.questions.prompt import format_prompt
 from synesthesia.utils.schedules import cosine_with_warmup
-from tests.helpers.tiny_checkpoints import fresh, lora, study, training
+from tests.helpers.tiny_checkpoints import fresh_model, lora_config, small_store, training_config
 from tests.helpers.training_examples import NUM_CLIPS, make_training_targets
 
 pytestmark = pytest.mark.torch
@@ -25,9 +25,9 @@ class Killed(Exception):
 
 
 def make_student(family, switches=None, **lora_options):
-    student = fresh(family, switches)
+    student = fresh_model(family, switches)
     torch.manual_seed(0)
-    adapters.add_lora(student, lora(**lora_options))
+    adapters.add_lora(student, lora_config(**lora_options))
     return student
 
 
@@ -48,13 +48,13 @@ def train(
         if step == stop_after and name == "grad_norm":  # logged last of a step, before its checkpoint
             raise Killed
 
-    clips, _, store_dir = study(NUM_CLIPS)
+    clips, _, store_dir = small_store(NUM_CLIPS)
     history = trainer.train(
         student,
         targets or make_training_targets(),
         clips,
         store_dir,
-        training(**{"global_batch_size": 4, "micro_batch_size": 4, "epochs": 2.0, **changes}),
+        training_config(**{"global_batch_size": 4, "micro_batch_size": 4, "epochs": 2.0, **changes}),
         checkpoint_dir=checkpoint_dir,
         log_metric=log_metric,
         checkpoint_interval_seconds=checkpoint_interval_seconds,
@@ -68,9 +68,9 @@ def trainable_weights(student):
 
 def iter_first_step(model, targets):
     """Yield each of the first step's four clips with its float64 logits of an untrained student."""
-    clips, _, store_dir = study(NUM_CLIPS)
+    clips, _, store_dir = small_store(NUM_CLIPS)
     store, locations = Store(store_dir), clip_batches.locate_clips(clips, targets.questions["clip_id"].to_pylist())
-    for i in make_sample_order(NUM_CLIPS, training(epochs=2.0))[:4]:
+    for i in make_sample_order(NUM_CLIPS, training_config(epochs=2.0))[:4]:
         clip_inputs = clip_batches.load_clip_inputs(store, *locations[i], "audio")
         prompt = format_prompt(targets.questions["options"][int(i)].as_py())
         with torch.inference_mode():
@@ -79,7 +79,7 @@ def iter_first_step(model, targets):
 
 def test_the_loss_of_the_first_step_is_the_mean_over_its_clips_computed_by_hand(tmp_path):
     _, history = train(tmp_path, temperature=2.0, kl_weight=0.7)
-    original, targets = fresh("qwen2_audio"), make_training_targets()
+    original, targets = fresh_model("qwen2_audio"), make_training_targets()
     cross_entropy = kl = 0.0
     for i, logits in iter_first_step(original, targets):
         if targets.labels[i] >= 0:
@@ -98,7 +98,7 @@ def test_the_loss_of_the_first_step_is_the_mean_over_its_clips_computed_by_hand(
 
 
 def test_top_k_logits_are_matched_at_their_own_tokens(tmp_path):
-    targets, original = make_training_targets(), fresh("qwen2_audio")
+    targets, original = make_training_targets(), fresh_model("qwen2_audio")
     rng = np.random.default_rng(1)
     token_ids = np.stack([rng.permutation(len(original.tokenizer))[:6] for _ in range(NUM_CLIPS)])
     teacher_logits = rng.standard_normal((NUM_CLIPS, 6)).astype(np.float32)
@@ -156,7 +156,7 @@ def test_the_adapter_alone_is_trained_and_fits_its_targets(family, tmp_path):
         labels=np.zeros(NUM_CLIPS, dtype=np.int64),
         kl_mask=np.zeros(NUM_CLIPS, dtype=bool),
     )
-    before = dict(fresh(family).model.named_parameters())
+    before = dict(fresh_model(family).model.named_parameters())
     student, history = train(tmp_path, family, easy, epochs=6.0, learning_rate=3e-3)
     assert np.mean([r["loss"] for r in history[-3:]]) < 0.5 * np.mean([r["loss"] for r in history[:3]])
     after = dict(student.model.get_base_model().named_parameters())
@@ -169,8 +169,8 @@ def test_the_adapter_alone_is_trained_and_fits_its_targets(family, tmp_path):
 
 def test_the_history_has_the_scheduled_learning_rate_and_the_logged_metrics(tmp_path):
     logged = []
-    clips, _, store_dir = study(NUM_CLIPS)
-    config = training(global_batch_size=4, micro_batch_size=2, epochs=1.0)
+    clips, _, store_dir = small_store(NUM_CLIPS)
+    config = training_config(global_batch_size=4, micro_batch_size=2, epochs=1.0)
     history = trainer.train(
         make_student("qwen2_audio"),
         make_training_targets(),

@@ -17,7 +17,7 @@ from synesthesia.data import clip_batches
 from synesthesia.data.store import Store
 from synesthesia.evaluation import local, resume
 from synesthesia.questions.prompt import format_prompt
-from tests.helpers.tiny_checkpoints import ROOT, checkpoint, fresh, loaded, study
+from tests.helpers.tiny_checkpoints import ROOT, checkpoint, fresh_model, shared_model, small_store
 
 pytestmark = pytest.mark.torch
 CLIPS, BATCH = 12, 2
@@ -36,9 +36,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def answer(key, model=None, questions=None, mode="letter_logits", batch_size=BATCH, respondent="tiny", **options):
-    clips, all_questions, store = study(CLIPS)
+    clips, all_questions, store = small_store(CLIPS)
     return local.answer_questions(
-        model or loaded("qwen2_vl"),
+        model or shared_model("qwen2_vl"),
         all_questions if questions is None else questions,
         clips,
         store,
@@ -61,7 +61,7 @@ def part_names(key):
 
 
 def test_top_k_logits_of_the_vocabulary_are_stored_on_request_and_change_no_letter_logit():
-    model = loaded("qwen2_audio")
+    model = shared_model("qwen2_audio")
     plain, wide = answer("without", model), answer("with", model, top_k_logits=7)
     assert plain["token_ids"].null_count == plain.num_rows
     assert wide.drop_columns(["token_ids", "token_logits"]).equals(plain.drop_columns(["token_ids", "token_logits"]))
@@ -72,7 +72,7 @@ def test_top_k_logits_of_the_vocabulary_are_stored_on_request_and_change_no_lett
 
 
 def test_answers_follow_the_order_of_the_questions_with_a_logit_per_option():
-    questions = study(CLIPS)[1].take([7, 0, 11, 3, 4])
+    questions = small_store(CLIPS)[1].take([7, 0, 11, 3, 4])
     answers = answer("a", questions=questions).to_pylist()
     assert [a["question_id"] for a in answers] == questions["question_id"].to_pylist()
     assert [len(a["letter_logits"]) for a in answers] == [len(o) for o in questions["options"].to_pylist()]
@@ -82,8 +82,8 @@ def test_answers_follow_the_order_of_the_questions_with_a_logit_per_option():
 
 @torch.inference_mode()
 def test_each_answer_belongs_to_its_clip_and_question():
-    clips, questions, folder = study(CLIPS)
-    model, store = loaded("qwen2_vl"), Store(folder)
+    clips, questions, folder = small_store(CLIPS)
+    model, store = shared_model("qwen2_vl"), Store(folder)
     locations = clip_batches.locate_clips(clips, questions["clip_id"].to_pylist())
     answers = answer("a").to_pylist()
     for row, (shard, row_in_shard), question in zip(answers, locations, questions.to_pylist(), strict=True):
@@ -97,7 +97,7 @@ def test_each_answer_belongs_to_its_clip_and_question():
 
 @pytest.mark.parametrize("condition", schemas.CONDITIONS)
 def test_a_respondent_perceives_its_condition_and_nothing_else(condition):
-    folder = study(CLIPS)[2]
+    folder = small_store(CLIPS)[2]
     clip_inputs = clip_batches.load_clip_inputs(Store(folder), 0, 0, condition)
     assert (clip_inputs.audio is None) == (condition == "silent_video")
     assert (clip_inputs.frames is None) == (condition == "audio")
@@ -112,14 +112,14 @@ def test_batch_size_and_respondent_change_no_logit():
 
 
 def test_no_questions_give_no_answers():
-    answers = answer("none", questions=study(CLIPS)[1].slice(0, 0))
+    answers = answer("none", questions=small_store(CLIPS)[1].slice(0, 0))
     assert answers.num_rows == 0
     assert answers.schema == schemas.ANSWER
 
 
 def model_with_replies(texts):
     """A model with these replies, in the order of the forward passes; see `unsorted`."""
-    model, remaining = fresh("qwen2_vl"), iter(texts)
+    model, remaining = fresh_model("qwen2_vl"), iter(texts)
     model.greedy_token = lambda logits: [next(remaining) for _ in logits]
     return model
 
@@ -133,7 +133,7 @@ def unsorted(monkeypatch):
 def test_in_text_mode_a_reply_without_a_letter_is_null_and_never_guessed(unsorted):
     texts = ["A", " B", "c", "J", "cat purring", "owl", "", "the", "B.", "Z", "<|im_end|>", "1"]
     answers = answer("t", model=model_with_replies(texts), mode="text")
-    options = study(CLIPS)[1]["options"].to_pylist()
+    options = small_store(CLIPS)[1]["options"].to_pylist()
     expected = [0, 1, 2, None, 0, None, None, None, 1, None, None, None]  # the fourth question has six options
     assert len(options[3]) == 6
     assert answers["choice"].to_pylist() == expected
@@ -150,7 +150,7 @@ def test_in_letter_logits_mode_every_answer_has_a_choice():
 def test_unparseable_answers_are_counted_and_are_wrong(folder, unsorted):
     from synesthesia.pipeline import accuracy_record
 
-    questions = study(CLIPS)[1]
+    questions = small_store(CLIPS)[1]
     schemas.write(questions, accuracy_record.QUESTIONS_FILE, schemas.QUESTION)
     texts = [schemas.LETTERS[a] for a in questions["target"].to_pylist()]
     texts[:3] = ["the", "", "Z"]
@@ -234,7 +234,7 @@ def test_a_fingerprint_depends_on_content_and_not_on_location(folder):
 
 def test_answers_of_another_cache_key_are_not_reused():
     first = answer("a")
-    other = fresh("qwen2_vl")
+    other = fresh_model("qwen2_vl")
     with torch.no_grad():
         other.model.lm_head.weight.mul_(2)
     assert not answer("b", model=other)["letter_logits"].equals(first["letter_logits"])
@@ -245,16 +245,16 @@ def test_a_finished_stage_deletes_its_parts_and_a_forced_rerun_answers_again(fol
     from synesthesia import config
     from synesthesia.pipeline import evaluate as stage
 
-    clips, questions, store = study(CLIPS)
+    clips, questions, store = small_store(CLIPS)
     shutil.copytree(store, stage.STORE_DIR)
     schemas.write(clips, "out/curate/clips.parquet", schemas.CLIP)
     schemas.write(questions, "out/make_questions/questions.parquet", schemas.QUESTION)
     embedded = config.load(ROOT / "params/embedded.yaml")
-    changed = fresh("qwen2_vl")
+    changed = fresh_model("qwen2_vl")
     with torch.no_grad():
         changed.model.lm_head.weight.mul_(2)
     outputs = []
-    for model in (loaded("qwen2_vl"), changed):
+    for model in (shared_model("qwen2_vl"), changed):
         stage.evaluate_splits(
             embedded, model, "qwen2-vl", ["finetune"], folder / "answers", checkpoint("qwen2_vl"), BATCH
         )

@@ -15,19 +15,19 @@ from synesthesia.questions.prompt import format_prompt
 from synesthesia.synthetic import tiny_models
 from tests.helpers.tiny_checkpoints import (
     FAMILIES,
-    MINIATURES,
     OPTIONS,
+    TINY_MODELS,
     checkpoint,
-    entry,
-    fresh,
-    loaded,
-    percepts,
-    words,
+    clip_inputs,
+    fresh_model,
+    model_entry,
+    shared_model,
+    word_tokenizer,
 )
 
 pytestmark = pytest.mark.torch
 families = pytest.mark.parametrize("family", FAMILIES)
-tiny_families = pytest.mark.parametrize("family", MINIATURES)
+tiny_families = pytest.mark.parametrize("family", TINY_MODELS)
 
 QUESTION = """Classify the sounding object into one of the categories below:
 A. cat purring
@@ -46,13 +46,13 @@ TEXTS = {
 
 @tiny_families
 def test_prompt_is_rendered_verbatim(family):
-    assert loaded(family).render_prompt(format_prompt(OPTIONS[:3])) == TEXTS[family]
+    assert shared_model(family).render_prompt(format_prompt(OPTIONS[:3])) == TEXTS[family]
 
 
 @tiny_families
 def test_tokens_are_the_rendered_prompt_with_one_placeholder_per_medium_token(family):
-    model = loaded(family)
-    clip = percepts(model.condition)[0]
+    model = shared_model(family)
+    clip = clip_inputs(model.condition)[0]
     ids = model.collate([clip], [format_prompt(OPTIONS[:3])])["input_ids"][0].tolist()
     frames, height, width = (4, 56, 84)
     expected = TEXTS[family].replace("<|AUDIO|>", "<|AUDIO|>" * 50)
@@ -63,34 +63,34 @@ def test_tokens_are_the_rendered_prompt_with_one_placeholder_per_medium_token(fa
 
 @tiny_families
 def test_odd_frame_counts_and_the_maximum_size_are_preserved(family):
-    model = loaded(family)
+    model = shared_model(family)
     if model.condition == "audio":
         assert model.processor_inputs([ClipInputs(audio=[0.0])])["audio"] == [[0.0]]
         return
     frames = torch.randint(0, 256, (5, 84, 112, 3), dtype=torch.uint8).numpy()
-    batch = model.collate([ClipInputs(percepts("sounded_video")[0].audio, frames)], ["What?"])
+    batch = model.collate([ClipInputs(clip_inputs("sounded_video")[0].audio, frames)], ["What?"])
     assert batch["video_grid_thw"].tolist() == [[3, 6, 8]]
 
 
 @families
 def test_loaded_models_are_in_eval_mode_with_the_configured_dtype(family):
-    model = models.load_model(entry(family, dtype="bfloat16"))
+    model = models.load_model(model_entry(family, dtype="bfloat16"))
     assert not model.model.training
     assert model.model.dtype == torch.bfloat16
-    logits = model.answer_logits(model.collate(percepts(model.condition)[:2], ["What is this?"] * 2))
+    logits = model.answer_logits(model.collate(clip_inputs(model.condition)[:2], ["What is this?"] * 2))
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
 
 
 def test_unknown_family_raises_an_error_that_lists_the_known_ones():
     with pytest.raises(ModelError, match=r"'qwen9' is not known; known: qwen2_audio, qwen2_vl, qwen2_5_vl"):
-        models.load_model(entry("qwen2_vl").model_copy(update={"family": "qwen9"}))
+        models.load_model(model_entry("qwen2_vl").model_copy(update={"family": "qwen9"}))
 
 
 @families
 def test_missing_folder_is_named(family, tmp_path):
     with pytest.raises(ModelError, match=r"nowhere: not a checkpoint \(config.json is missing\)"):
-        models.load_model(entry(family, checkpoint=str(tmp_path / "nowhere")))
+        models.load_model(model_entry(family, checkpoint=str(tmp_path / "nowhere")))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def copied_checkpoint(tmp_path):
 
 
 def load(folder, family="qwen2_vl"):
-    return models.load_model(entry(family, checkpoint=str(folder)))
+    return models.load_model(model_entry(family, checkpoint=str(folder)))
 
 
 def test_missing_weights_name_the_folder(copied_checkpoint):
@@ -151,14 +151,14 @@ def test_weights_of_another_width_raise_an_error(copied_checkpoint):
         load(copied_checkpoint)
 
 
-@pytest.mark.parametrize("family, other", [(a, b) for a in MINIATURES for b in FAMILIES if a != b])
+@pytest.mark.parametrize("family, other", [(a, b) for a in TINY_MODELS for b in FAMILIES if a != b])
 def test_checkpoint_of_another_family_raises_an_error_before_a_model_is_built(family, other, monkeypatch):
     def build(*_, **__):
         raise AssertionError("another family's configuration would first build billions of random weights")
 
-    monkeypatch.setattr(type(loaded(family)).model_class, "from_pretrained", build)
+    monkeypatch.setattr(type(shared_model(family)).model_class, "from_pretrained", build)
     with pytest.raises(ModelError, match=f"{checkpoint(other)}: "):
-        models.load_model(entry(family, checkpoint=str(checkpoint(other))))
+        models.load_model(model_entry(family, checkpoint=str(checkpoint(other))))
 
 
 def test_only_safetensors_are_loaded(copied_checkpoint):
@@ -169,8 +169,8 @@ def test_only_safetensors_are_loaded(copied_checkpoint):
 
 
 def test_vocabulary_with_multi_token_letters_raises_an_error():
-    model = fresh("qwen2_vl")
-    vocab = {token: i for token, i in words().get_vocab().items() if token != "J"}
+    model = fresh_model("qwen2_vl")
+    vocab = {token: i for token, i in word_tokenizer().get_vocab().items() if token != "J"}
     without_j = tiny_models._build_tokenizer(vocab, [], {})
     assert without_j.encode("A") == [vocab["A"]]
     with pytest.raises(ModelError, match="not one token each"):
@@ -178,6 +178,6 @@ def test_vocabulary_with_multi_token_letters_raises_an_error():
 
 
 def test_family_without_inputs_raises_an_error():
-    model = fresh("qwen2_vl")
+    model = fresh_model("qwen2_vl")
     with pytest.raises(ModelError, match="LanguageModel does not define its inputs"):
         LanguageModel(model.model, model.processor, "cpu").render_prompt("?")

@@ -10,7 +10,15 @@ from safetensors.torch import load_file, save_file
 from synesthesia import models
 from synesthesia.models import ModelError, random_init
 from synesthesia.models.random_init import ScaledConfig
-from tests.helpers.tiny_checkpoints import FAMILIES, checkpoint, entry, fresh, loaded, percepts, prompts
+from tests.helpers.tiny_checkpoints import (
+    FAMILIES,
+    checkpoint,
+    clip_inputs,
+    fresh_model,
+    model_entry,
+    prompts,
+    shared_model,
+)
 
 pytestmark = pytest.mark.torch
 families = pytest.mark.parametrize("family", FAMILIES)
@@ -22,7 +30,7 @@ def sharded(tmp_path):
     """family -> a copy of its checkpoint in several shards that a test may damage."""
 
     def make(family):
-        model = fresh(family)
+        model = fresh_model(family)
         random_init.save_checkpoint(model, tmp_path / "copy", max_shard_size="400KB")
         return tmp_path / "copy"
 
@@ -30,7 +38,7 @@ def sharded(tmp_path):
 
 
 def load(family, folder, **changes):
-    return models.load_model(entry(family, checkpoint=str(folder), **changes))
+    return models.load_model(model_entry(family, checkpoint=str(folder), **changes))
 
 
 def shards(folder):
@@ -42,9 +50,9 @@ def shards(folder):
 @families
 @torch.inference_mode()
 def test_shards_load_as_one_model(family, sharded):
-    folder, original = sharded(family), loaded(family)
+    folder, original = sharded(family), shared_model(family)
     shards(folder)
-    batch = original.collate(percepts(original.condition)[:2], prompts()[:2])
+    batch = original.collate(clip_inputs(original.condition)[:2], prompts()[:2])
     logits = load(family, folder).answer_logits(batch)
     torch.testing.assert_close(logits, original.answer_logits(batch), atol=1e-6, rtol=0)
 
@@ -97,7 +105,7 @@ def test_quantized_weights_raise_an_error_and_half_weights_are_converted(kind, s
 def test_vocabulary_larger_than_the_embeddings_raises_an_error(sharded):
     folder = sharded("qwen2_5_vl")
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    rows = loaded("qwen2_5_vl").model.get_input_embeddings().num_embeddings
+    rows = shared_model("qwen2_5_vl").model.get_input_embeddings().num_embeddings
     tokenizer["added_tokens"].append({"id": rows + 5, "content": "<|new|>", "single_word": False, "lstrip": False,
                                   "rstrip": False, "normalized": False, "special": True})  # fmt: skip
     tokenizer["model"]["vocab"] |= {f"Ġfiller{i}": i for i in range(len(tokenizer["model"]["vocab"]), rows + 5)}
@@ -149,8 +157,8 @@ def test_weights_with_the_hubs_names_load(family, tmp_path):
     if family == "qwen2_5_omni":
         thinker = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({"model_type": "qwen2_5_omni", "thinker_config": thinker}))
-    original = loaded(family)
-    batch = original.collate(percepts(original.condition)[:2], prompts()[:2])
+    original = shared_model(family)
+    batch = original.collate(clip_inputs(original.condition)[:2], prompts()[:2])
     logits = load(family, folder).answer_logits(batch)
     torch.testing.assert_close(logits, original.answer_logits(batch), atol=1e-6, rtol=0)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from PIL import Image
 from synesthesia import config, schemas
 from synesthesia.data.store import StoreWriter
 from synesthesia.evaluation import remote
-from synesthesia.models import ModelError, load_text_model, openai_api
+from synesthesia.models import ModelError, completions, load_text_model, openai_api
 from synesthesia.models.text_model import EncodedClipInputs
 from synesthesia.questions.prompt import format_prompt
 from synesthesia.utils.wav import encode_wav
@@ -228,7 +229,7 @@ def test_missing_key_and_unencrypted_url_raise_an_error_before_any_request(serve
 @pytest.mark.parametrize(
     "text, message",
     [("url: ftp://x\nmodel: m", "url: "), ("url: http://x\nmodel: m\ntimeout: 3", "timeout: "), ("model: m", "url: "),
-     ("[", "not a readable YAML"), ("url: http://x\nmodel: m\nconcurrency: 0", "concurrency: "), ("", "file: ")],
+     ("[", "not valid YAML"), ("url: http://x\nmodel: m\nconcurrency: 0", "concurrency: "), ("", "file: ")],
 )  # fmt: skip
 def test_invalid_endpoint_file_is_named_with_the_key(text, message):
     Path("e.yaml").write_text(text)
@@ -250,12 +251,13 @@ def test_letter_logprobs_sum_all_variants_of_a_letter(server):
     result = reply(server, lambda n, b: (200, {}, completion("B", top)))
     assert result.text == "B"
     assert result.letter_logprobs == pytest.approx([math.log(0.45), math.log(0.3), math.log(0.05), math.log(0.05)])
+    assert max(result.letter_logprobs[2:]) < math.log(0.05), "unlisted letters are below every listed token"
 
 
 def test_blank_first_token_is_skipped():
     blank = {"token": "\n", "top_logprobs": [{"token": "A", "logprob": -0.1}]}
     letter = {"token": "C", "top_logprobs": [{"token": "C", "logprob": -0.2}, {"token": "x", "logprob": -3.0}]}
-    assert openai_api.parse_letter_logprobs([blank, letter], 3) == pytest.approx((-3.0, -3.0, -0.2))
+    assert completions.parse_letter_logprobs([blank, letter], 3) == pytest.approx((-3.0, -3.0, -0.2))
 
 
 @pytest.mark.parametrize("top", [None, {}, {"The": -0.1, "E": -2.0}])
@@ -288,36 +290,118 @@ def test_text_mode_stores_logprobs_without_using_them(server):
     assert by_letter["letter_logits"].equals(by_text["letter_logits"])
 
 
-@pytest.mark.parametrize("code", openai_api.CONTENT_FILTER_CODES)
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation", "data_inspection_failed"])
 def test_content_filter_refusal_is_an_unparseable_answer_and_the_run_continues(server, code):
     server.respond = lambda n, b: (400, {}, {"error": {"code": code}}) if n == 0 else (200, {}, completion("A"))
     answers = answer(load_endpoint(server, concurrency=1))
     assert answers["choice"].to_pylist() == [None] + [0] * (NUM_QUESTIONS - 1)
 
 
-TOP_LOGPROBS = st.tuples(
-    st.sampled_from(["A", " B", "C\n", "D", "x", "", "AB"]), st.floats(-1e4, 0.0) | st.just(-math.inf)
+@pytest.mark.parametrize(
+    "response",
+    [
+        (400, {"error": {"code": "data_inspection_failed", "message": "Input data may contain inappropriate content"}}),
+        (400, {"code": "DataInspectionFailed", "message": "Input data may contain inappropriate content."}),
+        (400, {"error": {"code": None, "innererror": {"code": "ResponsibleAIPolicyViolation"}, "message": "filtered"}}),
+        (400, {"error": {"code": "invalid_request_error", "message": "Content Exists Risk"}}),
+        (403, {"error": {"code": 403, "message": "Your chosen model requires moderation and your input was flagged"}}),
+        (400, [{"error": {"code": 400, "message": "blocked: SAFETY", "status": "INVALID_ARGUMENT"}}]),
+        (200, {"choices": []}),
+        (200, {"choices": None, "usage": {}}),
+        (200, {"choices": [{"message": None, "finish_reason": "content_filter"}]}),
+        (200, {"choices": [{"message": {"content": None}, "finish_reason": "PROHIBITED_CONTENT"}]}),
+        (200, {"choices": [{"message": {"content": None, "refusal": "I cannot"}, "finish_reason": "stop"}]}),
+        (200, {"choices": [{"message": {"content": ""}, "finish_reason": "sensitive"}]}),
+    ],
 )
+def test_refusals_of_every_vendor_are_unparseable_and_the_run_continues(server, response):
+    status, refusal = response
+    server.respond = lambda n, b: (status, {}, refusal) if n % 4 == 1 else (200, {}, completion("A"))
+    answers = answer(load_endpoint(server, concurrency=1))
+    assert answers["choice"].to_pylist() == [None if n % 4 == 1 else 0 for n in range(NUM_QUESTIONS)]
+    assert len(server.requests) == NUM_QUESTIONS, "a refusal is not retried"
 
 
-@given(st.lists(TOP_LOGPROBS, max_size=20), st.integers(2, 10))
-def test_letter_logprobs_of_any_reply_are_finite_with_one_per_option(top, options):
-    logprobs = openai_api.parse_letter_logprobs(
-        [{"token": "A", "top_logprobs": [{"token": t, "logprob": p} for t, p in top]}], options
-    )
-    letters = [
-        t.strip() for t, _ in top if t.strip() and t.strip() in schemas.LETTERS[:options] and len(t.strip()) == 1
-    ]
-    assert (logprobs is None) == (not letters)
+def first_token(top, sampled=None):
+    return [{"token": sampled or next(iter(top)), "logprob": top.get(sampled, -0.1),
+             "top_logprobs": [{"token": k, "logprob": v} for k, v in top.items()]}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("top", "letter"),
+    [
+        ({"B": -0.1}, 1),
+        ({"B": math.log(0.5)}, 1),
+        ({"ĠB": -0.02, "A": -7}, 1),
+        ({"▁B": -0.02, "A": -7}, 1),
+        ({"<0x42>": -0.02, "A": -7}, 1),
+        ({"b": -0.05, "A": -4, "B": -5}, 1),
+        ({"B.": -0.1, "A": -3}, 1),
+        ({"(B": -0.1, "A": -3}, 1),
+        ({"**B": -0.1, "A": -3}, 1),
+        ({"Ｂ": -0.1, "A": -3}, 1),
+        ({"C": -0.1, "A": None}, 2),
+        ({"C": -0.1, "A": math.nan}, 2),
+        ({"C": -0.1, "A": 5.0}, 2),
+        ({"C": -0.1, "A": math.inf}, 2),
+        ({"C": -0.1, "A": "0"}, 2),
+        ({"C": -0.1, "A": True}, 2),
+        ({"C": -0.1, "A": -math.inf}, 2),
+        ({"C": 1e-6, "A": -9}, 2),
+        ({"C": -0.1, "A": 10**400}, 2),
+        ({"The": -0.1, "A": -3}, None),
+        ({"A": None}, None),
+        ({"": -0.1}, None),
+        ({"E": -0.1, "A": -3}, None),
+        ({"А": -0.1, "A": -3}, None),  # a Cyrillic letter first
+    ],
+)
+def test_the_likeliest_spelling_of_a_letter_decides(top, letter):
+    logprobs = completions.parse_letter_logprobs(first_token(top), 4)
+    assert (None if logprobs is None else int(np.argmax(logprobs))) == letter
+    if logprobs is not None:
+        assert sum(value == max(logprobs) for value in np.float32(logprobs)) == 1, "no unlisted letter ties"
+
+
+TOKENS = st.sampled_from(["A", " B", "C\n", "D", "ĠD", "b", "x", "", "AB", "Ⅰ", "(C"])
+VALUES = st.floats(-1e4, 0.0) | st.sampled_from([-math.inf, math.inf, math.nan, None, "x", 3.0, {}])
+
+
+@given(st.lists(st.tuples(TOKENS, VALUES), max_size=20), st.integers(2, 10))
+def test_letter_logprobs_of_any_reply_are_finite_and_a_listed_letter_wins(top, options):
+    listed = [{"token": token, "logprob": value} for token, value in top]
+    logprobs = completions.parse_letter_logprobs([{"token": "A", "logprob": None, "top_logprobs": listed}], options)
     if logprobs is not None:
         assert len(logprobs) == options
         assert all(math.isfinite(x) for x in logprobs)
+        spelled = {index for token, _ in top if (index := "ABCD".find(token.strip(" \nĠ(").upper())) >= 0}
+        assert int(np.argmax(np.float32(logprobs))) in spelled
+
+
+def test_a_letter_that_begins_a_sentence_is_no_answer(server):
+    server.respond = lambda n, b: (200, {}, completion("I think it is B", {"I": -0.1, "B": -3.0}))
+    answers = answer(load_endpoint(server), build_questions(1))
+    assert answers["choice"].to_pylist() == [None]
+    assert answers["letter_logits"].null_count == 1
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+                    lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(
+                        ["choices", "message", "content", "logprobs", "top_logprobs", "token", "logprob", "error",
+                         "code", "finish_reason", "text", "type", "refusal"]), x, max_size=5), max_leaves=25),
+       st.sampled_from([200, 400, 403, 429, 500]))  # fmt: skip
+def test_any_json_gives_a_reply_or_an_error_of_this_project(content, status):
+    try:
+        completion_object = completions.parse_response(status, json.dumps(content).encode())
+        completions.parse_completion(completion_object, 10)
+    except (completions.RetryableError, completions.PermanentError):
+        pass
 
 
 # Failures
 
 
-@pytest.mark.parametrize("status", sorted(openai_api.RETRY_STATUSES))
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529, 530])
 def test_transient_errors_are_retried(server, status):
     result = reply(
         server, lambda n, b: (status, {}, {"error": {"message": "later"}}) if n < 2 else (200, {}, completion("A"))
@@ -386,15 +470,111 @@ def test_refused_connection_is_reported_after_all_attempts(server):
 
 @pytest.mark.parametrize(
     "content",
-    [b'{"choices": [{"mess', b"<html>hello</html>", b"", b"\xff\xfe", [], {"choices": []}, {"choices": [{}]},
-     {"choices": [{"message": {"content": 7}}]}, {"choices": [{"message": None}]},
-     {"choices": [{"message": {"content": "A"}, "logprobs": {"content": [{"top_logprobs": 3}]}}]}],
+    [b'{"choices": [{"mess', b"<html>hello</html>", b"", b"\xff\xfe", [], {"choices": [{}]}, {"choices": 3},
+     {"choices": [{"message": {"content": 7}}]}, {"choices": [7]}, {"id": "x"}],
 )  # fmt: skip
 def test_invalid_completions_are_retried_and_then_reported(server, content):
     with raises_model_error("the response is not a completion.*, 2 times"):
         reply(server, lambda n, b: (200, {}, content), attempts=2)
     server.requests.clear()
     assert reply(server, lambda n, b: (200, {}, content if n == 0 else completion("A")), attempts=2).text == "A"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried"),
+    [({"code": 502, "message": "bad gateway"}, True), ({"message": "overloaded"}, True), ("busy", True),
+     ({"code": "insufficient_quota"}, False), ({"code": 401, "message": "no auth"}, False),
+     ({"type": "invalid_request_error"}, False)],
+)  # fmt: skip
+def test_an_error_inside_of_status_200_is_treated_as_its_code_says(server, error, is_retried):
+    respond = lambda n, b: (200, {}, {"error": error}) if n == 0 else (200, {}, completion("A"))  # noqa: E731
+    if is_retried:
+        assert reply(server, respond).text == "A"
+    else:
+        with raises_model_error("an error inside of a response with status 200"):
+            reply(server, respond)
+
+
+def test_thinking_cut_by_the_token_limit_stops_the_run_and_names_the_parameter(server):
+    cut = completion(None)
+    cut["choices"][0]["message"]["reasoning_content"] = "The sound is"
+    cut["choices"][0]["finish_reason"] = "length"
+    with raises_model_error(r"cut at the limit of tokens .*finish_reason: length.*raise max_tokens"):
+        reply(server, lambda n, b: (200, {}, cut))
+    assert len(server.requests) == 1
+    unclosed = completion("<think>It could be A")
+    unclosed["choices"][0]["finish_reason"] = "length"
+    with raises_model_error("raise max_tokens"):
+        reply(server, lambda n, b: (200, {}, unclosed))
+
+
+def test_a_first_batch_that_nothing_can_be_read_from_stops_the_run(server):
+    server.respond = lambda n, b: (200, {}, completion("Sure! Here is"))
+    with raises_model_error(r"none of the first 4 replies names a letter: 'Sure! Here is'"):
+        answer(load_endpoint(server, concurrency=1))
+    assert len(server.requests) <= 5
+
+
+def test_streamed_completions_are_joined(server):
+    top = [{"token": "B", "logprob": -0.1}, {"token": "A", "logprob": -3.0}]
+    chunks = [
+        {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
+        {"choices": [{"delta": {"content": "B"}, "logprobs": {"content": [{"token": "B", "top_logprobs": top}]}}]},
+        {"choices": [{"delta": {"content": "."}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"total_tokens": 7}},
+    ]
+    body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+    stream = lambda n, b: (200, {"Content-Type": "text/event-stream"}, f": ping\n\n{body}".encode())  # noqa: E731
+    result = reply(server, stream, extra={"stream": True})
+    assert server.requests[0]["stream"] is True
+    assert (result.text, int(np.argmax(result.letter_logprobs))) == ("B.", 1)
+
+
+def test_an_error_in_a_stream_is_retried(server):
+    failed = b'data: {"error": {"message": "engine died", "code": 500}}\n\n'
+    assert reply(server, lambda n, b: (200, {}, failed if n == 0 else completion("A"))).text == "A"
+
+
+def test_frames_can_be_sent_as_one_video(server):
+    load_endpoint(server, "silent_video", frames_as="video", video_frames_per_second=2.0).reply(
+        EncodedClipInputs(None, clip().jpegs), "Which?", 4
+    )
+    (video,) = [p["video_url"]["url"] for p in server.requests[0]["messages"][0]["content"][:-1]]
+    data = base64.b64decode(video.removeprefix("data:video/mp4;base64,"))
+    with av.open(io.BytesIO(data)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert container.streams.video[0].average_rate == 2
+    expected = np.asarray(Image.open(io.BytesIO(clip().jpegs[0])).convert("RGB"))
+    assert [frame.shape for frame in frames] == [(32, 32, 3)] * 2
+    assert abs(frames[0].mean() - expected.mean()) < 5
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"SSL_CERT_FILE": "/opt/conda/ssl/cacert.pem"},
+            r"SSL_CERT_FILE \(/opt/conda/ssl/cacert\.pem\) cannot be read",
+        ),
+        ({"MY_KEY": "“sk-abc”"}, "environment variable MY_KEY has a character .*left double quotation mark"),
+        ({"MY_KEY": "sk\nabc"}, "environment variable MY_KEY has a character"),
+        ({"HTTP_PROXY": "socks9://x"}, r"proxy of HTTP_PROXY \(socks9://x\) cannot be used"),
+    ],
+)
+def test_a_fault_of_the_environment_names_the_variable(server, monkeypatch, variables, message):
+    monkeypatch.setenv("MY_KEY", "sk")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with raises_model_error(message):
+        load_endpoint(server, api_key_variable="MY_KEY")
+
+
+def test_a_dead_proxy_is_named(server, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with raises_model_error(r"through the proxy 127\.0\.0\.1 of the environment variable HTTP_PROXY.*NO_PROXY=127"):
+        reply(server, attempts=1)
 
 
 def test_truncated_response_is_retried(server):

@@ -12,7 +12,7 @@ from synesthesia.models import ModelError, random_init
 from synesthesia.models.random_init import CONFIG_FAMILIES, ScaledConfig
 from synesthesia.questions.prompt import format_prompt
 from synesthesia.schemas import LETTERS
-from tests.helpers.tiny_checkpoints import OPTIONS, SIZES, film, sound
+from tests.helpers.tiny_checkpoints import OPTIONS, SIZES, random_audio, random_frames
 
 pytestmark = pytest.mark.torch
 names = pytest.mark.parametrize("name", CONFIG_FAMILIES)
@@ -78,8 +78,8 @@ def small():
 
 def clip(model, seconds=10.0):
     return ClipInputs(
-        audio=None if model.condition == "silent_video" else sound(0, seconds),
-        frames=None if model.condition == "audio" else film(0, *SIZES[0]),
+        audio=None if model.condition == "silent_video" else random_audio(0, seconds),
+        frames=None if model.condition == "audio" else random_frames(0, *SIZES[0]),
     )
 
 

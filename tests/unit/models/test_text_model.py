@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from synesthesia import config, models
 from synesthesia.models import ModelError
 from synesthesia.models.text_model import EncodedClipInputs
-from synesthesia.questions.prompt import format_prompt, parse_letter
+from synesthesia.questions.parsing import parse_letter
+from synesthesia.questions.prompt import format_prompt
 from synesthesia.schemas import LETTERS
 
 pytestmark = pytest.mark.torch

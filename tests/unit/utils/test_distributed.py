@@ -58,19 +58,19 @@ WORK = """
 import pathlib, torch
 import pyarrow.parquet as pq
 torch.set_num_threads(1)
-from tests.helpers.tiny_checkpoints import fresh, lora, study, training
+from tests.helpers.tiny_checkpoints import fresh_model, lora_config, small_store, training_config
 from synesthesia.distillation import adapters, trainer
 from synesthesia.evaluation import local
 from synesthesia.utils import distributed
 from tests.helpers.training_examples import make_training_targets
-clips, questions, store = study(12)
-model = fresh("qwen2_vl")
+clips, questions, store = small_store(12)
+model = fresh_model("qwen2_vl")
 answers = local.answer_questions(model, questions, clips, store, respondent="r", answer_mode="letter_logits",
                                  batch_size=1, cache_key="k")
-student = fresh("qwen2_audio")
+student = fresh_model("qwen2_audio")
 torch.manual_seed(0)
-adapters.add_lora(student, lora())
-settings = training(global_batch_size=4, micro_batch_size=2, epochs=2.0)
+adapters.add_lora(student, lora_config())
+settings = training_config(global_batch_size=4, micro_batch_size=2, epochs=2.0)
 history = trainer.train(student, make_training_targets(), clips, store, settings, checkpoint_dir=local.CACHE_DIR / "d")
 pathlib.Path(f"process-{distributed.rank()}-of-{distributed.world_size()}").touch()
 if distributed.is_main():

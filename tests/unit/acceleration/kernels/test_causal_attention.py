@@ -17,7 +17,7 @@ from synesthesia.acceleration.kernels.causal_attention import (
 )
 from synesthesia.acceleration.lora_grouped import build_lora_weights
 from synesthesia.distillation import adapters
-from tests.helpers.tiny_checkpoints import fresh, lora, percepts, prompts
+from tests.helpers.tiny_checkpoints import clip_inputs, fresh_model, lora_config, prompts
 
 pytestmark = pytest.mark.torch
 CALLS = {"there": 0, "back": 0}
@@ -100,9 +100,9 @@ def test_each_operation_says_of_its_outputs_what_they_are():
 
 
 def adapted(ordered):
-    student = fresh("qwen2_audio")
+    student = fresh_model("qwen2_audio")
     torch.manual_seed(0)
-    adapters.add_lora(student, lora())
+    adapters.add_lora(student, lora_config())
     student.model.bfloat16()
     if ordered:
         patch_causal_attention(student.decoder())
@@ -113,14 +113,14 @@ def adapted(ordered):
 def passed(student):
     small = build_lora_weights(student.model, grouped=True)
     small.refresh()
-    logits = student.answer_logits(student.collate(percepts("audio"), prompts()))
+    logits = student.answer_logits(student.collate(clip_inputs("audio"), prompts()))
     small.backward(logits.float().log_softmax(-1)[:, 32].sum())
     return logits.detach(), [p.grad for p in student.model.parameters() if p.requires_grad]
 
 
 def test_a_student_learns_through_it_in_every_layer_what_it_learns_in_transformers(calls):
     ours, gradients = passed(adapted(ordered=True))
-    layers = len(fresh("qwen2_audio").decoder().layers)
+    layers = len(fresh_model("qwen2_audio").decoder().layers)
     assert calls == {"there": layers, "back": layers}
     theirs, expected = passed(adapted(ordered=False))
     assert calls == {"there": layers, "back": layers}
@@ -166,8 +166,8 @@ def test_all_else_is_left_to_transformers(why, calls):
 
 def test_on_a_cpu_students_attend_as_transformers_has_it():
     assert not is_supported("cpu")
-    student = fresh("qwen2_audio")
-    adapters.add_lora(student, lora())
+    student = fresh_model("qwen2_audio")
+    adapters.add_lora(student, lora_config())
     assert {layer.self_attn.config._attn_implementation for layer in student.decoder().layers} == {"sdpa"}
     patch_causal_attention(student.decoder())
     assert {layer.self_attn.config._attn_implementation for layer in student.decoder().layers} == {ATTENTION_NAME}

@@ -12,7 +12,7 @@ from synesthesia.acceleration.kernels.lora_swiglu import (
     patch_swiglu,
 )
 from synesthesia.acceleration.lora_grouped import build_lora_weights
-from tests.helpers.tiny_checkpoints import adapted, percepts, prompts
+from tests.helpers.tiny_checkpoints import adapted_student, clip_inputs, prompts
 from tests.helpers.triton_interpreter import interpreted
 
 pytestmark = pytest.mark.torch
@@ -74,7 +74,7 @@ def test_rows_that_are_not_whole_are_copied():
 
 def learnt(gated, precision=torch.float32, without=False, **options):
     """Logits, gradients, and whether the gated product serves; `without`: as if there were no adapter."""
-    student = adapted(precision, **options)
+    student = adapted_student(precision, **options)
     if gated:
         patch_swiglu(student.decoder())
     small = build_lora_weights(student.model, grouped=True)
@@ -84,7 +84,7 @@ def learnt(gated, precision=torch.float32, without=False, **options):
     def does():
         return isinstance(mlp, LoraSwiGLUMLP) and is_supported(mlp.gate_proj, mlp.up_proj, mlp.down_proj)
 
-    batch = student.collate(percepts("audio"), prompts())
+    batch = student.collate(clip_inputs("audio"), prompts())
     if without:
         with torch.no_grad(), student.model.disable_adapter():
             return student.answer_logits(batch), does()

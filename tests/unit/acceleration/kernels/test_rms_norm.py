@@ -11,7 +11,7 @@ from synesthesia.acceleration.kernels.rms_norm import (
     patch_norms,
     rms_norm,
 )
-from tests.helpers.tiny_checkpoints import FAMILIES, fresh, loaded, percepts, prompts
+from tests.helpers.tiny_checkpoints import FAMILIES, clip_inputs, fresh_model, prompts, shared_model
 from tests.helpers.triton_interpreter import interpreted
 
 pytestmark = pytest.mark.torch
@@ -86,9 +86,9 @@ def test_both_operations_keep_torchs_rules_for_operations():
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_and_gradients_are_the_same_bits(family, precision):
-    model = fresh(family)
+    model = fresh_model(family)
     model.model.to(precision).requires_grad_(False)
-    batch = model.collate(percepts(model.condition)[:2], prompts()[:2])
+    batch = model.collate(clip_inputs(model.condition)[:2], prompts()[:2])
     learnt = model.decoder().layers[0].mlp.down_proj.weight.requires_grad_()
 
     def passed():
@@ -110,9 +110,9 @@ def test_answers_and_gradients_are_the_same_bits(family, precision):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_norms_of_all_layers_are_of_one_class_so_that_one_compilation_serves_them(family):
-    model = fresh(family)
+    model = fresh_model(family)
     leave_norms(model)
     leave_norms(model)  # again changes nothing
     kinds = {type(layer.input_layernorm) for layer in model.decoder().layers}
     assert len(kinds) == 1
-    assert type(loaded(family).decoder().layers[0].input_layernorm) not in kinds
+    assert type(shared_model(family).decoder().layers[0].input_layernorm) not in kinds

@@ -6,19 +6,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthesia.acceleration.kernels.varlen_attention import ATTENTION_NAME, varlen_attention
-from tests.helpers.tiny_checkpoints import checkpoint, film, loaded, percepts
+from tests.helpers.tiny_checkpoints import checkpoint, clip_inputs, random_frames, shared_model
 
 pytestmark = pytest.mark.torch
 VISUAL = {"qwen2_vl": lambda model: model.model.visual, "qwen2_5_omni": lambda model: model.visual}
 FRAMES = {
-    "equal": [film(0, 4, 84, 84), film(1, 2, 84, 84)],
-    "mixed": [film(0, 4, 84, 84), film(1, 2, 56, 112), film(2, 6, 84, 84), film(3, 2, 56, 84)],
+    "equal": [random_frames(0, 4, 84, 84), random_frames(1, 2, 84, 84)],
+    "mixed": [
+        random_frames(0, 4, 84, 84),
+        random_frames(1, 2, 56, 112),
+        random_frames(2, 6, 84, 84),
+        random_frames(3, 2, 56, 84),
+    ],
 }
 
 
 def untouched(family):
     """The family's model as transformers loads it."""
-    return type(loaded(family)).model_class.from_pretrained(checkpoint(family), attn_implementation="sdpa").eval()
+    return type(shared_model(family)).model_class.from_pretrained(checkpoint(family), attn_implementation="sdpa").eval()
 
 
 def attended(queries, keys, values, lengths, scaling=None):
@@ -69,7 +74,7 @@ def test_gradients_equal_those_of_one_call_a_chunk(lengths, gradient):
 @pytest.mark.parametrize("family", VISUAL)
 @torch.inference_mode()
 def test_the_whole_visual_encoder_equals_transformers(family, frames):
-    model = loaded(family)
+    model = shared_model(family)
     videos = model.processor.video_processor
     made = videos(videos=FRAMES[frames], do_sample_frames=False, return_tensors="pt", size=dict(videos.size))
     grids = made["video_grid_thw"]
@@ -84,7 +89,7 @@ def test_the_whole_visual_encoder_equals_transformers(family, frames):
 @pytest.mark.parametrize("family", VISUAL)
 @torch.inference_mode()
 def test_patch_embedding_by_product_equals_the_convolution(family):
-    embed = VISUAL[family](loaded(family).model).patch_embed
+    embed = VISUAL[family](shared_model(family).model).patch_embed
     patches = torch.randn(20, embed.proj.weight[0].numel(), generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(embed(patches), type(embed).forward(embed, patches), atol=1e-5, rtol=0)
     assert "forward" in vars(embed)
@@ -92,9 +97,9 @@ def test_patch_embedding_by_product_equals_the_convolution(family):
 
 @torch.inference_mode()
 def test_omnis_ears_equal_transformers_on_sounds_of_mixed_lengths():
-    model, theirs = loaded("qwen2_5_omni"), untouched("qwen2_5_omni")
+    model, theirs = shared_model("qwen2_5_omni"), untouched("qwen2_5_omni")
     for seconds in ((10.0,) * 5, (10.0, 4.1, 8.0, 10.0, 6.6)):
-        batch = model.collate(percepts("sounded_video", seconds), ["What is this?"] * 5)
+        batch = model.collate(clip_inputs("sounded_video", seconds), ["What is this?"] * 5)
         inputs = {k: batch[k] for k in ("input_features", "feature_attention_mask")}
         found, expected = (m.get_audio_features(**inputs) for m in (model.model, theirs))
         torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state, atol=1e-4, rtol=0)
@@ -104,7 +109,7 @@ def test_omnis_ears_equal_transformers_on_sounds_of_mixed_lengths():
 @pytest.mark.parametrize("family", VISUAL)
 @torch.inference_mode()
 def test_the_whole_model_equals_transformers(family):
-    model = loaded(family)
-    batch = model.collate(percepts(model.condition), ["What is this?"] * 5)
+    model = shared_model(family)
+    batch = model.collate(clip_inputs(model.condition), ["What is this?"] * 5)
     found, expected = model.model(**batch).logits, untouched(family)(**batch).logits
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
