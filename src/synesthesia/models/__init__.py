@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from synesthesia.models.text_model import TextOnlyModel
 
 __all__ = [
+    "CONDITIONS",
     "FAMILIES",
     "TEXT_ONLY_FAMILIES",
     "ModelError",
+    "check_entry",
     "is_text_only",
     "load_model",
     "load_text_model",
@@ -41,6 +43,19 @@ TEXT_ONLY_FAMILIES = {  # models that return text, see models/text_model.py
     "kimi_audio": "synesthesia.models.kimi_audio:KimiAudioModel",
 }
 NEEDS_REMOTE_CODE = {"qwen_audio_chat", "kimi_audio"}
+_ALL_CONDITIONS = ("audio", "silent_video", "sounded_video")
+CONDITIONS = {  # in which a family can be asked; here, so that `make check` needs no torch
+    "qwen2_audio": ("audio",),
+    "qwen2_vl": ("silent_video",),
+    "qwen2_5_vl": ("silent_video",),
+    "videollama3": ("silent_video",),
+    "qwen2_5_omni": _ALL_CONDITIONS,
+    "qwen3_vl": ("silent_video",),
+    "audio_flamingo3": ("audio",),
+    "endpoint": _ALL_CONDITIONS,
+    "qwen_audio_chat": ("audio",),
+    "kimi_audio": ("audio",),
+}
 
 
 def model_class(family: str) -> type:
@@ -62,17 +77,40 @@ def model_class(family: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
+def check_entry(model_config: ModelConfig, name: str = "<key>") -> None:
+    """Check that the family of an entry exists and can be asked in the entry's condition.
+
+    Args:
+        model_config: The entry in params.yaml.
+        name: Its key under `models`, for the error message.
+
+    Raises:
+        ModelError: It does not, or cannot; the message names the key.
+    """
+    family = model_config.family
+    if family not in CONDITIONS:
+        raise ModelError(f"models.{name}.family: {family!r} is not known; known: {', '.join(CONDITIONS)}")
+    if model_config.condition not in CONDITIONS[family]:
+        raise ModelError(
+            f"models.{name}.condition: a model of family {family} cannot be asked in {model_config.condition}, only in "
+            f"{' or '.join(CONDITIONS[family])}"
+        )
+    if family in FAMILIES and model_config.dtype is None:
+        raise ModelError(f"models.{name}.dtype: missing: float32 or bfloat16")
+
+
 def is_text_only(model_config: ModelConfig) -> bool:
     """Return whether the family returns text only: `load_text_model` loads it, `evaluation.remote` queries it."""
     return model_config.family in TEXT_ONLY_FAMILIES
 
 
-def load_text_model(model_config: ModelConfig, name: str = "<key>") -> TextOnlyModel:
+def load_text_model(model_config: ModelConfig, name: str = "<key>", frames_per_second: float = 1.0) -> TextOnlyModel:
     """Load a model that returns text.
 
     Args:
         model_config: Its entry in params.yaml.
         name: Its key under `models`, for the error message.
+        frames_per_second: Rate of the stored frames (`curate.frames_per_second`).
 
     Returns:
         The model, ready to answer.
@@ -85,11 +123,17 @@ def load_text_model(model_config: ModelConfig, name: str = "<key>") -> TextOnlyM
             f"{model_config.title} runs code of its own that is not part of this project: review it, then allow it "
             f"with models.{name}.trust_remote_code: true"
         )
-    return model_class(model_config.family).load(model_config)
+    check_entry(model_config, name)
+    model = model_class(model_config.family).load(model_config)
+    model.frames_per_second = frames_per_second
+    return model
 
 
 def load_model(
-    model_config: ModelConfig, device: str = "cpu", acceleration: AccelerationConfig | None = None
+    model_config: ModelConfig,
+    device: str = "cpu",
+    acceleration: AccelerationConfig | None = None,
+    frames_per_second: float = 1.0,
 ) -> LanguageModel:
     """Load a model that runs in this process and apply `acceleration`.
 
@@ -97,9 +141,10 @@ def load_model(
         model_config: Its entry in params.yaml.
         device: `cpu`, `cuda` or `cuda:<index>`.
         acceleration: Which speed-ups apply; None applies the defaults of `AccelerationConfig`.
+        frames_per_second: Rate of the stored frames (`curate.frames_per_second`).
 
     Returns:
-        The model in evaluation mode, ready to answer.
+        The model in evaluation mode, ready to answer in the entry's condition.
 
     Raises:
         ModelError: The family is unknown or text-only, or the checkpoint cannot be used.
@@ -113,7 +158,7 @@ def load_model(
             "evaluated as a student"
         )
     family = model_class(model_config.family)
-    if model_config.dtype is None:
-        raise ModelError(f"{model_config.title}: dtype is missing in its entry: float32 or bfloat16")
+    check_entry(model_config)
     model = family.load(model_config.checkpoint, model_config.dtype, device)
+    model.condition, model.frames_per_second = model_config.condition, frames_per_second
     return apply(model, acceleration or AccelerationConfig())

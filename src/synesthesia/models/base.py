@@ -33,7 +33,8 @@ class LanguageModel:
     `synesthesia.acceleration.apply` replaces methods of an instance; a class in this package never depends on it.
 
     Attributes:
-        condition: Modalities of the model: `audio`, `silent_video` or `sounded_video`.
+        condition: What it is asked in: `audio`, `silent_video` or `sounded_video` (one of `models.CONDITIONS`).
+        frames_per_second: Rate at which its frames were sampled.
         lora_targets: Regular expression of the module names that get LoRA adapters.
         model_class: Class of transformers that loads the checkpoint.
         processor_class: Class of transformers that loads the processor.
@@ -41,6 +42,7 @@ class LanguageModel:
     """
 
     condition: str
+    frames_per_second: float = 1.0
     lora_targets: str
     model_class: ClassVar[Any]
     processor_class: ClassVar[Any]

@@ -10,7 +10,6 @@
     max_tokens: 16                           # raise it for models that think before they answer
     top_logprobs: 20                         # 0: request none, parse letters from the text
     frames_as: images                        # or `video`: one MP4 as video_url, where the server takes it
-    video_frames_per_second: 1.0             # of that MP4: curate.frames_per_second
     extra: {max_completion_tokens: 16, max_tokens: null}   # added to each request; null removes a key
 
 Servers that only stream are asked with `extra: {stream: true}`.
@@ -41,7 +40,6 @@ class EndpointConfig(StrictModel):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 20
     max_tokens: PositiveInt = 16
     frames_as: Literal["images", "video"] = "images"
-    video_frames_per_second: Annotated[float, Field(gt=0, le=60)] = 1.0
     extra: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

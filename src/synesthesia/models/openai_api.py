@@ -74,7 +74,7 @@ class OpenAICompatibleModel(TextOnlyModel):
         """
         content: list[dict] = []
         if clip.jpegs and self.endpoint.frames_as == "video":
-            video = encode_mp4(clip.jpegs, self.endpoint.video_frames_per_second)
+            video = encode_mp4(clip.jpegs, self.frames_per_second)
             url = f"data:video/mp4;base64,{_encode_base64(video)}"
             content.append({"type": "video_url", "video_url": {"url": url}})
         else:

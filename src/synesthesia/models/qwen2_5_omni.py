@@ -14,7 +14,7 @@ from synesthesia.models.vision import add_position_ids, build_video_kwargs
 
 
 class Qwen2_5OmniModel(LanguageModel):
-    """Audio and video. Only the Thinker is loaded: the full Omni class has no `forward` and generates speech.
+    """Audio, video, or both. Only the Thinker is loaded: the full Omni class has no `forward` and generates speech.
 
     Video and audio follow one another, each with its own placeholder.
     """
@@ -34,21 +34,35 @@ class Qwen2_5OmniModel(LanguageModel):
         """Return the layers of language model, vision encoder and audio encoder."""
         return [*super().layers(), *self.vision_encoder.blocks, *self.audio_encoder.layers]
 
+    @property
+    def has_video(self) -> bool:
+        """Whether the model is asked with frames."""
+        return self.condition != "audio"
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether the model is asked with sound."""
+        return self.condition != "silent_video"
+
     def chat_content(self) -> list[dict]:
-        """Return a video part, then an audio part."""
-        return [{"type": "video"}, {"type": "audio"}]
+        """Return a video part, then an audio part; only one of them outside of `sounded_video`."""
+        return [{"type": "video"}] * self.has_video + [{"type": "audio"}] * self.has_audio
 
     def processor_inputs(self, clips: Sequence[ClipInputs]) -> dict:
-        """Return frames at one per second and audio at 16 kHz."""
-        kwargs = build_video_kwargs(self.processor, clips)
-        kwargs["videos_kwargs"]["fps"] = 1.0
-        return {**kwargs, "audio": [clip.audio for clip in clips], "sampling_rate": 16000}
+        """Return frames with their rate, and audio at 16 kHz."""
+        kwargs: dict[str, Any] = {}
+        if self.has_video:
+            kwargs |= build_video_kwargs(self.processor, clips)
+            kwargs["videos_kwargs"]["fps"] = self.frames_per_second
+        if self.has_audio:
+            kwargs |= {"audio": [clip.audio for clip in clips], "sampling_rate": 16000}
+        return kwargs
 
     def collate(self, clips: Sequence[ClipInputs], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
         """Build a batch as `LanguageModel.collate` does, with `position_ids`."""
         batch = super().collate(clips, prompts)
-        audio_lengths = batch["feature_attention_mask"].sum(1)
+        audio_lengths = batch["feature_attention_mask"].sum(1) if self.has_audio else None
         add_position_ids(
-            self.model, batch, audio_seqlens=audio_lengths, second_per_grids=batch["video_second_per_grid"]
+            self.model, batch, audio_seqlens=audio_lengths, second_per_grids=batch.get("video_second_per_grid")
         )
         return batch

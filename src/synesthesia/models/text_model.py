@@ -45,10 +45,12 @@ class TextOnlyModel(ABC):
 
     Attributes:
         condition: Modalities of the model: `audio`, `silent_video` or `sounded_video`.
+        frames_per_second: Rate at which its frames were sampled.
         concurrency: Number of questions in flight, each in a thread of its own.
     """
 
     condition: str
+    frames_per_second: float = 1.0
     concurrency: int = 1
 
     @abstractmethod

@@ -60,7 +60,7 @@ class VideoLlama3Model(LanguageModel):
 
     def processor_inputs(self, clips: Sequence[ClipInputs]) -> dict:
         """Return frames with times, under a pixel budget that fits all frames of a clip."""
-        kwargs = build_timed_video_kwargs(self.processor, clips)
+        kwargs = build_timed_video_kwargs(self.processor, clips, self.frames_per_second)
         del kwargs["videos_kwargs"]["cap_pixels_per_frame"]  # an argument of Qwen's video processors only
         raise_pixel_budget(kwargs, clips)
         return kwargs

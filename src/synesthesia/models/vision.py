@@ -34,14 +34,15 @@ def build_video_kwargs(processor: Any, clips: Sequence[ClipInputs]) -> dict:
     }
 
 
-def build_timed_video_kwargs(processor: Any, clips: Sequence[ClipInputs]) -> dict:
-    """Build `build_video_kwargs` with frame times: one frame per second, the first at 0 s.
+def build_timed_video_kwargs(processor: Any, clips: Sequence[ClipInputs], frames_per_second: float) -> dict:
+    """Build `build_video_kwargs` with frame times, the first at 0 s.
 
     Without times transformers assumes 24 frames per second, which compresses a clip into half a second.
 
     Args:
         processor: The family's processor.
         clips: Clips with frames.
+        frames_per_second: Rate at which they were sampled.
 
     Returns:
         Keyword arguments `videos` and `videos_kwargs`, with `video_metadata`.
@@ -49,7 +50,7 @@ def build_timed_video_kwargs(processor: Any, clips: Sequence[ClipInputs]) -> dic
     kwargs = build_video_kwargs(processor, clips)
     counts = [len(_frames(clip)) for clip in clips]
     kwargs["videos_kwargs"]["video_metadata"] = [
-        VideoMetadata(total_num_frames=n, fps=1.0, frames_indices=list(range(n))) for n in counts
+        VideoMetadata(total_num_frames=n, fps=frames_per_second, frames_indices=list(range(n))) for n in counts
     ]
     return kwargs
 
@@ -132,7 +133,7 @@ class VisionLanguageModel(LanguageModel):
 
     def processor_inputs(self, clips: Sequence[ClipInputs]) -> dict:
         """Return frames with times."""
-        return build_timed_video_kwargs(self.processor, clips)
+        return build_timed_video_kwargs(self.processor, clips, self.frames_per_second)
 
     def collate(self, clips: Sequence[ClipInputs], prompts: Sequence[str]) -> dict[str, torch.Tensor]:
         """Build a batch as `LanguageModel.collate` does, with `position_ids`."""

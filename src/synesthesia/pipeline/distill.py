@@ -40,7 +40,9 @@ def run(config: Config, item: str) -> None:
         from synesthesia.utils import device
 
         targets = build_targets(config, setting)
-        student = models.load_model(model_config, device.select_device(), config.acceleration)
+        student = models.load_model(
+            model_config, device.select_device(), config.acceleration, config.curate.frames_per_second
+        )
         device.seed(training.seed)
         adapters.add_lora(student, config.distill.lora)
         checkpoint_dir = _make_checkpoint_dir(config, setting, targets)

@@ -36,7 +36,7 @@ def run(config: Config, item: str) -> None:
     """
     model_config = stage_cli.get_item(config.models, item, "model")
     with tracking.start_run("evaluate", item) as session:
-        model = load_respondent(model_config, item, config.acceleration)
+        model = load_respondent(model_config, item, config.acceleration, config.curate.frames_per_second)
         evaluate_splits(
             config,
             model,
@@ -51,7 +51,10 @@ def run(config: Config, item: str) -> None:
 
 
 def load_respondent(
-    model_config: ModelConfig, respondent_name: str, acceleration: AccelerationConfig | None = None
+    model_config: ModelConfig,
+    respondent_name: str,
+    acceleration: AccelerationConfig | None = None,
+    frames_per_second: float = 1.0,
 ) -> LanguageModel | TextOnlyModel:
     """Load a model for answering. Models behind an API load without torch.
 
@@ -59,6 +62,7 @@ def load_respondent(
         model_config: The entry of the model.
         respondent_name: Its key, for error messages.
         acceleration: Speed-ups of models that run in this process; None applies the defaults.
+        frames_per_second: Rate of the stored frames.
 
     Returns:
         The model.
@@ -66,10 +70,10 @@ def load_respondent(
     from synesthesia import models
 
     if models.is_text_only(model_config):
-        return models.load_text_model(model_config, respondent_name)
+        return models.load_text_model(model_config, respondent_name, frames_per_second)
     from synesthesia.utils import device
 
-    return models.load_model(model_config, device.select_device(), acceleration)
+    return models.load_model(model_config, device.select_device(), acceleration, frames_per_second)
 
 
 def evaluate_splits(

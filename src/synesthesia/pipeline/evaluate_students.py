@@ -34,7 +34,9 @@ def run(config: Config, item: str) -> None:
         from synesthesia.distillation import adapters
         from synesthesia.utils import device
 
-        student = models.load_model(model_config, device.select_device(), config.acceleration)
+        student = models.load_model(
+            model_config, device.select_device(), config.acceleration, config.curate.frames_per_second
+        )
         student = adapters.load(student, adapter_dir)
         evaluate.evaluate_splits(config, student, item, SPLITS, OUTPUT_DIR / item, adapter_dir, model_config.batch_size)
         if distributed.is_main():

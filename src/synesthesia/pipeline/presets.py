@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from synesthesia import config
+from synesthesia import config, models
 from synesthesia.utils import io, yaml_file
 
 PARAMS_FILE = Path("params.yaml")
@@ -90,10 +90,18 @@ def check() -> list[Path]:
 
     Raises:
         ConfigError: A file has wrong keys or values; the message names all of them.
+        PresetError: A model's family is unknown, or cannot be asked in its condition.
     """
     files = [PARAMS_FILE, *sorted(PRESETS_DIR.glob("*.yaml"))]
     for path in files:
-        config.load(path)
+        errors = []
+        for name, model_config in config.load(path).models.items():
+            try:
+                models.check_entry(model_config, name)
+            except models.ModelError as error:
+                errors.append(str(error))
+        if errors:
+            raise PresetError(f"{path}:\n" + "\n".join(errors))
     return files
 
 

@@ -536,9 +536,9 @@ def test_an_error_in_a_stream_is_retried(server):
 
 
 def test_frames_can_be_sent_as_one_video(server):
-    load_endpoint(server, "silent_video", frames_as="video", video_frames_per_second=2.0).reply(
-        EncodedClipInputs(None, clip().jpegs), "Which?", 4
-    )
+    model = load_endpoint(server, "silent_video", frames_as="video")
+    model.frames_per_second = 2.0
+    model.reply(EncodedClipInputs(None, clip().jpegs), "Which?", 4)
     (video,) = [p["video_url"]["url"] for p in server.requests[0]["messages"][0]["content"][:-1]]
     data = base64.b64decode(video.removeprefix("data:video/mp4;base64,"))
     with av.open(io.BytesIO(data)) as container:
