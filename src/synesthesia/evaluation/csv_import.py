@@ -12,8 +12,11 @@ The CSV is UTF-8, comma-separated, and its first line names the columns, in any 
     replays, focus_lost, load_failures, order    optional: counts, as the human study exports them
     inattentive    optional: true or false
 
-With both `choice` and `text`, `choice` is the answer and `text` the reply. The human study's export is such a file, and
-so is a table of another model's answers; an entry under `import_answers.respondents` in params.yaml points to it:
+With both `choice` and `text`, `choice` is the answer and `text` the reply. What spreadsheets and R add is passed over:
+blank rows, a first line `sep=,`, trailing commas, and a first column of row names without a heading.
+
+The human study's export is such a file, and so is a table of another model's answers; an entry under
+`import_answers.respondents` in params.yaml points to it:
 
     kimi-audio: {title: Kimi-Audio, file: answers/kimi.csv, condition: audio, human: false}
 
@@ -31,7 +34,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,6 +47,10 @@ from synesthesia.schemas import CONDITIONS, LETTERS
 COLUMNS = (*schemas.RESPONSE.names,)
 SIMULATED = "simulated"  # prefix of participants (or of a whole file) that a program simulated, see `is_simulated`
 MAX_ERRORS_SHOWN = 10  # per error message
+MAX_CHARS_SHOWN = 60  # of a cell in an error message
+MAX_FLOAT32 = float.fromhex("0x1.fffffep+127")
+UNICODE_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_CELL = re.compile(r'"(?:[^"]|"")*"(?=[,\r\n]|\Z)|(?!")[^,\r\n]*')
 
 
 class ResponseError(ValueError):
@@ -62,18 +69,23 @@ def read_responses(path: str | os.PathLike, questions: pa.Table, condition: str)
         Responses (schemas.RESPONSE), sorted by question and participant.
 
     Raises:
-        ResponseError: The file is missing, has another encoding, or lacks a required column; a question is unknown;
+        ResponseError: The file cannot be read, has another encoding, or lacks a required column; a question is unknown;
             one participant responds twice to one question; a value is out of range; or simulated and real participants
             are mixed.
     """
     path = Path(path)
     header, rows = _read_csv(path)
     options = dict(zip(questions["question_id"].to_pylist(), questions["options"].to_pylist(), strict=True))
-    unknown = Counter(row["question_id"] for _, row in rows if row["question_id"] not in options)
-    if unknown:
+    unnamed = [line for line, row in rows if not row["question_id"]]
+    if unnamed:
+        raise ResponseError(f"{path}: line {unnamed[0]}: question_id is empty ({len(unnamed)} rows have none)")
+    unknown_lines = [line for line, row in rows if row["question_id"] not in options]
+    if unknown_lines:
+        unknown = Counter(row["question_id"] for _, row in rows if row["question_id"] not in options)
         raise ResponseError(
-            f"{path}: {len(unknown)} unknown question ids in {sum(unknown.values())} rows: {_preview(unknown)}. They "
-            "must be those of out/make_questions/questions.parquet; other clips or another make_questions.seed make "
+            f"{path}: {len(unknown)} unknown question ids in {len(unknown_lines)} rows: "
+            f"{_preview(map(_shorten, unknown))} (the first in line {unknown_lines[0]}, column question_id). They must "
+            "be those of out/make_questions/questions.parquet; other clips or another make_questions.seed make "
             "other questions"
         )
     responses, errors = [], []
@@ -192,46 +204,116 @@ def _hash(seed: int, *parts: str) -> bytes:
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Return the header, and rows with their line numbers; blank lines are skipped."""
+    """Return the header, and rows with the number of their first line, without what spreadsheets and R add."""
+    lines = list(io.StringIO(_read_text(path), newline=""))
+    header, rows, unnamed = [], [], []
+    for line, cells in _iter_records(lines, path):
+        cells = [cell.strip() for cell in cells]
+        if not any(cells):
+            continue
+        if not header:
+            if ",".join(cells).lower() == "sep=,":  # tells Excel which character separates columns
+                continue
+            header = cells
+            while not header[-1]:  # commas at the end
+                header.pop()
+            unnamed = [0] if not header[0] else []  # row names, as R and pandas write them
+            _check_header([name for i, name in enumerate(header) if i not in unnamed], path)
+            continue
+        while len(cells) > len(header) and not cells[-1]:
+            cells.pop()
+        if len(cells) != len(header):
+            extra = f" (column {len(header) + 1}: {_quote(cells[len(header)])})" if len(cells) > len(header) else ""
+            raise ResponseError(f"{path}: line {line} has {len(cells)} cells, the header {len(header)}{extra}")
+        rows.append((line, {name: cells[i] for i, name in enumerate(header) if i not in unnamed}))
+    if not header:
+        _check_header([], path)
+    return [name for i, name in enumerate(header) if i not in unnamed], rows
+
+
+def _read_text(path: Path) -> str:
+    """Read a UTF-8 file; ResponseError says where another encoding shows."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise ResponseError(
             f"{path} is missing: put the CSV there or correct its entry in import_answers.respondents"
         ) from None
+    except OSError as error:
+        raise ResponseError(f"{path} cannot be read: {error.strerror or error}") from None
+    if content.startswith(b"PK\3\4"):
+        raise ResponseError(f"{path} is a workbook or a ZIP archive, not text; save the file as CSV in UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        mark = next((f", the mark of {name}" for mark, name in UNICODE_MARKS.items() if content.startswith(mark)), "")
+        line, column = _locate(content[: error.start].decode("utf-8-sig", "replace"))
         raise ResponseError(
-            f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x}); save the file as CSV in UTF-8"
+            f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x} in column {column}{mark}); save the "
+            "file as CSV in UTF-8"
         ) from None
     if "\0" in text:
-        raise ResponseError(f"{path} is not text (it contains zero bytes); save the file as CSV in UTF-8")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        line, column = _locate(text[: text.index("\0")])
+        raise ResponseError(
+            f"{path}: line {line} has zero bytes, the first in column {column}, so it is no text in UTF-8 (perhaps "
+            "UTF-16); save the file as CSV in UTF-8"
+        )
+    return text
+
+
+def _iter_records(lines: list[str], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield records with the number of their first line; a cell may be as long as the file."""
+    default_limit = csv.field_size_limit()  # 131,072 characters, for the whole process
+    line = 1
     try:
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(header, path)
-        rows = []
+        csv.field_size_limit(max(default_limit, sum(map(len, lines))))
+        reader = csv.reader(lines, strict=True)
         for cells in reader:
-            if not any(cells):
-                continue
-            if len(cells) != len(header):
-                raise ResponseError(f"{path}: line {reader.line_num} has {len(cells)} cells, the header {len(header)}")
-            rows.append((reader.line_num, {k: v.strip() for k, v in zip(header, cells, strict=True)}))
+            yield line, cells
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise ResponseError(f"{path}: line {reader.line_num}: {error}") from None
-    return header, rows
+        column = _find_unclosed_cell("".join(lines[line - 1 :]))
+        raise ResponseError(
+            f"{path}: line {line}: {error} (column {column}: a quote is not closed or not doubled)"
+        ) from None
+    finally:
+        csv.field_size_limit(default_limit)
+
+
+def _locate(text: str) -> tuple[int, int]:
+    """Return the line and the column, both from 1, in which a text before a fault ends."""
+    is_quoted, line, column = False, 1, 1
+    for match in re.finditer('\r\n?|[",\n]', text):
+        if match[0] == '"':
+            is_quoted = not is_quoted
+        elif match[0] != ",":
+            line, column = line + 1, column if is_quoted else 1  # a quoted cell may span lines
+        elif not is_quoted:
+            column += 1
+    return line, column
+
+
+def _find_unclosed_cell(record: str) -> int:
+    """Return the number, from 1, of a record's first cell that is no cell of CSV."""
+    position, column = 0, 1
+    while match := _CELL.match(record, position):
+        if record[match.end() : match.end() + 1] != ",":
+            break
+        position, column = match.end() + 1, column + 1
+    return column
 
 
 def _check_header(header: list[str], path: Path) -> None:
     if len(header) == 1 and re.search("[;\t]", header[0]):
-        raise ResponseError(f"{path}: columns must be separated by commas, the first line is {header[0][:80]!r}")
+        raise ResponseError(f"{path}: columns must be separated by commas, the first line is {_quote(header[0])}")
     errors = []
     for name in dict.fromkeys(header):
         if name not in COLUMNS:
             matches = difflib.get_close_matches(name, COLUMNS, 1)
-            errors.append(f"unknown column {name!r}" + (f", did you mean {matches[0]}?" if matches else ""))
+            place = "" if name else f" (column {header.index(name) + 1} of the first line)"
+            errors.append(
+                f"unknown column {_quote(name)}{place}" + (f", did you mean {matches[0]}?" if matches else "")
+            )
         elif header.count(name) > 1:
             errors.append(f"column {name} occurs twice")
     if "question_id" not in header:
@@ -250,7 +332,7 @@ def _parse_response(row: dict[str, str], header: list[str], options: list[str], 
         raise ValueError("participant is empty")
     response["condition"] = row.get("condition", condition)
     if response["condition"] not in CONDITIONS:
-        raise ValueError(f"condition {response['condition']!r} is not one of {', '.join(CONDITIONS)}")
+        raise ValueError(f"condition {_quote(response['condition'])} is not one of {', '.join(CONDITIONS)}")
     response["choice"] = _parse_choice(row["choice"], options) if "choice" in header else parse_letter(text, options)
     response["text"] = text or None
     response["letter_logits"] = _parse_logits(row.get("letter_logits", ""), options)
@@ -258,7 +340,7 @@ def _parse_response(row: dict[str, str], header: list[str], options: list[str], 
     for name in ("replays", "focus_lost", "load_failures", "order"):
         response[name] = _parse_count(row, name)
     if row.get("inattentive", "").lower() not in ("", "true", "false"):
-        raise ValueError(f"inattentive {row['inattentive']!r} is neither true nor false")
+        raise ValueError(f"inattentive {_quote(row['inattentive'])} is neither true nor false")
     response["inattentive"] = row.get("inattentive", "").lower() == "true"
     return response
 
@@ -266,10 +348,16 @@ def _parse_response(row: dict[str, str], header: list[str], options: list[str], 
 def _parse_choice(text: str, options: list[str]) -> int | None:
     if not text:
         return None
-    index = int(text) if re.fullmatch(r"[0-9]{1,3}", text) else LETTERS.find(text.upper()) if len(text) == 1 else -1
+    index = (
+        int(text)
+        if re.fullmatch(r"[0-9]{1,3}", text)
+        else LETTERS.find(text.upper())
+        if re.fullmatch("[A-Za-z]", text)
+        else -1
+    )
     if not 0 <= index < len(options):
         last = len(options) - 1
-        raise ValueError(f"choice {text!r} is neither an index 0 to {last} nor a letter A to {LETTERS[last]}")
+        raise ValueError(f"choice {_quote(text)} is neither an index 0 to {last} nor a letter A to {LETTERS[last]}")
     return index
 
 
@@ -279,30 +367,38 @@ def _parse_logits(text: str, options: list[str]) -> list[float] | None:
     values: list[float] | None
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
-    is_valid = isinstance(values, list) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    is_valid = isinstance(values, list) and all(type(v) in (int, float) and abs(v) <= MAX_FLOAT32 for v in values)
     if values is None or not is_valid or len(values) != len(options):
-        raise ValueError(f"letter_logits must be a JSON list of {len(options)} numbers, is {text[:60]!r}")
+        raise ValueError(f"letter_logits must be a JSON list of {len(options)} numbers, is {_quote(text)}")
     return values
 
 
 def _parse_float(row: dict[str, str], name: str) -> float | None:
     text = row.get(name, "")
     try:
-        value = float(text) if text else None
+        value = float(text) if text and "_" not in text else math.nan if text else None
     except ValueError:
         value = math.nan
     if value is not None and not 0 <= value < 1e9:
-        raise ValueError(f"{name} {text!r} is not a number of 0 or more")
+        raise ValueError(f"{name} {_quote(text)} is not a number of 0 or more, below a billion")
     return value
 
 
 def _parse_count(row: dict[str, str], name: str) -> int | None:
     text = row.get(name, "")
     if text and not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ValueError(f"{name} {text!r} is not a count")
+        raise ValueError(f"{name} {_quote(text)} is not a count of at most nine digits")
     return int(text) if text else None
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_CHARS_SHOWN else text[:MAX_CHARS_SHOWN] + "…"
+
+
+def _quote(text: str) -> str:
+    return repr(_shorten(text))
 
 
 def _preview(names: Iterable[str]) -> str:

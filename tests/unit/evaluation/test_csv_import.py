@@ -148,6 +148,87 @@ def test_a_missing_file_says_where_it_is_named(tmp_path):
         csv_import.read_responses(tmp_path / "none.csv", QUESTIONS, "audio")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "question_id,choice\n , \nq0,1\n\t,\u00a0\n,\nq1,2\n",
+        "\n,,\nquestion_id,choice\nq0,1\nq1,2\n",
+        "sep=,\nquestion_id,choice\nq0,1\nq1,2\n",
+        "\ufeffSEP=,\r\nquestion_id,choice\r\nq0,1\r\nq1,2\r\n",
+        '"sep=,"\nquestion_id,choice\nq0,1\nq1,2\n',
+        '"","question_id","choice"\n"1","q0","1"\n"2","q1","2"\n',
+        ",question_id,choice\n0,q0,1\n1,q1,2\n",
+        "question_id,choice,,\nq0,1,,\nq1,2,,\n",
+        "question_id,choice\nq0,1,,,\nq1,2, ,\n",
+        "question_id,choice,,\nq0,1\nq1,2\n",
+        ",question_id,choice,\n7,q0,1,\n8,q1,2,\n,,,\n",
+    ],
+    ids=["rows of blanks", "blank rows first", "sep", "SEP with a byte order mark", "quoted sep", "R", "pandas",
+         "trailing commas everywhere", "trailing commas of rows", "trailing commas of the header", "all at once"],
+)  # fmt: skip
+def test_what_spreadsheets_and_r_add_is_passed_over(read, content):
+    responses = read(content)
+    assert responses["question_id"].to_pylist() == ["q0", "q1"]
+    assert responses["choice"].to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize("length", [131_073, 200_000, 3_000_000])
+def test_a_reply_of_any_length_is_read_and_the_process_keeps_its_csv_limit(read, length):
+    before = csv.field_size_limit()
+    reply = "so, " * (length // 4)
+    responses = read(f'question_id,choice,text\nq0,1,"{reply}"\nq1,,B\n')
+    assert (responses["choice"].to_pylist(), responses["text"].to_pylist()) == ([1, None], [reply.strip(), "B"])
+    assert csv.field_size_limit() == before
+
+
+BIG = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("question_id,choice\n,1\nq0,1\n", "line 2: question_id is empty"),
+        ("question_id,choice,x\n", "unknown column 'x'"),
+        ("question_id,,choice\nq0,5,1\n", "unknown column '' .column 2 of the first line"),
+        ("question_id,choice,\nq0,1,hello\n", "line 2 has 3 cells, the header 2 .column 3: 'hello'"),
+        ("sep=;\nquestion_id;choice\nq0;1\n", "must be separated by commas"),
+        ("question_id,choice,order\nq0,1,4294967296\n", "line 2: order '4294967296' is not a count"),
+        ("question_id,choice,replays\nq0,1,-1\n", "line 2: replays '-1' is not a count"),
+        (f"question_id,choice\nq0,{BIG}\n", "line 2: choice '9{60}…' is neither"),
+        ("question_id,choice\nq0,ı\n", "line 2: choice 'ı' is neither"),
+        (f"question_id,choice,seconds\nq0,1,{BIG}\n", "line 2: seconds '9{60}…' is not a number"),
+        ("question_id,choice,seconds\nq0,1,1e400\n", "line 2: seconds '1e400' is not a number"),
+        ("question_id,choice,seconds\nq0,1,1_0\n", "line 2: seconds '1_0' is not a number"),
+        (f'question_id,choice,letter_logits\nq0,1,"[1, 2, {BIG}]"\n', "line 2: letter_logits must be a JSON list"),
+        ('question_id,choice,letter_logits\nq0,1,"[1, 2, 1e39]"\n', "line 2: letter_logits must be a JSON list"),
+        (f'question_id,choice,letter_logits\nq0,1,"{"[" * 100_000}"\n', "line 2: letter_logits must be a JSON list"),
+        ('question_id,text\nq0,"two\nlines"\nq1,"""open\nq2,A\n', "line 4: unexpected end of data .column 2"),
+        ('question_id,choice,text\nq0,1,"a" b\n', "line 2: .* .column 3: a quote"),
+        (b"question_id,choice,text\nq0,1,caf\xe9\n", "line 2 is not UTF-8 .byte 0xe9 in column 3"),
+        (b'question_id,text,choice\nq0,"a, b\n c",\xff\n', "line 3 is not UTF-8 .byte 0xff in column 3"),
+        ("question_id,choice\n".encode("utf-16-be"), "line 1 has zero bytes, the first in column 1.*UTF-16"),
+        ("\ufeffquestion_id,choice\n".encode("utf-16-be"), "line 1 is not UTF-8 .byte 0xfe.*the mark of UTF-16"),
+        ("question_id,choice\n".encode("utf-32"), "line 1 is not UTF-8 .byte 0xff.*the mark of UTF-32"),
+        (b"question_id,choice\nq0,1\nq1,\0\n", "line 3 has zero bytes, the first in column 2"),
+        (b"PK\x03\x04\x14\0\x06\0", "is a workbook or a ZIP archive"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_one_sentence_with_its_line_and_column(read, content, message):
+    with pytest.raises(ResponseError, match=f"(?s)answers.csv.*{message}") as error:
+        read(content)
+    assert len(str(error.value)) < 400
+
+
+def test_a_long_unknown_question_id_is_cut_and_its_line_named(read):
+    with pytest.raises(ResponseError, match=r"1 unknown question ids in 1 rows: x{60}… .the first in line 3"):
+        read(f"question_id,choice\nq0,1\n{'x' * 100_000},1\n")
+
+
+def test_a_folder_in_place_of_the_file_is_a_sentence(tmp_path):
+    with pytest.raises(ResponseError, match="cannot be read: Is a directory"):
+        csv_import.read_responses(tmp_path, QUESTIONS, "audio")
+
+
 cells = st.one_of(st.text(max_size=8), st.sampled_from(["q0", "q1", "audio", "A", "2", "true", "[1,2,3]", '"', ","]))
 
 
