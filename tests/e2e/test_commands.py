@@ -113,7 +113,8 @@ def test_workflow_posts_the_comparison_and_fails_below_a_threshold():
     text = commands("study")
     assert "GITHUB_STEP_SUMMARY" in text
     assert "gh pr comment" in text
-    assert steps("study")[-1]["run"] == "make thresholds"
+    assert steps("study")[-2]["run"] == "make thresholds"
+    assert "dvc exp run -S" in steps("study")[-1]["run"], "after all that reads the study's own results"
     assert "synesthesia.analysis.thresholds" in make("thresholds").stdout
 
 

@@ -1,5 +1,6 @@
 """Configuration: errors name the full key and the allowed values."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,24 @@ def test_paper_preset_has_the_values_of_the_paper():
             "audioset_list, audioset_labels and audioset_clips belong together: set all three or none",
         ),
         ("preset", "huge", "preset: "),
+        ("distill/training/learning_rate", math.inf, "distill.training.learning_rate: "),
+        ("distill/training/learning_rate", math.nan, "distill.training.learning_rate: "),
+        ("distill/training/learning_rate", 3.0, "distill.training.learning_rate: "),
+        ("distill/training/epochs", math.inf, "distill.training.epochs: "),
+        ("distill/lora/dropout", 1.0, "distill.lora.dropout: "),
+        ("report/thresholds/switch.balanced_accuracy", math.nan, "report.thresholds.switch.balanced_accuracy: "),
+        ("curate/clip_seconds", math.inf, "curate.clip_seconds: "),
+        ("curate/clip_seconds", 5.0, "curate: min_seconds 8 must not exceed clip_seconds 5"),
+        ("curate/min_seconds", 12.0, "curate: min_seconds 12 must not exceed clip_seconds 10"),
+        ("curate/frames_per_second", 0.04, "curate: frames_per_second 0.04 gives clips of min_seconds 8 no frame"),
+        ("curate/frames_per_second", 1e6, "curate.frames_per_second: "),
+        ("curate/max_pixels", 10**12, "curate.max_pixels: "),
+        ("curate/analysis_clips_per_label", 2, "train_switch.validation_clips_per_label must be less than"),
+        ("models/qwen2-vl/splits", ["finetune", "analysis", "analysis"], "splits: contains a duplicate"),
+        ("models/qwen2-vl/title", " qwen2-AUDIO  (tiny)", "title: ' qwen2-AUDIO  (tiny)' is already the title of"),
+        ("import_answers/respondents/human-eyes/title", "Human ears", "'Human ears' is already the title of"),
+        ("distill/settings/visual-to-audio-kl/title", "Teacher's labels (default)", "is already the title of"),
+        ("models/qwen2-vl/title", " ", "models.qwen2-vl.title: is blank"),
         ("import_answers/aggregation", "mean", "import_answers.aggregation: "),
         (
             "import_answers/respondents/human-ears/fil",
@@ -199,6 +218,50 @@ def test_file_that_is_not_a_mapping_is_rejected(tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(config.ConfigError, match=message):
         config.load(file)
+
+
+def test_yaml_is_read_as_dvc_reads_it(tmp_path):
+    text = (ROOT / "params/embedded.yaml").read_text()
+    changes = {"learning_rate: 1.0e-3": "learning_rate: 1e-3", 'headphone_check: "off"': "headphone_check: off",
+               "epochs: 8 ": "epochs: 017 ", "title: Qwen2-VL (tiny)": "title: 12:30"}  # fmt: skip
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "params.yaml").write_text(text)
+    parsed = config.load(tmp_path / "params.yaml")
+    assert parsed.distill.training.learning_rate == parsed.train_switch.learning_rate == 1e-3
+    assert (parsed.human_study.headphone_check, parsed.train_switch.epochs) == ("off", 17)
+    assert parsed.models["qwen2-vl"].title == "12:30"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "  epochs: 8 ",
+            "  epochs: 8\n  epochs: 30 ",
+            r'line \d+: found duplicate key "epochs".*remove one of the two',
+        ),
+        ("Teacher's labels", "Mod\xe8les", r"line \d+: byte 0xe8 is not UTF-8: save the file with the encoding UTF-8"),
+        ("drop_multi_name_labels: true", "drop_multi_name_labels: yes", "curate.drop_multi_name_labels: "),
+        ("learning_rate: 1.0e-3", "learning_rate: .inf", "train_switch.learning_rate: "),
+        ("seed: 0", "seed: 2026-01-01", "curate.seed: "),
+        ("seed: 0", "seed: 2026-99-99", "not valid YAML: month must be in"),
+        ("seed: 0", "\tseed: 0", r"line \d+: not valid YAML"),
+        (
+            "preset: embedded",
+            "preset: !!python/object:os.system {}",
+            "not valid YAML: could not determine a constructor",
+        ),
+        ("preset: embedded", "preset: &a [*a]", "preset: "),
+    ],
+)
+def test_a_faulty_file_is_refused_with_line_or_key(tmp_path, old, new, message):
+    text = (ROOT / "params/embedded.yaml").read_text()
+    assert old in text
+    (tmp_path / "params.yaml").write_bytes(text.replace(old, new, 1).encode("latin-1"))
+    with pytest.raises(config.ConfigError, match=message):
+        config.load(tmp_path / "params.yaml")
 
 
 def test_missing_file_error_says_where_to_run_the_command(tmp_path):

@@ -1,90 +1,28 @@
-"""Typed configuration: reads `params.yaml` into frozen objects.
-
-DVC accepts a mistyped key or an impossible value silently (dvc #5477). Every stage therefore reads its parameters
-through `load`, which rejects them and names the full key and the allowed values. The module imports nothing heavy,
-because every stage and `make check` start with it.
-"""
+"""The blocks of `params.yaml` as frozen types, with the values that each key allows."""
 
 from __future__ import annotations
 
 import difflib
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+import unicodedata
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from synesthesia.utils import yaml_file
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e9)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Condition = Literal["audio", "silent_video", "sounded_video"]
-
-# Keys of version 0.1 and their names in 0.2. `*` stands for any name. Blocks come first: keys below them are listed
-# under the block's new name.
-RENAMED_KEYS = {
-    "size": "preset",
-    "ask": "make_questions",
-    "answer": "evaluate",
-    "collect": "import_answers",
-    "gap": "measure_gap",
-    "switch": "train_switch",
-    "study": "human_study",
-    "curate.drop_labels_with_several_names": "curate.drop_multi_name_labels",
-    "curate.analysis_clips_a_label": "curate.analysis_clips_per_label",
-    "curate.rate": "curate.sample_rate",
-    "curate.seconds": "curate.clip_seconds",
-    "curate.shortest_seconds": "curate.min_seconds",
-    "curate.largest_pixels": "curate.max_pixels",
-    "curate.shard_clips": "curate.clips_per_shard",
-    "curate.engine": "curate.executor",
-    "make_questions.options": "make_questions.num_options",
-    "models.*.precision": "models.*.dtype",
-    "models.*.remote_code": "models.*.trust_remote_code",
-    "models.*.batch_clips": "models.*.batch_size",
-    "models.*.compile": "acceleration.compile",
-    "evaluate.read": "evaluate.mode",
-    "evaluate.likeliest_tokens": "evaluate.top_k_logits",
-    "import_answers.several": "import_answers.aggregation",
-    "import_answers.careless": "import_answers.inattentive",
-    "train_switch.validation_clips_a_label": "train_switch.validation_clips_per_label",
-    "train_switch.batch_clips": "train_switch.batch_size",
-    "train_switch.warmup": "train_switch.warmup_ratio",
-    "train_switch.balance_classes": "train_switch.class_weighted",
-    "distill.training.effective_batch": "distill.training.global_batch_size",
-    "distill.training.micro_batch": "distill.training.micro_batch_size",
-    "distill.training.checkpoint_minutes": "distill.training.checkpoint_interval_minutes",
-    "distill.training.warmup": "distill.training.warmup_ratio",
-    "distill.training.clip_gradient_norm": "distill.training.max_grad_norm",
-    "distill.training.kl_over": "distill.training.kl_support",
-    "report.labels_a_regime": "report.labels_per_group",
-    "report.compare": "report.reference_gap",
-    "report.bounds": "report.thresholds",
-    "human_study.labels_a_regime": "human_study.labels_per_group",
-    "human_study.clips_a_label": "human_study.clips_per_label",
-    "human_study.judgements": "human_study.responses_per_clip",
-    "human_study.trials": "human_study.trials_per_participant",
-    "human_study.practice": "human_study.practice_trials",
-    "human_study.replays": "human_study.max_replays",
-    "human_study.headphones": "human_study.headphone_check",
-    "human_study.sound": "human_study.audio_codec",
-    "human_study.late_after_hours": "human_study.session_timeout_hours",
-    "human_study.requests_a_minute": "human_study.requests_per_minute",
-    "human_study.joins_an_hour": "human_study.joins_per_hour",
-    "human_study.careless": "human_study.inattention",
-    "human_study.inattention.fast_share": "human_study.inattention.fast_fraction",
-    "human_study.inattention.same_letter_in_a_row": "human_study.inattention.max_same_choice_run",
-}
 
 
 class StrictModel(BaseModel):
-    """A frozen block of parameters without unknown keys and without conversions between text and numbers."""
+    """A frozen block of parameters of finite values, without unknown keys and without conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataConfig(StrictModel):
@@ -112,13 +50,26 @@ class CurateConfig(StrictModel):
     display_names: dict[str, str]
     analysis_clips_per_label: PositiveInt
     sample_rate: Literal[16000]
-    clip_seconds: PositiveFloat
-    min_seconds: PositiveFloat
-    frames_per_second: PositiveFloat
-    max_pixels: Annotated[int, Field(ge=28 * 28)]
+    clip_seconds: Annotated[float, Field(gt=0, le=300)]
+    min_seconds: Annotated[float, Field(gt=0, le=300)]
+    frames_per_second: Annotated[float, Field(gt=0, le=60)]
+    max_pixels: Annotated[int, Field(ge=28 * 28, le=2**24)]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     clips_per_shard: PositiveInt
     executor: Literal["local", "ray"]
+
+    @model_validator(mode="after")
+    def _check_durations(self) -> Self:
+        if self.min_seconds > self.clip_seconds:
+            raise ValueError(
+                f"min_seconds {self.min_seconds:g} must not exceed clip_seconds {self.clip_seconds:g}: that rejects "
+                "every clip"
+            )
+        if round(self.min_seconds * self.frames_per_second) < 1:
+            raise ValueError(
+                f"frames_per_second {self.frames_per_second:g} gives clips of min_seconds {self.min_seconds:g} no frame"
+            )
+        return self
 
 
 class QuestionConfig(StrictModel):
@@ -141,6 +92,12 @@ class ModelConfig(StrictModel):
     batch_size: PositiveInt
     role: Literal["audio", "visual", "audio-visual"]
     splits: Annotated[list[Literal["finetune", "analysis", "test", "unseen"]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        if len(set(self.splits)) < len(self.splits):
+            raise ValueError("splits: contains a duplicate")
+        return self
 
 
 class AccelerationConfig(StrictModel):
@@ -201,9 +158,9 @@ class SwitchConfig(StrictModel):
     seed: Seed
     checkpoint: str
     validation_clips_per_label: PositiveInt
-    epochs: PositiveInt
+    epochs: Epochs
     batch_size: PositiveInt
-    learning_rate: PositiveFloat
+    learning_rate: LearningRate
     warmup_ratio: Fraction
     class_weighted: bool
 
@@ -219,9 +176,9 @@ class RouteConfig(StrictModel):
 class LoRAConfig(StrictModel):
     """LoRA hyperparameters (section 4.3); the paper gives only the rank, 16."""
 
-    rank: PositiveInt
+    rank: Annotated[int, Field(ge=1, le=65536)]
     alpha: PositiveFloat
-    dropout: Fraction
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     target_modules: str
 
 
@@ -229,13 +186,13 @@ class TrainingConfig(StrictModel):
     """Hyperparameters of the distillation (section 4.3)."""
 
     seed: Seed
-    epochs: PositiveFloat
+    epochs: Annotated[float, Field(gt=0, le=100_000)]
     global_batch_size: PositiveInt
     micro_batch_size: PositiveInt | None  # None: the largest that fits on the GPU
     checkpoint_interval_minutes: PositiveFloat
-    learning_rate: PositiveFloat
+    learning_rate: LearningRate
     warmup_ratio: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
     max_grad_norm: PositiveFloat
     temperature: PositiveFloat
     kl_weight: PositiveFloat
@@ -281,7 +238,7 @@ class ReportConfig(StrictModel):
     """Statistics of the report, and the thresholds that CI enforces."""
 
     seed: Seed
-    bootstrap_samples: Annotated[int, Field(ge=100)]
+    bootstrap_samples: Annotated[int, Field(ge=100, le=10**6)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     labels_per_group: PositiveInt
     reference_gap: GapConfig | None  # compared with `measure_gap`, on the labels that both respondents answered
@@ -294,7 +251,7 @@ class InattentionConfig(StrictModel):
     failed_checks: PositiveInt
     fast_seconds: PositiveFloat
     fast_fraction: Fraction
-    max_same_choice_run: Annotated[int, Field(ge=2)]
+    max_same_choice_run: Annotated[int, Field(ge=2, le=300)]
 
 
 class HumanStudyConfig(StrictModel):
@@ -312,7 +269,7 @@ class HumanStudyConfig(StrictModel):
     max_replays: Annotated[int, Field(ge=0, le=20)]
     headphone_check: Literal["off", "ask", "require"]
     audio_codec: Literal["flac", "aac"]
-    session_timeout_hours: PositiveFloat
+    session_timeout_hours: Annotated[float, Field(gt=0, le=8760)]
     consent: str
     contact: str
     retention: str
@@ -372,6 +329,12 @@ class Config(StrictModel):
     @model_validator(mode="after")
     def _check_references(self) -> Self:
         self._check_names()
+        self._check_titles()
+        if self.train_switch.validation_clips_per_label >= self.curate.analysis_clips_per_label:
+            raise ValueError(
+                "train_switch.validation_clips_per_label must be less than curate.analysis_clips_per_label, "
+                f"{self.curate.analysis_clips_per_label}: no clip is left to train on"
+            )
         respondents = {**self.models, **self.import_answers.respondents}
         if self.report.reference_gap:
             _check_known("report.reference_gap.audio", self.report.reference_gap.audio, respondents)
@@ -404,6 +367,22 @@ class Config(StrictModel):
                         f"{block}: {name!r} is not a valid name: use letters, digits, - and _ (DVC splits at dots)"
                     )
 
+    def _check_titles(self) -> None:
+        """Check that titles tell respondents apart, and the settings of one student: reports show nothing else."""
+        titles = [(f"models.{key}", "", entry.title) for key, entry in self.models.items()]
+        titles += [
+            (f"import_answers.respondents.{key}", "", e.title) for key, e in self.import_answers.respondents.items()
+        ]
+        titles += [(f"distill.settings.{key}", e.student, e.title) for key, e in self.distill.settings.items()]
+        key_by_title: dict[tuple[str, str], str] = {}
+        for key, group, title in titles:
+            plain = " ".join(unicodedata.normalize("NFKC", title).casefold().split())
+            if not plain:
+                raise ValueError(f"{key}.title: is blank")
+            other = key_by_title.setdefault((group, plain), key)
+            if other != key:
+                raise ValueError(f"{key}.title: {title!r} is already the title of {other}; choose another")
+
     def _check_setting(self, key: str, setting: DistillSetting, respondents: Iterable[str]) -> None:
         for side, names in (("teacher", respondents), ("student", self.models)):
             name = getattr(setting, side)
@@ -422,113 +401,9 @@ class Config(StrictModel):
             raise ValueError(f"distill.settings.{key}: teacher and student are both {setting.teacher!r}")
 
 
-class ConfigError(ValueError):
-    """Raised if `params.yaml` cannot be used; the message names every offending key and what is allowed."""
-
-
-def load(path: str | os.PathLike = "params.yaml") -> Config:
-    """Read and check a parameter file.
-
-    Args:
-        path: A YAML file with the structure of `Config`.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        ConfigError: The file is missing, is not valid YAML, or has wrong keys or values.
-    """
-    path = Path(path)
-    try:
-        values = yaml_file.load(path)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing: run this command in the project's root folder") from None
-    except yaml_file.YamlFileError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    try:
-        return parse(values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}:\n{error}") from None
-
-
-def parse(values: object) -> Config:
-    """Check parameters.
-
-    Args:
-        values: A mapping as read from YAML.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        ConfigError: Keys are unknown, renamed or missing, or values are not allowed. One line per key.
-    """
-    if not isinstance(values, dict):
-        raise ConfigError("params.yaml must be a mapping of blocks, see params/embedded.yaml")
-    renamed = dict(_iter_renamed_keys(values))
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        lines = [f"{old}: renamed to {new}" for old, new in renamed.items()]
-        for detail in error.errors(include_url=False):
-            key = _join_key(detail["loc"])
-            is_listed = key in renamed or (detail["type"] == "missing" and key in renamed.values())
-            if not is_listed:
-                lines.append(_format_error(dict(detail)))
-        raise ConfigError("\n".join(lines)) from None
-
-
-def _iter_renamed_keys(
-    values: Mapping[str, Any], old_path: tuple[str, ...] = (), new_path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, str]]:
-    """Yield (old key, new key) for every key of an earlier version, also below a renamed block."""
-    for name, value in values.items():
-        old_key, key = (*old_path, str(name)), (*new_path, str(name))
-        pattern = ("models", "*", *key[2:]) if key[0] == "models" and len(key) > 1 else key
-        new_pattern = RENAMED_KEYS.get(".".join(pattern))
-        if new_pattern is not None:
-            new_key = tuple(key[i] if part == "*" else part for i, part in enumerate(new_pattern.split(".")))
-            yield ".".join(old_key), ".".join(new_key)
-            key = new_key
-        if isinstance(value, dict):
-            yield from _iter_renamed_keys(value, old_key, key)
-
-
 def _check_known(key: str, name: str, names: Iterable[str]) -> None:
     names = list(names)
     if name not in names:
         matches = difflib.get_close_matches(name, names, 1)
         hint = f"; did you mean {matches[0]!r}?" if matches else ""
         raise ValueError(f"{key}: no model {name!r} in `models`{hint}")
-
-
-def _list_allowed_keys(location: tuple[int | str, ...]) -> list[str]:
-    annotation: object = Config
-    for part in location:
-        fields = getattr(annotation, "model_fields", None)
-        if fields is None or part not in fields:
-            arguments = getattr(annotation, "__args__", ())
-            annotation = next((a for a in arguments if isinstance(a, type) and issubclass(a, StrictModel)), None)
-        else:
-            annotation = fields[part].annotation
-    return list(getattr(annotation, "model_fields", {}))
-
-
-def _join_key(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)
-
-
-def _format_error(error: dict[str, Any]) -> str:
-    """Format a pydantic error (`ErrorDetails`) as one line."""
-    location = error["loc"]
-    key = _join_key(location) or "params.yaml"
-    if error["type"] == "extra_forbidden":
-        names = _list_allowed_keys(location[:-1])
-        matches = difflib.get_close_matches(str(location[-1]), names, 1)
-        return f"{key}: unknown key; " + (f"did you mean {matches[0]}?" if matches else f"allowed: {', '.join(names)}")
-    if error["type"] == "missing":
-        return f"{key}: missing"
-    message = error["msg"].removeprefix("Value error, ")
-    value = error.get("input")
-    suffix = "" if isinstance(value, dict) else f" (got {value!r})"
-    return f"{key}: {message}{suffix}" if location else message
