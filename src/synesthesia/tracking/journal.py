@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from synesthesia.tracking import mlflow_client
 from synesthesia.tracking.provenance import Snapshot
+from synesthesia.tracking.record import file_name
 from synesthesia.utils.io import FileLock, Timeout
 
 KILLED = "the stage was killed"
@@ -85,7 +86,7 @@ class Journal:
             run: A run that has just started.
         """
         owner = f"{socket.gethostname()}-{os.getpid()}-{run.start_time}"
-        self.path = _pending_dir() / f"{run.name.replace('/', '_')}-{owner}.jsonl"
+        self.path = _pending_dir() / f"{file_name(run.name)}-{owner}.jsonl"
         self._lock = FileLock(self.path.with_suffix(".lock"))
         self._file = None
         with contextlib.suppress(OSError):

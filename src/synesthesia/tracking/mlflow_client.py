@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from synesthesia.utils.io import FileLock
 
@@ -38,7 +39,15 @@ class TrackingError(RuntimeError):
 
 def tracking_uri() -> str:
     """Return the address of the tracking server, or of the local database."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE_PATH.absolute()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(DATABASE_PATH.absolute())
+
+
+def _sqlite_uri(path: Path) -> str:
+    """Return the URI of a database file; the project's folder may have any name."""
+    if not set("?#%") & set(str(path)):
+        return f"sqlite:///{path}"
+    # with the driver's name, since MLflow creates the parent folder of sqlite:/// without decoding its name
+    return f"sqlite+pysqlite:///{quote(str(path), safe=' +/')}"
 
 
 def is_local() -> bool:

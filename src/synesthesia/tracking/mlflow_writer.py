@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from synesthesia.tracking import journal, mlflow_client, provenance, registry
 from synesthesia.tracking.journal import LivePoint, PendingRun
 from synesthesia.tracking.provenance import Snapshot
-from synesthesia.tracking.record import Record, sanitize_name
+from synesthesia.tracking.record import Record, sanitize_names, shorten_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class RunWriter:
                 ),
             }
             experiment_id = self._experiment_id(run.snapshot.preset)
-            mlflow_run = self.client.create_run(experiment_id, run.start_time, tags, run_name=run.name)
+            mlflow_run = self.client.create_run(experiment_id, run.start_time, tags, run_name=shorten_name(run.name))
             run.run_id = mlflow_run.info.run_id
         return run.run_id
 
@@ -129,7 +129,7 @@ class RunWriter:
 
     def _experiment_id(self, preset: str) -> str:
         if preset not in self._experiment_ids:
-            name = f"synesthesia-{preset}"
+            name = shorten_name(f"synesthesia-{preset}")
             self._experiment_ids[preset] = mlflow_client.get_experiment_id(self.client, name)
         return self._experiment_ids[preset]
 
@@ -145,7 +145,8 @@ class RunWriter:
         from mlflow.entities import Param
 
         run_id = self.open(run)
-        params = [Param(sanitize_name(key), str(value)) for key, value in record.parameters.items()]
+        names = sanitize_names(record.parameters)
+        params = [Param(names[key], str(value)) for key, value in record.parameters.items()]
         for start in range(0, len(params), ENTITIES_PER_REQUEST):
             self.client.log_batch(run_id, params=params[start : start + ENTITIES_PER_REQUEST])
         self.log_live_points(run)
@@ -156,8 +157,9 @@ class RunWriter:
         points += [(name, last_step.get(name, 0), value) for name, value in record.metrics.items()]
         now = journal.timestamp()
         self._log_metrics(run_id, [LivePoint(*point, now) for point in points])
+        artifact_paths = record.artifact_paths()
         for path in record.list_uploads():
-            self._log_artifact(run_id, path, record.artifact_path(path))
+            self._log_artifact(run_id, path, artifact_paths[path])
         with tempfile.TemporaryDirectory() as folder:
             if run.snapshot.patch:
                 Path(folder, "uncommitted.patch").write_text(run.snapshot.patch, "utf-8", "surrogateescape")
@@ -169,14 +171,16 @@ class RunWriter:
     def _log_metrics(self, run_id: str, points: Sequence[LivePoint]) -> None:
         from mlflow.entities import Metric
 
-        metrics = [Metric(sanitize_name(p.name), p.value, p.timestamp, p.step) for p in points]
+        names = sanitize_names(p.name for p in points)
+        metrics = [Metric(names[p.name], p.value, p.timestamp, p.step) for p in points]
         for start in range(0, len(metrics), METRICS_PER_REQUEST):
             self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_REQUEST])
 
     def _log_data_versions(self, run_id: str, record: Record, finalized: bool) -> None:
         """Set data versions as tags, and upload DVC's lock; once finalized, it names this run's own outputs too."""
         tags = provenance.data_tags(record.name, [os.fspath(path) for path in record.inputs], finalized)
-        sanitized_tags = {sanitize_name(key): value for key, value in tags.items()}
+        names = sanitize_names(tags)
+        sanitized_tags = {names[key]: value for key, value in tags.items()}
         if self.client.get_run(run_id).data.tags.items() >= sanitized_tags.items():
             return
         self._set_tags(run_id, tags)
@@ -186,7 +190,8 @@ class RunWriter:
     def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
-        entities = [RunTag(sanitize_name(key), value) for key, value in tags.items()]
+        names = sanitize_names(tags)
+        entities = [RunTag(names[key], value) for key, value in tags.items()]
         for start in range(0, len(entities), ENTITIES_PER_REQUEST):
             self.client.log_batch(run_id, tags=entities[start : start + ENTITIES_PER_REQUEST])
 

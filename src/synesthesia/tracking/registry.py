@@ -14,9 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from synesthesia.tracking.mlflow_client import TRACKING_DIR, TrackingError, get_client, tracking_uri
-from synesthesia.tracking.record import Record
+from synesthesia.tracking.record import Record, file_name, registered_name
 from synesthesia.utils import hashing
 
 if TYPE_CHECKING:
@@ -40,16 +41,17 @@ def register_model(client: MlflowClient, record: Record, run_id: str, preset: st
         return
     from mlflow.exceptions import MlflowException
 
-    content = hashing.hash_path(model.folder)
+    name, content = registered_name(model.name), hashing.hash_path(model.folder)
     with contextlib.suppress(MlflowException):  # it exists
-        client.create_registered_model(model.name)
-    version = next((v for v in _list_versions(client, model.name) if v.tags.get("folder_sha256") == content), None)
+        client.create_registered_model(name)
+    version = next((v for v in _list_versions(client, name) if v.tags.get("folder_sha256") == content), None)
     if version is None:
-        artifact_path = record.artifact_path(model.folder)
+        artifact_path = record.artifact_paths()[model.folder]
         if model.folder not in record.list_uploads():
             client.log_artifacts(run_id, model.folder, artifact_path)
-        source = f"{client.get_run(run_id).info.artifact_uri}/{artifact_path}"
-        version = client.create_model_version(model.name, source=source, run_id=run_id, tags={"folder_sha256": content})
+        root = client.get_run(run_id).info.artifact_uri or ""
+        source = f"{root}/{quote(artifact_path) if root.startswith('file:') else artifact_path}"
+        version = client.create_model_version(name, source=source, run_id=run_id, tags={"folder_sha256": content})
     tags = {
         "setting": record.item or record.stage,
         "preset": preset,
@@ -59,8 +61,8 @@ def register_model(client: MlflowClient, record: Record, run_id: str, preset: st
     if model.score is not None:
         tags["analysis_accuracy"] = repr(float(model.score))
     for key, value in tags.items():
-        client.set_model_version_tag(model.name, version.version, key, value)
-    _update_aliases(client, model.name, preset)
+        client.set_model_version_tag(name, version.version, key, value)
+    _update_aliases(client, name, preset)
 
 
 def _list_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
@@ -95,7 +97,7 @@ def fetch_model(name: str, alias: str = BEST) -> Path:
     """Download a registered model once, into `mlruns/downloads`.
 
     Args:
-        name: Name of the registered model.
+        name: Name of the registered model, as the record names it or as MLflow shows it.
         alias: `best`, `upper-bound`, or the number of a version.
 
     Returns:
@@ -104,7 +106,7 @@ def fetch_model(name: str, alias: str = BEST) -> Path:
     Raises:
         TrackingError: There is no such model.
     """
-    client = get_client()
+    name, client = registered_name(name), get_client()
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -117,7 +119,11 @@ def fetch_model(name: str, alias: str = BEST) -> Path:
         raise TrackingError(
             f"no registered model {name}@{alias}: {error.message}; `make log` enters what is under out/"
         ) from None
-    target = TRACKING_DIR / "downloads" / f"{name}-v{version.version}-{version.tags.get('folder_sha256', '')[:12]}"
+    target = (
+        TRACKING_DIR
+        / "downloads"
+        / f"{file_name(name)}-v{version.version}-{version.tags.get('folder_sha256', '')[:12]}"
+    )
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
