@@ -28,7 +28,7 @@ for out in sys.argv[1:]:
         path.write_text("{}")
     else:
         path.mkdir(parents=True, exist_ok=True)
-        for name in ("analysis.parquet", "adapter/weights"):
+        for name in ("analysis.parquet", "checkpoint.json", "adapter/weights"):
             (path / name).parent.mkdir(exist_ok=True)
             (path / name).write_text(out)
 """

@@ -115,18 +115,22 @@ def test_dvc_reruns_exactly_the_affected_stages(ran):
     )
     assert ran.status() == {}
 
-    Path("src/synesthesia/questions/sampling.py").write_text("changed")
-    two_settings = ("visual-to-audio", "audio-to-visual")
-    modified = dict.fromkeys(
-        {"make_questions", "report"}
-        | name_items("evaluate", MODELS)
-        | name_items("import_answers", HUMANS)
-        | name_items("distill", two_settings)
-        | name_items("evaluate_students", two_settings),
-        "src/synesthesia/questions modified",
-    )
     Path("data").unlink()  # missing data makes nothing outdated
-    assert log_runs.find_outdated() == modified
+    two_settings = ("visual-to-audio", "audio-to-visual")
+    evaluations = name_items("evaluate", MODELS) | name_items("evaluate_students", two_settings)
+    for code, expected in {
+        "questions/sampling.py": {"make_questions"},
+        "questions/prompt.py": evaluations | name_items("distill", two_settings),
+        "questions/parsing.py": evaluations | name_items("import_answers", HUMANS) | {"report"},
+        "evaluation/csv_import.py": name_items("import_answers", HUMANS) | {"report"},
+        "distillation/losses.py": name_items("distill", two_settings),
+        "distillation/gap.py": {"measure_gap", "report"},
+    }.items():
+        path = Path("src/synesthesia", code)
+        text = path.read_text()
+        path.write_text("changed")
+        assert log_runs.find_outdated() == dict.fromkeys(expected, f"{path} modified")
+        path.write_text(text)
 
 
 def test_repro_accepts_data_generated_on_another_machine(ran):

@@ -110,7 +110,6 @@ def test_paper_preset_has_the_values_of_the_paper():
         ("curate/frames_per_second", 0.04, "curate: frames_per_second 0.04 gives clips of min_seconds 8 no frame"),
         ("curate/frames_per_second", 1e6, "curate.frames_per_second: "),
         ("curate/max_pixels", 10**12, "curate.max_pixels: "),
-        ("curate/analysis_clips_per_label", 2, "train_switch.validation_clips_per_label must be less than"),
         ("models/qwen2-vl/splits", ["finetune", "analysis", "analysis"], "splits: contains a duplicate"),
         ("models/qwen2-vl/title", " qwen2-AUDIO  (tiny)", "title: ' qwen2-AUDIO  (tiny)' is already the title of"),
         ("import_answers/respondents/human-eyes/title", "Human ears", "'Human ears' is already the title of"),

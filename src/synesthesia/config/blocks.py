@@ -330,11 +330,6 @@ class Config(StrictModel):
     def _check_references(self) -> Self:
         self._check_names()
         self._check_titles()
-        if self.train_switch.validation_clips_per_label >= self.curate.analysis_clips_per_label:
-            raise ValueError(
-                "train_switch.validation_clips_per_label must be less than curate.analysis_clips_per_label, "
-                f"{self.curate.analysis_clips_per_label}: no clip is left to train on"
-            )
         respondents = {**self.models, **self.import_answers.respondents}
         if self.report.reference_gap:
             _check_known("report.reference_gap.audio", self.report.reference_gap.audio, respondents)

@@ -174,6 +174,7 @@ def _make_checkpoint_dir(config: Config, setting: DistillSetting, targets: Targe
         [block.model_dump() for block in blocks],
         [targets.questions.to_pylist(), targets.labels.tolist(), targets.kl_mask.tolist()],
         [targets.teacher_logits.tolist(), None if targets.token_ids is None else targets.token_ids.tolist()],
+        config.curate.frames_per_second,
         Path(model_config.checkpoint),
         STORE_DIR / "shards.json",
     )

@@ -7,6 +7,7 @@ Examples:
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow as pa
 from synesthesia import schemas, tracking
 from synesthesia.config import AccelerationConfig, Config, ModelConfig
 from synesthesia.pipeline import accuracy_record, stage_cli
-from synesthesia.utils import distributed
+from synesthesia.utils import distributed, io
 
 if TYPE_CHECKING:
     from synesthesia.models.base import LanguageModel
@@ -43,10 +44,10 @@ def run(config: Config, item: str) -> None:
             item,
             model_config.splits,
             OUTPUT_DIR / item,
-            Path(model_config.checkpoint),
-            model_config.batch_size,
+            model_config,
         )
         if distributed.is_main():
+            write_checkpoint_hash(model_config, OUTPUT_DIR / item)
             session.finish(stage_cli.require_record(build_record(config, item)))
 
 
@@ -82,8 +83,8 @@ def evaluate_splits(
     respondent: str,
     splits: Sequence[str],
     output_dir: Path,
-    weights_path: Path,
-    batch_size: int,
+    model_config: ModelConfig,
+    adapter_dir: Path | None = None,
 ) -> None:
     """Answer the questions of splits and write <split>.parquet (schemas.ANSWER) for each.
 
@@ -93,19 +94,22 @@ def evaluate_splits(
         respondent: Name of the respondent in the answers.
         splits: Splits to answer.
         output_dir: Folder of the files.
-        weights_path: File or folder whose content identifies the model, for reusing finished parts.
-        batch_size: Questions per batch.
+        model_config: Entry of the model, or of the student's base model.
+        adapter_dir: Folder of the student's adapter; None for a model without one.
     """
     from synesthesia.evaluation import resume
 
     clips = schemas.read("out/curate/clips.parquet", schemas.CLIP)
     questions = schemas.read("out/make_questions/questions.parquet", schemas.QUESTION)
+    batch_size = model_config.batch_size
     cache_inputs = (
         respondent,
         config.evaluate.model_dump(),
         config.acceleration.model_dump(),
-        batch_size,
-        weights_path,
+        config.curate.frames_per_second,
+        model_config.model_dump(exclude={"title", "role", "splits"}),
+        Path(model_config.checkpoint),
+        adapter_dir,
         STORE_DIR / "shards.json",
     )
     for split in splits:
@@ -116,6 +120,19 @@ def evaluate_splits(
             continue
         schemas.write(answers, output_dir / f"{split}.parquet", schemas.ANSWER)
         shutil.rmtree(resume.CACHE_DIR / "answers" / cache_key, ignore_errors=True)
+
+
+def write_checkpoint_hash(model_config: ModelConfig, output_dir: Path) -> None:
+    """Write the hash of a checkpoint, or of an endpoint's file, which the stages of its students depend on.
+
+    Args:
+        model_config: Entry of the model.
+        output_dir: Folder of its answers.
+    """
+    from synesthesia.evaluation import resume
+
+    content = {"sha256": resume.hash_once(Path(model_config.checkpoint))}
+    io.write_atomic(output_dir / "checkpoint.json", json.dumps(content, indent=2) + "\n")
 
 
 def _answer_questions(

@@ -38,7 +38,7 @@ def run(config: Config, item: str) -> None:
             model_config, device.select_device(), config.acceleration, config.curate.frames_per_second
         )
         student = adapters.load(student, adapter_dir)
-        evaluate.evaluate_splits(config, student, item, SPLITS, OUTPUT_DIR / item, adapter_dir, model_config.batch_size)
+        evaluate.evaluate_splits(config, student, item, SPLITS, OUTPUT_DIR / item, model_config, adapter_dir)
         if distributed.is_main():
             session.finish(stage_cli.require_record(build_record(config, item)))
 

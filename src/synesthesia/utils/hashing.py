@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -45,9 +46,21 @@ def hash_path(path: str | os.PathLike) -> str:
     Raises:
         FileNotFoundError: There is nothing at this path.
     """
+    return combine_hashes((file.relative_to(path), hash_file(file)) for file in list_files(path))
+
+
+def combine_hashes(files: Iterable[tuple[Path, str]]) -> str:
+    """Hash names and contents of files whose own hashes are known.
+
+    Args:
+        files: Relative path and SHA-256 of each file.
+
+    Returns:
+        SHA-256 in hexadecimal.
+    """
     total = hashlib.sha256()
-    for file in list_files(path):
-        total.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode())
+    for name, file_hash in files:
+        total.update(f"{name.as_posix()}\0{file_hash}\n".encode())
     return total.hexdigest()
 
 

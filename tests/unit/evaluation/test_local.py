@@ -17,7 +17,7 @@ from synesthesia.data import clip_batches
 from synesthesia.data.store import Store
 from synesthesia.evaluation import local, resume
 from synesthesia.questions.prompt import format_prompt
-from tests.helpers.tiny_checkpoints import ROOT, checkpoint, fresh_model, shared_model, small_store
+from tests.helpers.tiny_checkpoints import ROOT, checkpoint, fresh_model, model_entry, shared_model, small_store
 
 pytestmark = pytest.mark.torch
 CLIPS, BATCH = 12, 2
@@ -255,9 +255,8 @@ def test_a_finished_stage_deletes_its_parts_and_a_forced_rerun_answers_again(fol
         changed.model.lm_head.weight.mul_(2)
     outputs = []
     for model in (shared_model("qwen2_vl"), changed):
-        stage.evaluate_splits(
-            embedded, model, "qwen2-vl", ["finetune"], folder / "answers", checkpoint("qwen2_vl"), BATCH
-        )
+        entry = model_entry("qwen2_vl", batch_size=BATCH)
+        stage.evaluate_splits(embedded, model, "qwen2-vl", ["finetune"], folder / "answers", entry)
         outputs.append((folder / "answers/finetune.parquet").read_bytes())
     assert not list(local.CACHE_DIR.rglob("*.parquet"))
     assert outputs[0] != outputs[1]
