@@ -10,6 +10,7 @@ PY     := $(VENV)/bin/python
 DVC    := $(PY) -m dvc
 PORT   ?= 5000
 STUDY_PORT ?= 8000
+FUZZ_EXAMPLES ?= 10000
 BASE   ?= origin/main
 READY  := $(VENV)/.ready
 
@@ -22,7 +23,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: all install size check repro verify import-humans log human-study ui plan test test-ray lint types docs \
+.PHONY: all install size check repro verify import-humans log human-study ui plan test test-ray fuzz lint types docs \
         thresholds compare bench bench-gpu rehearse pretrain lock clean help
 
 all: repro ## run the whole study: install, generate data, run stages, log to MLflow (default)
@@ -102,6 +103,9 @@ test-ray: install ## test the Ray executor on a local cluster of two nodes; inst
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --editable '.[ray]' || \
 	  { echo "Ray cannot be installed (see above), so its executor was not tested" >&2; exit 1; }
 	$(PY) -m pytest $(RAY_TESTS)
+
+fuzz: install ## try 10,000 damaged files and replies of each kind (FUZZ_EXAMPLES=1000 for fewer)
+	SYNESTHESIA_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PY) -m pytest -n 2 tests/fuzz
 
 lint: types ## ruff check, ruff format --check, the type checker, and deptry
 	$(PY) -m ruff check .
