@@ -85,6 +85,47 @@ def _check_headers(tab):
 
 
 @needs_browser
+def test_two_participants_of_one_browser_share_neither_answers_nor_replays(start_thread_server, chromium):
+    server = start_thread_server(max_replays=1, attention_checks=0, practice_trials=0)
+    context = chromium.new_context(viewport={"width": 1000, "height": 700})
+    first = BrowserTab(context, server, "/?PROLIFIC_PID=first")
+    assert first.page.url == server.base_url + "/"
+    first.start()
+    first.do_until("trial")
+    first.page.wait_for_selector("[data-replay]:not([disabled])")  # the clip has ended
+    first.page.keyboard.press("Space")
+    first.page.wait_for_function("() => document.querySelector('[data-replays-left]').textContent[0] === 'n'")
+    step = first.step()
+    first.page.route("**/api/answer", lambda route: route.abort())
+    first.page.keyboard.press("D")  # never arrives, and waits in the browser
+    first.page.wait_for_function("() => document.querySelector('#status').textContent.includes('Trying again')")
+    first_id = first.step_row().participant
+    first.page.close()
+
+    second = BrowserTab(context, server, "/?PROLIFIC_PID=second")
+
+    def step_row():
+        is_current = (STEP.c.number == int(second.step()[0])) & (STEP.c.participant != first_id)
+        with second.database.read() as connection:
+            return connection.execute(select(STEP).where(is_current)).one()
+
+    second.step_row = step_row
+    second.start()
+    second.do_until("trial")
+    second.page.wait_for_selector("[data-replay]:not([disabled])")
+    assert second.step() == step  # the same number, so that what the browser stores by number would be mistaken
+    assert second.page.inner_text("[data-replays-left]") == "1 more time"
+    assert second.completed_trials() == []
+    second.page.close()
+
+    back = BrowserTab(context, server, "/?PROLIFIC_PID=first")
+    back.page.wait_for_url("**/study")
+    back.wait_for_change(step)
+    assert [row.choice for row in back.completed_trials()] == [3]  # the answer of the first
+    context.close()
+
+
+@needs_browser
 def test_each_condition_plays_its_media_and_frames_are_the_stored_ones(start_thread_server, chromium):
     server = start_thread_server(attention_checks=0, practice_trials=0)
     context = chromium.new_context(viewport={"width": 1280, "height": 800})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 BUSY_TIMEOUT_SECONDS = 15
+SQLITE_OPTIONS = {"timeout", "detect_types", "isolation_level", "check_same_thread", "cached_statements", "uri", "mode",
+                  "cache", "vfs", "psow", "nolock", "immutable"}  # fmt: skip  # that a URL may set after `?`
 DATABASE_ENV = "SYNESTHESIA_HUMAN_STUDY_DATABASE"
 
 
@@ -26,7 +29,7 @@ class Database:
     """Connections to a study's database. Reads see a snapshot; writes are short and serialized.
 
     Args:
-        url: SQLAlchemy URL.
+        url: SQLAlchemy URL; see `parse_url`.
 
     Raises:
         DatabaseError: The URL is invalid, its driver is missing, or its folder cannot be created.
@@ -75,18 +78,47 @@ class Database:
         self.engine.dispose()
 
 
-def _create_engine(url: str) -> Engine:
+def parse_url(url: str) -> URL:
+    """Parse a database URL; the path of an SQLite file may hold any characters, quoted or not.
+
+    Args:
+        url: SQLAlchemy URL.
+
+    Returns:
+        The parsed URL.
+
+    Raises:
+        DatabaseError: The URL is invalid.
+    """
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        raise DatabaseError(f"{url!r} is not a database URL; examples: sqlite:///humans/human_study.sqlite, "
+    except (ArgumentError, ValueError):
+        shown = re.sub("://.*@", "://***@", url)
+        raise DatabaseError(f"{shown!r} is not a database URL; examples: sqlite:///humans/human_study.sqlite, "
                             "postgresql+psycopg://user@host/study") from None  # fmt: skip
+    if parsed.get_backend_name() != "sqlite":
+        if "@" in (parsed.host or ""):
+            raise DatabaseError("the database URL has two @: write %40 for an @ in the password, %2F for a slash")
+        return parsed
+    literal = url.partition(":///")[2]
+    if "?" in literal and (not parsed.query or not set(parsed.query) <= SQLITE_OPTIONS):  # it is a part of the name
+        return URL.create(parsed.drivername, database=literal)
+    written, decoded = Path(literal.partition("?")[0]), Path(parsed.database or "")
+    is_written_path = written.exists() and not decoded.exists()
+    if is_written_path or (written.parent.is_dir() and not decoded.parent.is_dir()):
+        return parsed.set(database=str(written))
+    return parsed
+
+
+def _create_engine(url: str) -> Engine:
+    parsed = parse_url(url)
     try:
         if parsed.get_backend_name() == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise DatabaseError("a study in memory would be lost: name a file, for example "
                                     "sqlite:///humans/human_study.sqlite")  # fmt: skip
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            if not parsed.database.startswith("file:"):
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             options = {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
             engine = create_engine(parsed, connect_args=options, pool_size=40, max_overflow=8)
             event.listen(engine, "connect", _configure_sqlite)
@@ -142,7 +174,7 @@ def redact_password(url: str) -> str:
     Returns:
         The URL with `***` in place of the password.
     """
-    return make_url(url).render_as_string(hide_password=True)
+    return parse_url(url).render_as_string(hide_password=True)
 
 
 def default_url() -> str:

@@ -82,16 +82,17 @@ class AppState:
             "all_logins": RateLimiter(30, 60),
         }
 
-    def find_participant(self, session_hash: bytes) -> str | None:
-        """Find the participant of a browser's session; cached, since it never changes.
+    def find_participant(self, session_hash: bytes, use_cache: bool = True) -> str | None:
+        """Find the participant of a browser's session.
 
         Args:
             session_hash: SHA-256 of the browser's session.
+            use_cache: Accept the last result, which is outdated if that participant was deleted and joined again.
 
         Returns:
             The participant id, or None if the browser has not joined.
         """
-        cached = self._participants.get(session_hash)
+        cached = self._participants.get(session_hash) if use_cache else None
         if cached is None and (cached := self.sessions.find_participant(session_hash)) is not None:
             if len(self._participants) > MAX_CACHED_PARTICIPANTS:
                 self._participants.clear()

@@ -1,4 +1,4 @@
-"""ASGI middleware: security headers on responses, and a size limit on request bodies."""
+"""ASGI middleware: security headers on responses, HEAD as GET without a body, and a size limit on request bodies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_BODY_BYTES = 16 * 1024
 
 
 class SecurityMiddleware:
-    """Adds security headers, forbids caching unless a response allows it, and refuses long bodies.
+    """Adds security headers, forbids caching unless a response allows it, answers HEAD, and refuses long bodies.
 
     Args:
         app: The application.
@@ -34,7 +34,11 @@ class SecurityMiddleware:
             await self.app(scope, receive, send)
             return
 
+        is_head = scope["method"] == "HEAD"  # as monitors and link previews send it
+
         async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.body" and is_head:
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 names = {name for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(h for h in self.headers if h[0] not in names)]
@@ -57,7 +61,7 @@ class SecurityMiddleware:
                 return {"type": "http.disconnect"}
             return message
 
-        await self.app(scope, receive_limited, send_with_headers)
+        await self.app({**scope, "method": "GET"} if is_head else scope, receive_limited, send_with_headers)
 
 
 async def _send_body_too_large(send: Send) -> None:

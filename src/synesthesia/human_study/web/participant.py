@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import secrets
-from typing import Annotated
+from typing import Annotated, NamedTuple
+from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -34,7 +36,10 @@ from synesthesia.human_study.web.security import is_same_origin
 
 SESSION_COOKIE = "study_session"
 EXTERNAL_ID_PARAMS = ("PROLIFIC_PID", "participant")  # query parameters with a recruiting platform's participant id
-MAX_EXTERNAL_ID_LENGTH = 200
+# what platforms replace by an id: {{%PROLIFIC_PID%}}, ${e://Field/PID}, [%RespondentID%], $$uid$$, [#UID#], <id>
+PLACEHOLDER_PATTERN = re.compile(
+    r"[{}\[\]<>$%]|^#.*#$|^__.*__$|^(?:undefined|null|none|nan|.*_not_available)$", re.IGNORECASE
+)
 LOGGER = logging.getLogger("synesthesia.human_study")
 
 
@@ -133,13 +138,54 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client else "?"
 
 
-def _read_session(app_state: AppState, request: Request) -> tuple[str, bytes | None] | None:
-    """Return the browser's session and, if the link had an external id, its hash; None without a valid cookie."""
+def find_external_id(request: Request) -> str | None:
+    """Find the participant id that a recruiting platform has put into the link.
+
+    Args:
+        request: The request.
+
+    Returns:
+        The id, or None without one: a placeholder that the platform has not replaced is nobody's id.
+    """
+    for name in EXTERNAL_ID_PARAMS:
+        value = request.query_params.get(name, "").strip()
+        if value and value not in EXTERNAL_ID_PARAMS and not PLACEHOLDER_PATTERN.search(unquote(value)):
+            return value
+    return None
+
+
+class _Cookie(NamedTuple):
+    """What the browser's cookie holds.
+
+    Attributes:
+        session: The session in use.
+        external_id_hash: Hash of the external id that the session is for, as hexadecimal digits; empty without one.
+        browser: A random number that each external id of this browser has its own session from.
+    """
+
+    session: str
+    external_id_hash: str
+    browser: str
+
+
+def _make_cookie(app_state: AppState, previous: _Cookie | None, external_id: str | None) -> _Cookie:
+    """Return the cookie of a visit: each external id has its own session, the same one whenever it returns."""
+    if external_id is None:
+        return previous or _Cookie(browser := secrets.token_hex(16), "", browser)
+    digest = app_state.signer.hmac_digest("external", external_id).hex()
+    if previous and previous.external_id_hash == digest:
+        return previous
+    browser = previous.browser if previous else secrets.token_hex(16)
+    return _Cookie(app_state.signer.hmac_digest("session", f"{browser}|{digest}").hex()[:32], digest, browser)
+
+
+def _read_cookie(app_state: AppState, request: Request) -> _Cookie | None:
+    """Return what the browser's cookie holds; None without a valid one."""
     value = app_state.signer.unsign(request.cookies.get(SESSION_COOKIE), "session", SESSION_MAX_AGE)
     if value is None:
         return None
-    session, _, external_id_hash = value.partition("|")
-    return session, bytes.fromhex(external_id_hash) if external_id_hash else None
+    session, external_id_hash, browser, *_ = [*value.split("|"), "", ""]
+    return _Cookie(session, external_id_hash, browser or session)
 
 
 def _hash_session(session: str) -> bytes:
@@ -150,15 +196,15 @@ def _rate_limited() -> RequestDenied:
     return RequestDenied(429, "rate_limited", {"Retry-After": "5"})
 
 
-def _require_session(app_state: AppState, request: Request, limiter_name: str = "requests") -> tuple[str, bytes | None]:
-    """Return the session of a request that changes something; raise RequestDenied if forged or above the limit."""
-    cookie = _read_session(app_state, request)
+def _require_session(app_state: AppState, request: Request, limiter_name: str = "requests") -> _Cookie:
+    """Return the cookie of a request that changes something; raise RequestDenied if forged or above the limit."""
+    cookie = _read_cookie(app_state, request)
     if cookie is None:
         raise RequestDenied(401, "no_session")
     is_own_page = is_same_origin(request.headers.get("origin"), request.headers.get("host"))
-    if not is_own_page or not app_state.signer.verify_csrf(request.headers.get("x-csrf-token"), cookie[0]):
+    if not is_own_page or not app_state.signer.verify_csrf(request.headers.get("x-csrf-token"), cookie.session):
         raise RequestDenied(403, "csrf_failed")
-    limiter_key = cookie[0] if limiter_name == "requests" else client_address(request)
+    limiter_key = cookie.session if limiter_name == "requests" else client_address(request)
     if not app_state.rate_limiters[limiter_name].try_acquire(limiter_key):
         raise _rate_limited()
     return cookie
@@ -169,31 +215,27 @@ def _add_page_routes(app: FastAPI, app_state: AppState) -> None:
     def show_consent(request: Request) -> Response:
         if not app_state.rate_limiters["pages"].try_acquire(client_address(request)):
             raise _rate_limited()
-        cookie = _read_session(app_state, request)
-        external_id = next((v for name in EXTERNAL_ID_PARAMS if (v := request.query_params.get(name))), None)
-        if cookie is None or external_id:
-            session = cookie[0] if cookie else secrets.token_hex(16)
-            if external_id:  # redirect to the page without the id in its address; the cookie carries the id's hash
-                digest = app_state.signer.hmac_digest("external", external_id[:MAX_EXTERNAL_ID_LENGTH]).hex()
-                response = RedirectResponse("/", 303)
-            else:
-                digest = ""
-                response = HTMLResponse(_render_consent(app_state, session))
-            signed = app_state.signer.sign(f"{session}|{digest}", "session")
-            response.set_cookie(SESSION_COOKIE, signed, max_age=SESSION_MAX_AGE, httponly=True, samesite="lax",
+        previous = _read_cookie(app_state, request)
+        cookie = _make_cookie(app_state, previous, find_external_id(request))
+        has_joined = app_state.sessions.find_participant(_hash_session(cookie.session)) is not None
+        if cookie == previous and (has_joined or request.url.query):
+            return RedirectResponse("/study" if has_joined else "/", 303)
+        # No redirect sets the cookie: Safari drops it there if the link is on another site. The page's script removes
+        # the id from the address instead, and the cookie carries the id's hash.
+        render = _render_study if has_joined else _render_consent
+        response = HTMLResponse(render(app_state, cookie.session))
+        if cookie != previous:
+            response.set_cookie(SESSION_COOKIE, app_state.signer.sign("|".join(cookie), "session"),
+                                max_age=SESSION_MAX_AGE, httponly=True, samesite="lax",
                                 secure=app_state.settings.https)  # fmt: skip
-            return response
-        if app_state.sessions.find_participant(_hash_session(cookie[0])):
-            return RedirectResponse("/study", 303)
-        return HTMLResponse(_render_consent(app_state, cookie[0]))
+        return response
 
     @app.get("/study")
     def show_study(request: Request) -> Response:
-        cookie = _read_session(app_state, request)
-        if cookie is None or not app_state.sessions.find_participant(_hash_session(cookie[0])):
+        cookie = _read_cookie(app_state, request)
+        if cookie is None or not app_state.sessions.find_participant(_hash_session(cookie.session)):
             return RedirectResponse("/", 303)
-        csrf_token = app_state.signer.csrf_token(cookie[0])
-        return HTMLResponse(app_state.render_page("study", csrf_token=csrf_token, minutes=app_state.estimated_minutes))
+        return HTMLResponse(_render_study(app_state, cookie.session))
 
     @app.get("/health")
     def check_health() -> Response:
@@ -222,37 +264,49 @@ def _render_consent(app_state: AppState, session: str) -> str:
     )
 
 
+def _render_study(app_state: AppState, session: str) -> str:
+    csrf_token = app_state.signer.csrf_token(session)
+    return app_state.render_page("study", csrf_token=csrf_token, minutes=app_state.estimated_minutes)
+
+
 def _add_api_routes(app: FastAPI, app_state: AppState) -> None:
     @app.post("/api/join")
     def join(request: Request, body: JoinRequest) -> Response:
-        session, external_id_hash = _require_session(app_state, request, "joins")
+        cookie = _require_session(app_state, request, "joins")
         if not body.has_consented:
             raise RequestDenied(422, "consent_required")
         try:
-            app_state.sessions.join(_hash_session(session), external_id_hash, app_state.consent.sha256)
+            external_id_hash = bytes.fromhex(cookie.external_id_hash) or None
+            app_state.sessions.join(_hash_session(cookie.session), external_id_hash, app_state.consent.sha256)
         except JoinRefused as refusal:
             return JSONResponse({"error": refusal.reason}, 409)
         return JSONResponse({"joined": True})
 
     @app.get("/api/session")
     def get_session(request: Request) -> Response:
-        cookie = _read_session(app_state, request)
+        cookie = _read_cookie(app_state, request)
         if cookie is None:
             raise RequestDenied(401, "no_session")
-        if not app_state.rate_limiters["requests"].try_acquire(cookie[0]):
+        if not app_state.rate_limiters["requests"].try_acquire(cookie.session):
             raise _rate_limited()
-        participant = app_state.find_participant(_hash_session(cookie[0]))
+        participant = app_state.find_participant(_hash_session(cookie.session), use_cache=False)
         if participant is None:
             return JSONResponse({"state": "none"})
         return JSONResponse(step_payload(app_state, participant, app_state.sessions.load_state(participant)))
 
     @app.post("/api/answer")
     def submit_answer(request: Request, body: AnswerRequest) -> Response:
-        session, _ = _require_session(app_state, request)
-        participant = app_state.find_participant(_hash_session(session))
+        session_hash = _hash_session(_require_session(app_state, request).session)
+        participant = app_state.find_participant(session_hash)
         if participant is None:
             raise RequestDenied(409, "not_joined")
         status, step, session_state = app_state.sessions.submit_answer(participant, body.to_answer())
+        current = participant
+        if session_state.state == "none":  # deleted; perhaps the browser has joined again
+            current = app_state.find_participant(session_hash, use_cache=False)
+        if current not in (None, participant):
+            participant = current
+            status, step, session_state = app_state.sessions.submit_answer(participant, body.to_answer())
         reply = step_payload(app_state, participant, session_state) | {"status": status}
         is_accepted = status in ("saved", "duplicate") and not body.is_unplayable
         if step is not None and step.kind == "practice" and is_accepted:
@@ -261,7 +315,7 @@ def _add_api_routes(app: FastAPI, app_state: AppState) -> None:
 
     @app.post("/api/withdraw")
     def withdraw(request: Request) -> Response:
-        session, _ = _require_session(app_state, request)
+        session = _require_session(app_state, request).session
         participant = app_state.sessions.find_participant(_hash_session(session))
         is_withdrawn = participant is not None and app_state.sessions.withdraw(participant)
         response = JSONResponse({"withdrawn": is_withdrawn})

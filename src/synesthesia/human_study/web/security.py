@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import threading
 import time
@@ -236,6 +237,22 @@ def is_same_origin(origin: str | None, host: str | None) -> bool:
         host: The Host header.
 
     Returns:
-        Whether the request comes from this server's pages, or has no Origin header.
+        Whether the request comes from this server's pages, or has no Origin header. Capital letters and a default
+        port, as some proxies write them, make no difference.
     """
-    return origin is None or origin.split("://", 1)[-1] == host
+    if origin is None:
+        return True
+    scheme, _, authority = origin.partition("://")
+    return scheme.lower() in ("http", "https") and _normalize(authority) in {_normalize(host or "")} - {None}
+
+
+def _normalize(authority: str) -> str | None:
+    """Return a host and its port in one spelling, without a default port; None if it is no host and port.
+
+    A proxy that ends TLS may name the port of either side, so both default ports count for both schemes.
+    """
+    match = re.fullmatch(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?", authority.strip(), re.ASCII)
+    if match is None:
+        return None
+    host, port = match[1].lower().removesuffix("."), match[2]
+    return host if port in (None, "", "80", "443") else f"{host}:{port}"

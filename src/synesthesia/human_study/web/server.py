@@ -15,7 +15,7 @@ from synesthesia import config
 from synesthesia.data.store import Store
 from synesthesia.human_study import consent
 from synesthesia.human_study.db import stored_plan
-from synesthesia.human_study.db.connection import Database, DatabaseError
+from synesthesia.human_study.db.connection import Database, DatabaseError, redact_password
 from synesthesia.human_study.design import materials
 from synesthesia.human_study.stimuli import encode
 from synesthesia.human_study.web import participant, security
@@ -69,7 +69,8 @@ def prepare_study(
         study = stored_plan.load_study(database, stored_plan.compute_fingerprint(study_config, study_materials))
         if study.is_simulated != is_simulated:
             kind = "simulated participants" if study.is_simulated else "a real study"
-            raise DatabaseError(f"{database_url} holds {kind}: simulated and real answers never share a database")
+            url = redact_password(database_url)
+            raise DatabaseError(f"{url} holds {kind}: simulated and real answers never share a database")
         encode.make_stimuli(
             folder / "stimuli",
             encode.StimulusNames(secret),

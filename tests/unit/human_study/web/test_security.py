@@ -38,6 +38,47 @@ def test_a_request_from_another_origin_is_refused(person, origin):
     assert person.session()["state"] == "active"
 
 
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://study.example.org", "study.example.org:443"),
+        ("https://study.example.org", "study.example.org:80"),
+        ("http://study.example.org", "study.example.org:80"),
+        ("https://study.example.org", "Study.Example.org"),
+        ("https://study.example.org", "STUDY.EXAMPLE.ORG:443"),
+        ("https://study.example.org:443", "study.example.org"),
+        ("https://study.example.org", "study.example.org."),
+        ("HTTPS://study.example.org:8443", "study.example.org:8443"),
+        ("https://[::1]", "[::1]:443"),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+    ],
+)
+def test_a_host_as_proxies_write_it_is_the_same_origin(person, origin, host):
+    assert is_same_origin(origin, host)
+    assert person.post("/api/join", {"has_consented": True}, Origin=origin, Host=host).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://study.example.org:8443", "study.example.org"),
+        ("https://study.example.org", "study.example.org:8443"),
+        ("https://study.example.org.evil.example", "study.example.org"),
+        ("https://study.example.org@evil.example", "evil.example"),
+        ("https://evil.example/study.example.org", "study.example.org"),
+        ("study.example.org", "study.example.org"),
+        ("null", "null"),
+        ("file://", ""),
+        ("https://", ""),
+        ("https://a b", "a b"),
+        ("https://study.example.org", None),
+        ("chrome-extension://study.example.org", "study.example.org"),
+    ],
+)
+def test_another_port_name_or_scheme_is_another_origin(origin, host):
+    assert not is_same_origin(origin, host)
+
+
 def test_the_pages_own_origin_is_accepted(person):
     assert person.post("/api/withdraw", {}, Origin="http://testserver").status_code == 200
     assert is_same_origin(None, "a") and not is_same_origin("http://a", "b")

@@ -12,6 +12,8 @@ const REFUSAL_MESSAGES = {
   csrf_failed: "This page is out of date. Please reload it.",
 };
 
+if (location.search) history.replaceState(null, "", location.pathname); // the platform's id need not stay in view
+
 const form = document.getElementById("join");
 const button = document.getElementById("start");
 const errorMessage = document.getElementById("join-error");

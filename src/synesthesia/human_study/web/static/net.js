@@ -3,6 +3,7 @@
 
 const csrfToken = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
 const PENDING_KEY = "human-study-pending-answer";
+const sessionId = csrfToken.slice(0, 16); // several participants may use one browser
 const RETRY_STATUSES = new Set([429, 500, 502, 503, 504]);
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 
@@ -21,13 +22,13 @@ function showStatus(text) {
 // Storage may be disabled (private windows): a reload then loses only an answer that is not confirmed yet.
 export const storage = {
   get(name) {
-    try { return JSON.parse(localStorage.getItem(name)); } catch { return null; }
+    try { return JSON.parse(localStorage.getItem(`${name}-${sessionId}`)); } catch { return null; }
   },
   set(name, value) {
-    try { localStorage.setItem(name, JSON.stringify(value)); } catch { /* see above */ }
+    try { localStorage.setItem(`${name}-${sessionId}`, JSON.stringify(value)); } catch { /* see above */ }
   },
   remove(name) {
-    try { localStorage.removeItem(name); } catch { /* see above */ }
+    try { localStorage.removeItem(`${name}-${sessionId}`); } catch { /* see above */ }
   },
 };
 

@@ -96,4 +96,6 @@ function handleError(error) {
   else showMessage("Something went wrong", "Please reload the page. Nothing is lost.");
 }
 
+// The first page shows the session of a returning participant in place; the platform's id need not stay in view.
+if (location.pathname !== "/study") history.replaceState(null, "", "/study");
 runSession().catch(handleError);
