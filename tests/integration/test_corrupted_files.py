@@ -83,7 +83,8 @@ def test_curate_keeps_all_intact_files_among_two_hundred_corrupted_ones(tmp_path
     Path("data/vggsound.csv").write_text("\n".join(lines))
     values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
     values["data"] |= dict.fromkeys(("audioset_list", "audioset_labels", "audioset_clips"))
-    values["curate"] |= {"analysis_clips_per_label": 1}
+    values["curate"] |= {"analysis_clips_per_label": 2, "display_names": {}}
+    values["train_switch"] |= {"validation_clips_per_label": 1}
     Path("params.yaml").write_text(yaml.safe_dump(values))
     curate.run(config.parse(values), workers=2)
     usable = {row["clip_id"] for row in schemas.read("out/curate/clips.parquet", schemas.CLIP).to_pylist()}

@@ -4,7 +4,9 @@ container.py           open an untrusted file, read its packets, reject what is 
 frame_dependencies.py  which packets the decoder needs for given frames, bit for bit
 frames.py              the frame for each target time
 images.py              orientation, square pixels, size, JPEG
-audio.py               mono, one sample rate
+audio.py               mono, one sample rate, at the place that its timestamps say
+channels.py            channel layouts and sample formats
+encryption.py          which file is encrypted
 errors.py              reasons of rejection
 decode.py              all of the above in one call
 """

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 import av
+import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 
+from synesthesia.data.media.channels import layout_of
 from synesthesia.data.media.errors import LIBAV_ERRORS, MediaError
 
 # libavformat's names. Audio files and images are opened too, so that the reason can name the missing stream.
@@ -36,6 +38,7 @@ MAX_SAMPLE_RATE = 768_000  # Hz
 MAX_PACKETS = 100_000  # ten seconds at 1,000 frames per second, or of Opus in 2.5 ms packets, have a tenth of it
 MAX_STREAM_BYTES = 1 << 30  # ten seconds of uncompressed 720p are 0.4 GB
 TIME_TOLERANCE = 1e-6  # s
+MAX_AUDIO_FRAME = 0.1  # s; uncompressed sound has packets of any length
 MAX_INTERLEAVE_LAG = 30.0  # s by which one stream may lag behind the other in the file
 
 
@@ -86,7 +89,7 @@ def read_packets(container: InputContainer, seconds: float) -> tuple[Track, Trac
         Video track and audio track.
 
     Raises:
-        MediaError: A stream is missing, too large, or of an unknown codec.
+        MediaError: A stream is missing, too large, encrypted, or of an unknown codec.
     """
     start = container.start_time / av.time_base if container.start_time else 0.0
     video = Track(_select_stream(container, "video"), start)
@@ -99,23 +102,47 @@ def read_packets(container: InputContainer, seconds: float) -> tuple[Track, Trac
     return video, audio
 
 
-def check_duration(track: Track, duration: float, min_seconds: float) -> None:
-    """Reject a track that is too short.
+def check_durations(video: Track, audio: Track, audio_seconds: float, frame_seconds: float, min_seconds: float) -> None:
+    """Reject a file whose pictures or sound end too early; one frame may be missing.
+
+    A single picture stays on screen, and so does each picture of a slide show: as long as the one before it.
 
     Args:
-        track: The track.
-        duration: Available seconds.
+        video: The video track.
+        audio: The audio track.
+        audio_seconds: How far the sound reaches.
+        frame_seconds: Length of a frame of the sound.
         min_seconds: Required seconds.
 
     Raises:
-        MediaError: "truncated" if the file declares a sufficient duration, else "too short".
+        MediaError: "truncated" if the file declares more than it holds, else "too short".
     """
-    if duration >= min_seconds:
+    ends = max(video.end, audio.end)
+    if not _is_still(video):
+        _check_duration(video, video.end, _frame_interval(video), ends, min_seconds)
+    _check_duration(audio, audio_seconds, min(frame_seconds, MAX_AUDIO_FRAME), ends, min_seconds)
+
+
+def _is_still(video: Track) -> bool:
+    return len([packet for packet in video.packets if not packet.is_discard]) == 1 and video.stream.frames <= 1
+
+
+def _frame_interval(video: Track) -> float:
+    """Return the median distance of two pictures in seconds, 0 if unknown."""
+    times = sorted(packet.pts for packet in video.packets if packet.pts is not None and not packet.is_discard)
+    return float(np.median(np.diff(times)) * float(video.stream.time_base or 0)) if len(times) > 1 else 0.0
+
+
+def _check_duration(track: Track, duration: float, tolerance: float, file_end: float, min_seconds: float) -> None:
+    if duration + tolerance + TIME_TOLERANCE >= min_seconds:
         return
     stream = track.stream
     assert isinstance(stream.container, InputContainer)
-    file_duration = (stream.container.duration or 0) / av.time_base
-    declared = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else file_duration
+    if stream.duration and stream.time_base:
+        declared = float(stream.duration * stream.time_base)
+    else:  # only the length of the longest stream is known: if another one reaches it, this one is short by itself
+        declared = (stream.container.duration or 0) / av.time_base
+        declared = 0.0 if file_end >= min(declared, min_seconds) - TIME_TOLERANCE and declared else declared
     if declared >= min_seconds:
         raise MediaError("truncated", f"{stream.type} lasts {duration:.1f} s of the {declared:.1f} s the file declares")
     raise MediaError("too short", f"{stream.type} lasts {duration:.1f} s, the minimum is {min_seconds:g} s")
@@ -123,7 +150,10 @@ def check_duration(track: Track, duration: float, min_seconds: float) -> None:
 
 def _select_stream(container: InputContainer, media_type: Literal["video", "audio"]) -> Stream:
     stream = container.streams.best(media_type)
-    if stream is None or stream.disposition & Disposition.attached_pic:
+    if stream is not None and stream.disposition & Disposition.attached_pic:  # cover art may come first
+        videos = (other for other in container.streams.video if not other.disposition & Disposition.attached_pic)
+        stream = next(videos, None)
+    if stream is None:
         raise MediaError(f"no {media_type} stream", f"none of its {len(container.streams)} streams is {media_type}")
     context = stream.codec_context
     if context is None:
@@ -135,7 +165,7 @@ def _select_stream(container: InputContainer, media_type: Literal["video", "audi
         context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # a stream may change its size later
     else:
         assert isinstance(context, AudioCodecContext)
-        check_audio_format(context.layout.nb_channels, context.sample_rate or 0)
+        check_audio_format(layout_of(context).nb_channels, context.sample_rate or 0)
     return stream
 
 
@@ -166,6 +196,8 @@ def _demux(container: InputContainer, tracks: tuple[Track, Track], seconds: floa
         past_end = dts * time_base - track.start - seconds if dts is not None else -1.0
         if index in unfinished:
             track.packets.append(packet)
+            if packet.has_sidedata("encryption_info"):
+                raise MediaError("encrypted", f"{track.stream.type} is encrypted")
             timestamp = dts if timestamp is None else timestamp
             if timestamp is not None:
                 track.end = max(track.end, (timestamp + (packet.duration or 0)) * time_base - track.start)

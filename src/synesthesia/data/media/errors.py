@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from av.error import ArgumentError, FFmpegError
+from av.error import ArgumentError, FFmpegError, InvalidDataError
 
 LIBAV_ERRORS = (FFmpegError, ValueError, EOFError)
 _ENVIRONMENT_ERRORS = (errno.EACCES, errno.EMFILE, errno.ENFILE, errno.EIO)
@@ -47,12 +47,13 @@ def check_file(path: Path) -> None:
         raise MediaError("empty file", "0 bytes")
 
 
-def to_media_error(path: Path, error: Exception) -> MediaError:
+def to_media_error(path: Path, error: Exception, is_open: bool) -> MediaError:
     """Convert an error of libav.
 
     Args:
         path: The file that was opened or read.
         error: The error.
+        is_open: Whether the file was opened before, as a container that libav knows.
 
     Returns:
         The corresponding MediaError.
@@ -63,10 +64,13 @@ def to_media_error(path: Path, error: Exception) -> MediaError:
         return MediaError("too large", "needs more memory than the limit per file")
     with open(path, "rb") as file:
         head = file.read(12)
+    if is_open and not isinstance(error, InvalidDataError | EOFError):
+        return MediaError("undecodable", f"libav: {error_message(error)}")
     if isinstance(error, ArgumentError):  # not in container.CONTAINER_FORMATS
         return MediaError("not a media file", "not a container of audio and video")
     has_signature = head[4:8] in _MP4_BOX_TYPES or head[:4] in _RIFF_MATROSKA_MAGIC
-    return MediaError("truncated" if has_signature else "not a media file", f"libav: {error_message(error)}")
+    other_reason = "undecodable" if is_open else "not a media file"
+    return MediaError("truncated" if has_signature else other_reason, f"libav: {error_message(error)}")
 
 
 def error_message(error: Exception) -> str:

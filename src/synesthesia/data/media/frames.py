@@ -8,12 +8,13 @@ not decoded, every frame is decoded and the same rule is applied to the output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import compress
 from typing import cast
 
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
 from av.frame import Frame
 from av.packet import Packet
 from av.stream import Stream
@@ -21,6 +22,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from synesthesia.data.media import channels
 from synesthesia.data.media.container import Track
 from synesthesia.data.media.errors import LIBAV_ERRORS, MediaError
 from synesthesia.data.media.frame_dependencies import find_required_packets, parse_packet_infos
@@ -53,12 +55,15 @@ def select_frames(video: Track, target_times: list[float], seconds: float) -> li
     return _select_by_time(_add_times(frames, stream), target_times, seconds, video.start)
 
 
-def decode_packets(packets: Iterable[Packet], stream: Stream) -> Iterator[Frame]:
+def decode_packets(
+    packets: Iterable[Packet], stream: Stream, on_failure: Callable[[Packet], object] = lambda _: None
+) -> Iterator[Frame]:
     """Decode packets, skipping those that fail, as ffmpeg's command line does.
 
     Args:
         packets: Packets in decoding order.
         stream: Their stream.
+        on_failure: Called with each packet that fails.
 
     Yields:
         Frames in output order.
@@ -66,9 +71,15 @@ def decode_packets(packets: Iterable[Packet], stream: Stream) -> Iterator[Frame]
     context = cast(VideoCodecContext | AudioCodecContext, stream.codec_context)
     for packet in [*packets, None]:
         try:
-            yield from context.decode(packet)
+            frames = context.decode(packet)
         except LIBAV_ERRORS:
+            if packet is not None:
+                on_failure(packet)
             continue
+        for frame in frames:
+            if isinstance(frame, AudioFrame):
+                channels.layout_of(frame)
+        yield from frames
 
 
 def select_timestamps(video: Track, target_times: list[float], seconds: float) -> list[int] | None:

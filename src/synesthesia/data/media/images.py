@@ -12,6 +12,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from PIL import Image
 
+MAX_ASPECT_RATIO = 200  # Qwen's processors raise an error beyond it
+
 
 def fit_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:
     """Compute the largest even size within a number of pixels; never larger than the input.
