@@ -7,10 +7,11 @@ last.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -51,11 +52,13 @@ class JobResult(NamedTuple):
         rows: Row in the shard per clip, None for rejected clips.
         rejected: Rows of `schemas.REJECTED`.
         shard: The shard.
+        muted: Number of clips in the shard whose sound is all zero.
     """
 
     rows: list[int | None]
     rejected: list[dict[str, Any]]
     shard: ShardInfo
+    muted: int = 0
 
 
 def split_jobs(items: Sequence[ClipEntry], clips_per_shard: int, settings: dict[str, Any]) -> list[DecodeJob]:
@@ -86,13 +89,17 @@ def fingerprint(items: Sequence[ClipEntry], settings: dict[str, Any]) -> str:
     digest = hashlib.sha256(_code_bytes())
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for item in items:
-        try:
-            stat = os.stat(item.path)
-            file_state = f"{stat.st_size} {stat.st_mtime_ns}"
-        except FileNotFoundError:
-            file_state = "absent"
-        digest.update(f"{item.clip_id}\0{item.file}\0{file_state}\n".encode())
+        states = " ".join(_file_state(path) for path in (item.path, *item.alternatives))
+        digest.update(f"{item.clip_id}\0{item.file}\0{states}\n".encode())
     return digest.hexdigest()[:24]
+
+
+def _file_state(path: str) -> str:
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return "absent"
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 @cache
@@ -136,6 +143,33 @@ class _DecodeTask(NamedTuple):
             return media.MediaError("timed out or crashed", f"needs more than {FILE_MEMORY_LIMIT >> 20} MiB")
 
 
+def decode_clips(
+    items: Sequence[ClipEntry], settings: dict[str, Any], num_workers: int, decode: Callable
+) -> Generator[media.DecodedClip | media.MediaError | sandboxed_pool.WorkerFailure]:
+    """Decode clips in sandboxed processes, each from the first of its files that is usable.
+
+    Args:
+        items: The clips.
+        settings: Keyword arguments of `decode`.
+        num_workers: Number of processes.
+        decode: Decodes a path; `media.decode` or a stand-in.
+
+    Yields:
+        A result per clip, in order; if none of a clip's files is usable, that of the first.
+    """
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(make_pool(settings, num_workers, decode))
+        retry_pool = None
+        for item, first_result in zip(items, pool.map(item.path for item in items), strict=True):
+            result = first_result
+            for path in item.alternatives:
+                if isinstance(result, media.DecodedClip):
+                    break
+                retry_pool = retry_pool or stack.enter_context(make_pool(settings, 1, decode))
+                result = next(retry_pool.map([path]))
+            yield result if isinstance(result, media.DecodedClip) else first_result
+
+
 def run_job(
     job: DecodeJob, results: Iterator, folder: Path, on_progress: Callable[[], object] = lambda: None
 ) -> JobResult:
@@ -143,7 +177,7 @@ def run_job(
 
     Args:
         job: The job.
-        results: Results of the pool for the job's clips, in order.
+        results: Results of `decode_clips` for the job's clips, in order.
         folder: Receives `<name>.arrow` and `<name>.json`.
         on_progress: Called once per clip.
 
@@ -153,24 +187,26 @@ def run_job(
     writer = ShardWriter(folder / f"{job.name}.arrow")
     rows: list[int | None] = []
     rejected: list[dict[str, Any]] = []
+    num_muted = 0
     try:
         for item in job.items:
             result = next(results)
             on_progress()
             if isinstance(result, media.DecodedClip):
                 rows.append(writer.add(item.clip_id, result.audio, result.jpegs))
+                num_muted += not result.audio.any()
                 continue
             if isinstance(result, sandboxed_pool.WorkerFailure):
                 result = media.MediaError("timed out or crashed", result.reason)
             rows.append(None)
             rejected.append(_make_rejected_row(item, result))
         shard = writer.close()
-        content = {"rows": rows, "rejected": rejected, "shard": asdict(shard)}
+        content = {"rows": rows, "rejected": rejected, "shard": asdict(shard), "muted": num_muted}
         write_atomic(folder / f"{job.name}.json", json.dumps(content))
     except BaseException:
         writer.abort()
         raise
-    return JobResult(rows, rejected, shard)
+    return JobResult(rows, rejected, shard, num_muted)
 
 
 def _make_rejected_row(item: ClipEntry, error: media.MediaError) -> dict[str, Any]:
@@ -196,7 +232,7 @@ def load_result(job: DecodeJob, folder: Path) -> JobResult | None:
     """
     try:
         content = json.loads((folder / f"{job.name}.json").read_text())
-        result = JobResult(content["rows"], content["rejected"], ShardInfo(**content["shard"]))
+        result = JobResult(content["rows"], content["rejected"], ShardInfo(**content["shard"]), content["muted"])
         size = (folder / f"{job.name}.arrow").stat().st_size
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

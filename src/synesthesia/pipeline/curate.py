@@ -4,7 +4,7 @@
                                out/curate/store/             audio at 16 kHz and one frame per second, in shards
                                out/curate/rejected.parquet   rejected clips and files, with the reason
                                out/curate/labels.json        label frequencies in the lists, for sampling distractors
-                               out/curate/counts.json        counts before and after each rule
+                               out/curate/counts.json        counts before and after each rule, and of muted clips
 
 Clips are decoded in jobs of curate.clips_per_shard clips; each job writes one shard to out/.partial/curate. A run that
 was killed continues with the unfinished jobs and ends with the same bytes. With `curate.executor: ray`, a Ray cluster
@@ -148,7 +148,11 @@ def _write_outputs(
     schemas.write(rejected_table, OUTPUT_DIR / "rejected.parquet", schemas.REJECTED)
     _write_json(manifest.frequencies, OUTPUT_DIR / "labels.json")
     usable_by_split = Counter(entry.split for entry, _, _ in usable)
-    _write_json(_count_clips(manifest, usable_by_split, rejected, len(nonempty)), OUTPUT_DIR / "counts.json")
+    num_muted = sum(result.muted for _, result in job_results)
+    if num_muted:
+        print(f"curate: the sound of {num_muted} usable clips is all zero (muted); they are kept", file=sys.stderr)
+    counts = _count_clips(manifest, usable_by_split, rejected, num_muted, len(nonempty))
+    _write_json(counts, OUTPUT_DIR / "counts.json")
 
 
 def _make_clip_table(usable_clips: list[tuple[ClipEntry, int, int]]) -> pa.Table:
@@ -163,7 +167,9 @@ def _make_clip_table(usable_clips: list[tuple[ClipEntry, int, int]]) -> pa.Table
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schemas.CLIP})
 
 
-def _count_clips(manifest: Manifest, usable_by_split: Counter, rejected: list[dict], num_shards: int) -> dict:
+def _count_clips(
+    manifest: Manifest, usable_by_split: Counter, rejected: list[dict], num_muted: int, num_shards: int
+) -> dict:
     files_by_split = Counter(entry.split for entry in manifest.items)
     return {
         **manifest.counts,
@@ -174,6 +180,7 @@ def _count_clips(manifest: Manifest, usable_by_split: Counter, rejected: list[di
         },
         "rejected": dict(sorted(Counter(row["reason"] for row in rejected).items())),
         "clips": usable_by_split.total(),
+        **({"muted_clips": num_muted} if num_muted else {}),
         "shards": num_shards,
     }
 

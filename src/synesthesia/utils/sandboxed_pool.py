@@ -22,6 +22,7 @@ from multiprocessing import connection
 from typing import Any
 
 START_TIMEOUT = 120.0  # s until a new worker is ready
+_CRASH_SIGNALS = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGTRAP}
 
 
 class WorkerError(RuntimeError):
@@ -52,6 +53,7 @@ class _Worker:
     pipe: Any  # multiprocessing's Connection, whose stub differs from what Pipe() returns
     task: _Task | None = None
     deadline: float = 0.0
+    is_used: bool = False
 
 
 class SandboxedPool:
@@ -102,7 +104,8 @@ class SandboxedPool:
     def map(self, items: Iterable) -> Iterator:
         """Apply the function to all items.
 
-        An item is retried once if its worker dies, because the cause may lie outside.
+        An item is retried once, in a new worker, if its worker dies, because the cause may lie outside: in the system,
+        or in an earlier item that damaged the worker's memory.
 
         Args:
             items: Picklable items; consumed lazily.
@@ -157,7 +160,7 @@ class SandboxedPool:
             exit_code = worker.process.exitcode
             self._replace(slot)
             if exit_code == -signal.SIGXCPU:
-                ready[task.index] = WorkerFailure(f"not finished after {self._timeout:g} s of CPU time")
+                ready[task.index] = WorkerFailure(f"not finished after {self._timeout:g} s")
             elif task.num_retries:
                 ready[task.index] = WorkerFailure(f"the worker died ({_describe_exit(exit_code)})")
             else:
@@ -169,8 +172,11 @@ class SandboxedPool:
         return max([*results, *in_progress, next_index - 1]) + 1
 
     def _submit(self, slot: int, task: _Task) -> None:
+        if task.num_retries and self._workers[slot].is_used:
+            self._replace(slot)
         for _ in range(3):
             worker = self._workers[slot]
+            worker.is_used = True
             try:
                 worker.pipe.send(task.item)
             except OSError:  # the worker died while idle
@@ -212,7 +218,10 @@ def cpu_count() -> int:
 
 
 def _describe_exit(exit_code: int | None) -> str:
+    """Describe how a worker died; which signal a damaged memory ends in is a matter of chance."""
     if exit_code is not None and exit_code < 0:
+        if -exit_code in _CRASH_SIGNALS:
+            return "crash"
         with contextlib.suppress(ValueError):
             return signal.Signals(-exit_code).name
     return f"exit code {exit_code}"

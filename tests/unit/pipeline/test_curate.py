@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,12 +12,16 @@ import sys
 import time
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
+from benchmarks.tools import video_files
 from synesthesia import schemas
-from synesthesia.data import decode_jobs, store
-from synesthesia.data.catalogs.manifest import build_manifest
+from synesthesia.data import decode_jobs, media, store
+from synesthesia.data.catalogs.manifest import ClipEntry, build_manifest
 from synesthesia.pipeline import curate, make_questions, stage_cli
+from synesthesia.utils import sandboxed_pool
 from tests.helpers import small_dataset
 from tests.helpers.small_dataset import hash_outputs, replace_file, write_config
 
@@ -188,6 +193,110 @@ def test_conflicting_and_duplicate_rows_are_counted_and_rejected(dataset):
     (row,) = (row for row in manifest.rejected if row["reason"] == "conflicting labels")
     assert row["clip_id"] == "v4-0_000000" and row["detail"] == "listed as 'label 4' and 'label 5'"
     assert "v4-0_000000" not in [item.clip_id for item in manifest.items]
+
+
+def rename_files(pattern: str, keep: int) -> None:
+    """Rename all files of VGGSound but `keep`."""
+    for number, path in enumerate(sorted(Path("data/vggsound").iterdir())[keep:]):
+        path.rename(path.with_name(pattern.format(number)))
+
+
+def test_folder_whose_names_fit_no_clip_is_refused_with_three_examples_of_each(dataset, capsys):
+    rename_files("clip-{:03d}.mp4", keep=10)
+    with pytest.raises(SystemExit) as error:
+        stage_cli.main(curate.run, "doc", argv=[])
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.value.code == 1 and "fit no clip of vggsound's list" in message
+    assert "clip-000.mp4, clip-001.mp4, clip-002.mp4; " in message and "clip-003" not in message
+    assert re.search(r"have no file, such as v\d-\d_\d{6}, v\d-\d_\d{6}, v\d-\d_\d{6}: rename", message)
+
+
+def test_folder_without_any_fitting_name_shows_three_of_each(dataset, capsys):
+    rename_files("clip-{:03d}.mp4", keep=0)
+    with pytest.raises(SystemExit):
+        stage_cli.main(curate.run, "doc", argv=[])
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "none of the 50 listed clips" in message and message.count("clip-0") == 3 and message.count("_0000") == 3
+
+
+def test_folder_with_many_files_of_other_clips_is_accepted(dataset):
+    for number in range(200):
+        Path(f"data/vggsound/other{number}_000000.mp4").touch()
+    manifest = build_manifest(write_config())
+    assert manifest.counts["vggsound"]["files_not_listed"] == 201 and len(manifest.items) == 60
+
+
+def test_the_usable_one_of_several_files_is_found(dataset, source_files):
+    replace_file("data/vggsound/v0-0_000000.mp4", source_files["no_audio"])
+    os.link(source_files["intact"], "data/vggsound/v0-0_000000.mkv")
+    os.remove("data/vggsound/v1-0_000000.mp4")
+    os.mkdir("data/vggsound/v1-0")
+    for name, kind in (("f137.mp4", "no_audio"), ("f140.m4a", "truncated"), ("mp4", "intact")):
+        os.link(source_files[kind], f"data/vggsound/v1-0/v1-0.{name}")
+    os.link(source_files["truncated"], "data/vggsound/v0-4_000040.webm")  # beside one without sound
+    curate.run(write_config(), workers=2)
+    clips = schemas.read("out/curate/clips.parquet", schemas.CLIP)["clip_id"].to_pylist()
+    assert "v0-0_000000" in clips and "v1-0_000000" in clips and "v0-4_000040" not in clips
+    rejected = schemas.read("out/curate/rejected.parquet", schemas.REJECTED).to_pylist()
+    assert [(row["file"], row["reason"]) for row in rejected if row["clip_id"] == "v0-4_000040"] == [
+        ("vggsound/v0-4_000040.mp4", "no audio stream")
+    ]
+
+
+def test_a_changed_alternative_is_decoded_anew(dataset, source_files):
+    os.link(source_files["intact"], "data/vggsound/v0-0_000000.mkv")
+    items = build_manifest(write_config()).items
+    before = decode_jobs.fingerprint(items, {})
+    replace_file("data/vggsound/v0-0_000000.mkv", source_files["empty"])
+    assert decode_jobs.fingerprint(items, {}) != before
+
+
+def crash_on_mp4(path: str, **_: object) -> media.DecodedClip:
+    """Decode nothing: end the process, by another signal in each run."""
+    if path.endswith(".mp4"):
+        os.kill(os.getpid(), signal.SIGABRT if time.monotonic_ns() % 2 else signal.SIGSEGV)
+    return media.DecodedClip(np.ones(4, np.int16), [b"jpeg"], (2, 2))
+
+
+def test_a_crash_is_a_reason_the_same_in_each_run_and_other_files_are_tried(tmp_path):
+    entry = ClipEntry("a_000000", "a", "vggsound", ("dog",), "test", "a.mp4", "a.mp4")
+    entries = [entry] * 6 + [entry._replace(alternatives=("b.mp4", "b.mkv"))]
+    *crashes, found = decode_jobs.decode_clips(entries, {}, 2, crash_on_mp4)
+    assert isinstance(found, media.DecodedClip)
+    assert set(crashes) == {sandboxed_pool.WorkerFailure("the worker died (crash)")}
+
+
+def test_muted_clips_are_kept_and_counted(dataset, capfd):
+    muted = video_files.write_clip("muted.mov", size=(64, 48), fps=3, sample_rate=8000, audio="pcm_s16le")
+    data = bytearray(muted.read_bytes())
+    with av.open(str(muted)) as container:
+        for packet in container.demux(audio=0):
+            if packet.size and packet.pos is not None:
+                data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    muted.write_bytes(data)
+    for take in (0, 1):
+        replace_file(f"data/vggsound/v4-{take}_{10 * take:06d}.mp4", muted)
+    curate.run(write_config(), workers=2)
+    counts = json.loads(Path("out/curate/counts.json").read_text())
+    assert counts["muted_clips"] == 2 and counts["clips"] == 10 * 5 - 4 + 11
+    assert "the sound of 2 usable clips is all zero" in capfd.readouterr().err
+
+
+def test_labels_that_read_alike_are_one_sentence(dataset, capsys):
+    lines = Path("data/vggsound.csv").read_text().replace('v3-0,0,"label 3"', 'v3-0,0,"Label  3"')
+    Path("data/vggsound.csv").write_text(lines)
+    with pytest.raises(SystemExit) as error:
+        stage_cli.main(curate.run, "doc", argv=[])
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.value.code == 1 and "the labels 'Label  3' and 'label 3' read alike" in message
+
+
+def test_display_name_of_an_unlisted_label_is_one_sentence(dataset, capsys):
+    write_config(display_names={"Police car": "police car"})
+    with pytest.raises(SystemExit) as error:
+        stage_cli.main(curate.run, "doc", argv=[])
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.value.code == 1 and "curate.display_names" in message and "'police car (siren)'" in message
 
 
 def test_make_questions_says_what_to_run_first(tmp_path, monkeypatch, capsys):

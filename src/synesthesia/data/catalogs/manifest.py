@@ -13,6 +13,8 @@ from synesthesia.data.catalogs import audioset, label_filter, media_index, split
 from synesthesia.data.catalogs.rows import CatalogError, ListRow, deduplicate
 
 _MAX_NAMES_IN_WARNING = 10
+_NUM_EXAMPLES = 3
+_MAX_ABSENT_SHARE = 0.25  # of the listed clips, in a folder that is mostly of other clips
 
 
 class ClipEntry(NamedTuple):
@@ -26,6 +28,7 @@ class ClipEntry(NamedTuple):
         split: finetune, analysis, test, or unseen.
         file: Name in reports, relative to the data folder.
         path: Path of the file.
+        alternatives: Paths of the clip's other files, which are decoded if this one is not usable.
     """
 
     clip_id: str
@@ -35,6 +38,7 @@ class ClipEntry(NamedTuple):
     split: str
     file: str
     path: str
+    alternatives: tuple[str, ...] = ()
 
 
 @dataclass
@@ -113,6 +117,7 @@ def _add_audioset(manifest: Manifest, config: Config, vggsound_videos: set[str])
     split_by_clip, num_dropped = splits.split_audioset(unique, vggsound_videos)
     rows = [row for row in unique if row.clip_id in split_by_clip]
     manifest.frequencies[audioset.NAME] = _count_labels(rows)
+    label_filter.check_distinct(manifest.frequencies[audioset.NAME])
     manifest.counts[audioset.NAME] = {
         **list_counts,
         "clips_of_vggsound_videos": num_dropped,
@@ -175,19 +180,18 @@ def _add_media_files(
     index = media_index.build_media_index(folder, list_rows, config_key)
     prefix = _display_path(folder, dataset)
     absent = [row for row in split_rows if row.clip_id not in index.paths]
-    if len(absent) == len(split_rows):
-        raise CatalogError(
-            f"none of the {len(split_rows)} listed clips of {dataset} is in {folder} (expected files such as "
-            f"{split_rows[0].clip_id}.mp4): does {config_key} in params.yaml name the right folder?"
-        )
+    _check_names(dataset, split_rows, absent, index, folder, config_key)
     for row in split_rows:
         clip_id = row.clip_id
         relative_path = index.paths.get(clip_id)
         if relative_path is not None:
             file = _to_printable(f"{prefix}/{relative_path}")
-            path = os.path.join(folder, relative_path)
+            path, *alternatives = (
+                os.path.join(folder, name) for name in (relative_path, *index.alternatives.get(clip_id, ()))
+            )
+            split = split_by_clip[clip_id]
             manifest.items.append(
-                ClipEntry(clip_id, row.video_id, dataset, row.labels, split_by_clip[clip_id], file, path)
+                ClipEntry(clip_id, row.video_id, dataset, row.labels, split, file, path, tuple(alternatives))
             )
     for row in absent:
         manifest.rejected.append(
@@ -208,6 +212,34 @@ def _add_media_files(
     _add_warning(manifest, f"files in {folder} are not in {dataset}'s list", index.unlisted)
     _add_warning(manifest, f"files in {folder} belong to clips that already have a file", index.duplicates)
     _add_warning(manifest, f"listed clips of {dataset} have no file", [row.clip_id for row in absent])
+
+
+def _check_names(
+    dataset: str,
+    split_rows: list[ListRow],
+    absent: list[ListRow],
+    index: media_index.MediaIndex,
+    folder: Path,
+    config_key: str,
+) -> None:
+    """Reject a folder whose names do not fit the list; a few files of other clips, or a few lost clips, are usual."""
+    strangers = index.unlisted_media()
+    files = ", ".join(_to_printable(name) for name in strangers[:_NUM_EXAMPLES])
+    if len(absent) == len(split_rows):
+        examples = ", ".join(f"{row.clip_id}.mp4" for row in absent[:_NUM_EXAMPLES])
+        found = f"; the folder has {files}" if files else ""
+        raise CatalogError(
+            f"none of the {len(split_rows)} listed clips of {dataset} is in {folder} (expected files such as "
+            f"{examples}{found}): does {config_key} in params.yaml name the right folder?"
+        )
+    num_fitting = len(index.paths) + len(index.duplicates)
+    if len(strangers) > num_fitting and len(absent) > _MAX_ABSENT_SHARE * len(split_rows):
+        clips = ", ".join(row.clip_id for row in absent[:_NUM_EXAMPLES])
+        raise CatalogError(
+            f"{len(strangers)} of {len(strangers) + num_fitting} files in {folder} fit no clip of {dataset}'s list, "
+            f"such as {files}; {len(absent)} listed clips have no file, such as {clips}: rename the files to "
+            f"`<id>_<start, 6 digits>.mp4`, or name the right folder in params.yaml ({config_key})"
+        )
 
 
 def _add_warning(manifest: Manifest, description: str, names: list[str]) -> None:

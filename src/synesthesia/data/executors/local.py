@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,8 +32,8 @@ def run(
         on_progress: Called with the number of newly finished clips.
         decode: Decodes a path; `media.decode` or a stand-in.
     """
-    paths = [item.path for job in todo for item in job.items]
-    with decode_jobs.make_pool(settings, min(num_workers or sandboxed_pool.cpu_count(), len(paths)), decode) as pool:
-        results = pool.map(paths)
+    items = [item for job in todo for item in job.items]
+    num_workers = min(num_workers or sandboxed_pool.cpu_count(), len(items))
+    with contextlib.closing(decode_jobs.decode_clips(items, settings, num_workers, decode)) as results:
         for job in todo:
             decode_jobs.run_job(job, results, folder, partial(on_progress, 1))

@@ -11,6 +11,7 @@ decoded in its own sandboxed process (`utils/sandboxed_pool.py`), and Ray reruns
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -88,7 +89,8 @@ def _to_error(row: dict[str, Any]) -> Exception:
 
 
 def _absolute(item: ClipEntry, cwd: Path) -> ClipEntry:
-    return item._replace(path=os.path.join(cwd, item.path))
+    alternatives = tuple(os.path.join(cwd, path) for path in item.alternatives)
+    return item._replace(path=os.path.join(cwd, item.path), alternatives=alternatives)
 
 
 def _connect() -> None:
@@ -141,5 +143,5 @@ class DecodeShard:
                 "would decode to other bytes than the machine that started the run: install the same versions, and "
                 f"make sure that it sees the same files as {job.items[0].path}"
             )
-        with decode_jobs.make_pool(self._settings, 1, self._decode) as pool:
-            decode_jobs.run_job(job, pool.map(item.path for item in job.items), self._folder)
+        with contextlib.closing(decode_jobs.decode_clips(job.items, self._settings, 1, self._decode)) as results:
+            decode_jobs.run_job(job, results, self._folder)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import re
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -19,9 +19,6 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.layout import AudioLayout
 from av.audio.plane import AudioPlane
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 # The bits of libavutil's channel masks (channel_layout.h)
 _FIRST_CHANNELS = "FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR"  # bits 0 to 17
@@ -62,7 +59,7 @@ def read_samples(frame: AudioFrame) -> np.ndarray:
     num_channels, name = frame.layout.nb_channels, frame.format.name
     count, num_planes = (frame.samples, num_channels) if frame.format.is_planar else (frame.samples * num_channels, 1)
     dtype = np.dtype(_DTYPES[name.removesuffix("p")])
-    return np.stack([np.frombuffer(cast("Buffer", AudioPlane(frame, n)), dtype, count) for n in range(num_planes)])
+    return np.stack([np.frombuffer(cast(Any, AudioPlane(frame, n)), dtype, count) for n in range(num_planes)])
 
 
 def list_mixable_forms(

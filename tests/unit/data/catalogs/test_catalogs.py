@@ -264,3 +264,85 @@ def test_audioset_clip_without_duration_is_named(tmp_path, end):
 def test_missing_media_folder_error_says_what_to_do(tmp_path):
     with pytest.raises(CatalogError, match=r"make data.*data\.vggsound_clips"):
         media_index.build_media_index(tmp_path / "missing", [], "data.vggsound_clips")
+
+
+def index_files(folder: Path, names: list[str], clips: list[tuple[str, int]]) -> media_index.MediaIndex:
+    """Create empty files and index them."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    rows = [ListRow(video, start, ("dog",), "train") for video, start in clips]
+    return media_index.build_media_index(folder, rows, "data.vggsound_clips")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["{v}_5000_15000.mp4", "{v}_5000-15000.mkv", "{v}_5_15.mp4", "{v}_5-15.webm", "{v}_5.0-15.0.mp4", "Y{v}_5_15.mp4",
+     "{v}/5_15.mp4", "{v}/5000_15000.mp4", "Y{v}_000005.mp4", "Y{v}/000005.mp4", "Y{v}_5.000_15.000.mp4",
+     "{v}_000005/video.mp4", "Y{v}_5000_15000.mp4", "{v}_005000_015000.mp4"],
+)  # fmt: skip
+def test_media_index_understands_the_names_of_downloaders(tmp_path, name):
+    path = name.format(v="-ab_c-D1234")
+    index = index_files(tmp_path, [path], [("-ab_c-D1234", 5), ("-ab_c-D1234", 20)])
+    assert index.paths == {"-ab_c-D1234_000005": path} and not index.unlisted
+
+
+def test_names_without_a_start_belong_to_the_video_with_one_clip(tmp_path):
+    clips = [("abc", 5), ("Yd", 7), ("d", 9), ("e", 1), ("e", 2)]
+    index = index_files(tmp_path, ["Yabc.mp4", "Yd.mp4", "Ye.mp4"], clips)
+    assert index.paths == {"abc_000005": "Yabc.mp4", "Yd_000007": "Yd.mp4"} and index.unlisted == ["Ye.mp4"]
+
+
+def test_milliseconds_are_told_from_seconds_by_the_length_of_the_clip(tmp_path):
+    names = ["a_30_40.mp4", "a_30000_40000.mp4", "b_5000_5010.mp4", "c_500_510.mp4"]
+    index = index_files(tmp_path, names, [("a", 0), ("a", 30), ("a", 30000), ("b", 5), ("b", 5000), ("c", 0)])
+    assert index.paths == {"a_000030": "a_30000_40000.mp4", "b_005000": "b_5000_5010.mp4"}
+    assert index.alternatives == {"a_000030": ["a_30_40.mp4"]} and index.unlisted == ["c_500_510.mp4"]
+
+
+def test_the_whole_file_is_preferred_over_parts_of_a_download(tmp_path):
+    names = ["v/v.f137.mp4", "v/v.f140.m4a", "v/v.mp4", "v/v.temp.mp4", "w_000003.webm", "w_000003.f399.mp4"]
+    names += ["x/x.f248.webm", "x/x.fhls-1080.mp4", "x/x.mkv"]
+    index = index_files(tmp_path, names, [("v", 1), ("w", 3), ("x", 2)])
+    assert index.paths == {"v_000001": "v/v.mp4", "w_000003": "w_000003.webm", "x_000002": "x/x.mkv"}
+    assert set(index.duplicates) == set(names) - set(index.paths.values()) and not index.unlisted
+
+
+def test_a_name_with_the_clips_start_is_preferred(tmp_path):
+    index = index_files(tmp_path, ["a.mp4", "a/x.mp4", "b/a_000005.webm", "Ya_000005.mp4"], [("a", 5)])
+    assert index.paths == {"a_000005": "b/a_000005.webm"}
+    assert index.alternatives == {"a_000005": ["a.mp4", "a/x.mp4", "Ya_000005.mp4"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("Dog barking", "dog barking"), ("dog barking", "dog  barking"), ("dog-barking", "dog barking"),
+     ("dog barking", "dog barking."), ("Stra\u00dfe", "strasse")],
+)  # fmt: skip
+def test_labels_that_read_alike_are_refused(first, second):
+    rows = [ListRow("a", 0, (first,), "train"), ListRow("b", 0, (second,), "train")]
+    with pytest.raises(CatalogError, match="read alike") as error:
+        label_filter.filter_labels(rows, True, {})
+    assert repr(first) in str(error.value) and repr(second) in str(error.value)
+    assert label_filter.filter_labels(rows, True, {second: first})[1]["labels"] == 1
+
+
+def test_a_display_name_that_reads_like_a_label_is_refused():
+    rows = [ListRow("a", 0, ("police car (siren)",), "train"), ListRow("b", 0, ("Police car",), "train")]
+    with pytest.raises(CatalogError, match="'Police car' and 'police car' read alike"):
+        label_filter.filter_labels(rows, True, {"police car (siren)": "police car"})
+
+
+def test_labels_of_the_published_lists_are_distinct():
+    with open(LISTS / "vggsound_stat.csv", newline="") as file:
+        label_filter.check_distinct(label for label, _, _ in csv.reader(file))
+    label_filter.check_distinct(audioset.read_display_names(LISTS / "audioset_labels_527.csv").values())
+    label_filter.check_distinct(["C", "C++", "c#", "dog", "dogs"])
+
+
+def test_display_name_of_an_unlisted_label_names_the_closest_one():
+    rows = [ListRow("a", 0, ("Police car (siren)",), "train"), ListRow("b", 0, ("cat, dog",), "train")]
+    with pytest.raises(CatalogError, match=r"curate\.display_names .*'police car'.*'Police car \(siren\)'") as error:
+        label_filter.filter_labels(rows, True, {"police car": "x"})
+    assert "\n" not in str(error.value)
+    assert label_filter.filter_labels(rows, True, {"cat, dog": "pets"})[1]["labels"] == 1  # listed, though dropped
