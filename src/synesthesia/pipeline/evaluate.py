@@ -191,6 +191,10 @@ def build_record(config: Config, item: str) -> tracking.Record | None:
     model_config = config.models[item]
     files = [OUTPUT_DIR / item / f"{split}.parquet" for split in model_config.splits]
     parameters = {**model_config.model_dump(), **config.evaluate.model_dump()}
+    if model_config.family == "endpoint":
+        from synesthesia.models.endpoint_config import EndpointConfig
+
+        parameters |= tracking.flatten({"endpoint": EndpointConfig.load(model_config.checkpoint).model_dump()})
     return accuracy_record.build_accuracy_record("evaluate", item, files, parameters)
 
 
