@@ -1,6 +1,7 @@
-"""Order and tiers. The first tier (`-m "not torch and not slow"`) does not even import the others' files.
+"""Pytest configuration: Hypothesis profile, test order, and tiers of tests.
 
-Torch alone takes seconds. Files of slow tests start first, so that two workers end together.
+The first tier (`-m "not torch and not slow"`) does not import the files of the others, because importing torch takes
+seconds. Slow tests start first, so that parallel workers finish at about the same time.
 """
 
 import gc
@@ -9,31 +10,31 @@ import re
 
 from hypothesis import HealthCheck, settings
 
-os.environ.setdefault("SYNESTHESIA_TRACKING", "off")  # seconds of MLflow a stage; tests of tracking turn it on
+os.environ.setdefault("SYNESTHESIA_TRACKING", "off")  # MLflow adds seconds per stage; the tracking tests turn it on
 
-gc.disable()  # while everything is imported, which makes few cycles: it would go through all modules dozens of times
+gc.disable()  # collection and imports create few reference cycles, but each GC pass scans all loaded modules
 
-# 200 ms an example is too little on a busy machine, and so is what hypothesis grants for making one.
-settings.register_profile("whatever_the_hour", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("whatever_the_hour")
+# On a busy machine, examples exceed Hypothesis's 200 ms deadline and generating them triggers its `too_slow` check.
+settings.register_profile("no_deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no_deadline")
 
-_MARKED = re.compile(r"^pytestmark = .*\bmark\.(torch|slow)\b", re.MULTILINE)
+_MODULE_MARK = re.compile(r"^pytestmark = .*\bmark\.(torch|slow)\b", re.MULTILINE)
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Skip files marked as a whole where the tier asked for holds none of their tests."""
+    """Ignore files whose `pytestmark` excludes them from the first tier, if that tier is selected."""
     if config.option.markexpr != "not torch and not slow" or collection_path.suffix != ".py":
         return None
-    return True if _MARKED.search(collection_path.read_text(encoding="utf-8")) else None
+    return True if _MODULE_MARK.search(collection_path.read_text(encoding="utf-8")) else None
 
 
 def pytest_collection_modifyitems(items):
-    """Files of slow tests first; the order within stays."""
+    """Move slow tests to the front; the sort is stable."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_collection_finish():
-    """What is imported by now stays: the garbage collector need not go through torch and the like again and again."""
+    """Exclude imported modules from garbage collection, so that each GC pass is fast, and turn the GC on again."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     gc.enable()

@@ -1,4 +1,4 @@
-"""Kernels of a GPU, in triton's interpreter on the CPU."""
+"""Run Triton kernels on the CPU in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 import pytest
 
 
-def interpreted(code: str) -> str:
-    """What the code prints in a process of its own; there the language of triton's kernels is numpy's."""
-    pytest.importorskip("triton", reason="triton comes with torch on Linux alone")
-    told = {**os.environ, "TRITON_INTERPRET": "1"}  # read when a kernel is made
-    done = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, text=True)
-    assert not done.returncode, done.stderr
-    return done.stdout
+def run_interpreted(code: str) -> str:
+    """Run Python code in a subprocess with TRITON_INTERPRET=1 and return its standard output; skip without Triton."""
+    pytest.importorskip("triton", reason="Triton is installed with torch on Linux only")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}  # triton.jit reads it when a kernel is defined
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert not result.returncode, result.stderr
+    return result.stdout

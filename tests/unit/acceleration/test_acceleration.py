@@ -1,4 +1,4 @@
-"""Every switch of `acceleration` gives the numbers of plain transformers and peft; all off changes nothing at all."""
+"""Every switch of `acceleration` matches plain transformers and peft; with all switches off, nothing is patched."""
 
 import pytest
 import torch
@@ -10,17 +10,18 @@ from synesthesia.distillation.step import EagerStep
 from tests.helpers.tiny_checkpoints import FAMILIES, clip_inputs, fresh_model, lora_config, prompts, training_config
 
 pytestmark = pytest.mark.torch
-CLOSE = {"atol": 1e-5, "rtol": 1e-6}
-INFERENCE = ["last_token_only", "varlen_attention", "crop_audio_encoder", "fused_qkv", "linear_patch_embed"]
-TRAINING = ["last_token_only", "fused_kernels", "fused_lora", "flat_gradients", "cuda_graph"]
+TOLERANCE = {"atol": 1e-5, "rtol": 1e-6}
+INFERENCE_SWITCHES = ["last_token_only", "varlen_attention", "crop_audio_encoder", "fused_qkv", "linear_patch_embed"]
+TRAINING_SWITCHES = ["last_token_only", "fused_kernels", "fused_lora", "flat_gradients", "cuda_graph"]
 
 
-def only(switch: str) -> AccelerationConfig:
+def enable_only(switch: str) -> AccelerationConfig:
+    """Return the configuration in which only this switch is on."""
     return AccelerationConfig.off().model_copy(update={switch: True})
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_all_off_leaves_every_module_as_transformers_and_peft_define_it(family):
+def test_all_switches_off_patches_no_module(family):
     model = fresh_model(family, AccelerationConfig.off())
     adapters.add_lora(model, lora_config())
     for name, module in model.model.named_modules():
@@ -31,26 +32,28 @@ def test_all_off_leaves_every_module_as_transformers_and_peft_define_it(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("switch", INFERENCE)
-def test_a_switch_alone_gives_the_logits_of_plain_transformers(family, switch):
-    plain, fast = fresh_model(family, AccelerationConfig.off()), fresh_model(family, only(switch))
+@pytest.mark.parametrize("switch", INFERENCE_SWITCHES)
+def test_single_switch_matches_logits_of_transformers(family, switch):
+    plain, accelerated = fresh_model(family, AccelerationConfig.off()), fresh_model(family, enable_only(switch))
     clips = clip_inputs(plain.condition)
     with torch.inference_mode():
         expected = plain.answer_logits(plain.collate(clips, prompts()))
-        torch.testing.assert_close(fast.answer_logits(fast.collate(clips, prompts())), expected, **CLOSE)
+        logits = accelerated.answer_logits(accelerated.collate(clips, prompts()))
+        torch.testing.assert_close(logits, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_all_switches_together_give_the_logits_of_plain_transformers(family):
-    plain, fast = fresh_model(family, AccelerationConfig.off()), fresh_model(family)
+def test_all_switches_match_logits_of_transformers(family):
+    plain, accelerated = fresh_model(family, AccelerationConfig.off()), fresh_model(family)
     clips = clip_inputs(plain.condition)
     with torch.inference_mode():
         expected = plain.answer_logits(plain.collate(clips, prompts()))
-        torch.testing.assert_close(fast.answer_logits(fast.collate(clips, prompts())), expected, **CLOSE)
+        logits = accelerated.answer_logits(accelerated.collate(clips, prompts()))
+        torch.testing.assert_close(logits, expected, **TOLERANCE)
 
 
-def gradients(family: str, switches: AccelerationConfig) -> dict[str, torch.Tensor]:
-    """Gradients of one micro-batch with labels and teacher logits, of an adapter that changes the logits."""
+def compute_gradients(family: str, switches: AccelerationConfig) -> dict[str, torch.Tensor]:
+    """Return the gradients of a nonzero adapter for one micro-batch with labels and teacher logits, by parameter."""
     student = fresh_model(family, switches)
     torch.manual_seed(0)
     adapters.add_lora(student, lora_config())
@@ -69,16 +72,17 @@ def gradients(family: str, switches: AccelerationConfig) -> dict[str, torch.Tens
 
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "qwen2_vl"])
-@pytest.mark.parametrize("switch", TRAINING)
-def test_a_switch_alone_gives_the_gradients_of_plain_peft(family, switch):
-    expected, found = gradients(family, AccelerationConfig.off()), gradients(family, only(switch))
-    size = torch.stack([g.norm() for g in expected.values()]).norm()
-    assert expected.keys() == found.keys() and size > 0
-    for name, gradient in expected.items():
-        assert (found[name] - gradient).norm() <= 1e-5 * size, name
+@pytest.mark.parametrize("switch", TRAINING_SWITCHES)
+def test_single_switch_matches_gradients_of_peft(family, switch):
+    expected = compute_gradients(family, AccelerationConfig.off())
+    actual = compute_gradients(family, enable_only(switch))
+    total_norm = torch.stack([grad.norm() for grad in expected.values()]).norm()
+    assert expected.keys() == actual.keys() and total_norm > 0
+    for name, grad in expected.items():
+        assert (actual[name] - grad).norm() <= 1e-5 * total_norm, name
 
 
-def test_apply_returns_the_model_and_keeps_the_switches():
+def test_apply_returns_the_model_and_stores_the_configuration():
     model = fresh_model("qwen2_vl", AccelerationConfig.off())
-    assert apply(model, only("last_token_only")) is model
-    assert model.acceleration == only("last_token_only")
+    assert apply(model, enable_only("last_token_only")) is model
+    assert model.acceleration == enable_only("last_token_only")
