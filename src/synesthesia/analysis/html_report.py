@@ -20,6 +20,10 @@ from synesthesia.analysis.headline import Headline
 from synesthesia.analysis.results import Results
 
 TEMPLATE_DIR = Path(__file__).parent
+MAX_WORD_LENGTH = 30  # characters that fit into a card
+BREAK_WORDS = (
+    "\nli, p, h3, figcaption { overflow-wrap: anywhere; } td { overflow-wrap: break-word; max-width: 24rem; }\n"
+)
 
 CellFormatter = Callable[[dict], str]
 
@@ -315,8 +319,12 @@ def render_page(
         }
         for figure in figures
     }
+    css = (TEMPLATE_DIR / "page.css").read_text(encoding="utf-8")
+    titles = [r.title for r in results.respondents] + [r.setting.title for r in results.respondents if r.setting]
+    if any(len(word) > MAX_WORD_LENGTH for title in titles for word in title.split()):
+        css += BREAK_WORDS
     return environment.get_template("page.html.jinja").render(
-        css=(TEMPLATE_DIR / "page.css").read_text(encoding="utf-8"),
+        css=css,
         preset=results.config.preset,
         route=results.config.route.mode,
         confidence=f"{100 * results.config.report.confidence:g}",

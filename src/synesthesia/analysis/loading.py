@@ -219,7 +219,7 @@ def _read_switch_predictions(path: Path, clips: pd.DataFrame, reader: _Reader) -
 def _read_switch_history(path: Path) -> pd.DataFrame | None:
     try:
         frame = pd.read_csv(path)
-    except (FileNotFoundError, pd.errors.EmptyDataError, pd.errors.ParserError):
+    except (FileNotFoundError, ValueError):  # empty, not a table, not UTF-8
         return None
     return frame if "epoch" in frame and len(frame) else None
 

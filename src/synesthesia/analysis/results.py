@@ -8,7 +8,9 @@ Accuracies are over answers, in [0, 1].
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -40,6 +42,15 @@ class Respondent:
     setting: DistillSetting | None = None
 
 
+def _make_titles_unique(entries: list[tuple[str, str]]) -> list[str]:
+    """Add the key to titles that occur more than once; replace control characters, which no file format prints."""
+    titles = ["".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in title) for _, title in entries]
+    while len(set(titles)) < len(titles):
+        counts = Counter(titles)
+        titles = [f"{t} ({key})" if counts[t] > 1 else t for t, (key, _) in zip(titles, entries, strict=True)]
+    return titles
+
+
 @dataclass
 class Results:
     """Outputs of a study as data frames; an optional output is None (or empty) where it is missing.
@@ -50,7 +61,7 @@ class Results:
             options.
         answers: By (respondent, split), one row per answer: question_id, choice (nan: unparseable), correct, and the
             question's label, video_id and target.
-        respondents: Respondents with at least one file of answers, in the order of Table 1.
+        respondents: Respondents with at least one file of answers, in the order of Table 1; no two have one title.
         letter_agreement: One row per respondent: answers with both letter logits and text, and how many of their texts
             name a different letter or none. Columns LETTER_AGREEMENT_COLUMNS.
         gap: Per-label accuracies of both modalities (schemas.GAP).
@@ -78,6 +89,14 @@ class Results:
     curate_counts: dict
     responses: dict[str, pd.DataFrame] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Tell respondents of equal titles apart by their keys."""
+        titles = _make_titles_unique([(r.key, r.title) for r in self.respondents])
+        self.respondents = [
+            r if title == r.title else replace(r, title=title)
+            for r, title in zip(self.respondents, titles, strict=True)
+        ]
 
     @property
     def has_simulated_responses(self) -> bool:
@@ -127,6 +146,19 @@ class Results:
             The title; the key itself for a respondent without answers.
         """
         return next((r.title for r in self.respondents if r.key == key), key)
+
+    def get_setting_titles(self) -> dict[str, str]:
+        """Get the titles of distillation settings; those of one student differ.
+
+        Returns:
+            Titles by the setting's key, of students with answers.
+        """
+        settings = [(r.key, r.setting) for r in self.respondents if r.setting is not None]
+        titles: dict[str, str] = {}
+        for student in dict.fromkeys(setting.student for _, setting in settings):
+            entries = [(key, setting.title) for key, setting in settings if setting.student == student]
+            titles |= {key: t for (key, _), t in zip(entries, _make_titles_unique(entries), strict=True)}
+        return titles
 
     def find_default_setting(self, student: str) -> str | None:
         """Find the paper's default setting of a student: teacher labels with the anti-forgetting loss.

@@ -36,6 +36,12 @@ def _list_students(results: Results) -> list[tuple[Respondent, DistillSetting]]:
     return [(r, r.setting) for r in results.respondents if r.setting is not None]
 
 
+def _get_model_title(results: Results, key: str) -> str:
+    """Return the title of a model, with or without answers."""
+    has_answers = any(r.key == key for r in results.respondents)
+    return results.get_title(key) if has_answers else results.config.get_respondent(key).title
+
+
 def build_table1(results: Results) -> pd.DataFrame:
     """Build Table 1: accuracies of original models, their default students and humans.
 
@@ -52,7 +58,8 @@ def build_table1(results: Results) -> pd.DataFrame:
         if setting is not None:
             if respondent.key != results.find_default_setting(setting.student):
                 continue
-            title = title.rsplit(": ", 1)[0]
+            title = f"{_get_model_title(results, setting.student)} distilled from "
+            title += _get_model_title(results, setting.teacher)
             paper_accuracies = published.get_setting_accuracies(setting, results.config)
         elif respondent.kind == "model":
             paper_accuracies = published.get_model_accuracies(results.config.models[respondent.key].family)
@@ -77,11 +84,11 @@ def build_table2(results: Results) -> pd.DataFrame:
         `accuracy_columns`, the paper's accuracy, the cells of `difference_columns`, and `p_holm`, the p value
         corrected within student and split.
     """
-    rows = []
+    rows, titles = [], results.get_setting_titles()
     for respondent, setting in _list_students(results):
         default = results.find_default_setting(setting.student)
         paper_accuracies = published.get_setting_accuracies(setting, results.config)
-        row = {"setting": respondent.key, "title": setting.title, "student": setting.student}
+        row = {"setting": respondent.key, "title": titles[respondent.key], "student": setting.student}
         row |= {"teacher": setting.teacher, "labels": setting.labels, "kl": setting.kl}
         row |= {"anti_forgetting": setting.anti_forgetting}
         for split in PAPER_SPLITS:
@@ -107,12 +114,17 @@ def build_before_after_table(results: Results) -> pd.DataFrame:
     Returns:
         One row per setting and split: setting, title, student, split and the cells of `paired_difference`.
     """
-    rows = []
+    rows, titles = [], results.get_setting_titles()
     for respondent, setting in _list_students(results):
         for split in SPLITS:
             difference = paired_difference(results, split, setting.student, respondent.key)
             if difference:
-                row = {"setting": respondent.key, "title": setting.title, "student": setting.student, "split": split}
+                row = {
+                    "setting": respondent.key,
+                    "title": titles[respondent.key],
+                    "student": setting.student,
+                    "split": split,
+                }
                 rows.append(row | difference)
     return pd.DataFrame(rows)
 

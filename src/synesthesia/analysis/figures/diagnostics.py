@@ -18,10 +18,12 @@ from synesthesia.analysis.figures.style import (
     GUIDE_COLOR,
     MODALITY_COLORS,
     TEXT_COLOR,
+    fit_text,
     format_percent_axis,
     make_axes,
+    measure_text,
     placeholder,
-    shorten,
+    shorten_titles,
     with_style,
 )
 from synesthesia.analysis.formatting import NumberFormatter, format_points
@@ -43,7 +45,9 @@ def plot_ablation(table2: pd.DataFrame, original_models: pd.DataFrame, confidenc
         return placeholder("There are no answers of distilled students, so there are no settings to compare.")
     students = list(table2["student"].unique())
     heights = [int((table2["student"] == student).sum()) for student in students]
-    figure_height = 1.3 + 0.9 * len(students) + 0.36 * sum(heights)
+    panel_titles = {s: fit_text(_get_title(original_models, s), 156, 10, 3) for s in students}
+    n_extra_lines = sum(title.count("\n") for title in panel_titles.values())
+    figure_height = 1.3 + 0.9 * len(students) + 0.36 * sum(heights) + 0.2 * n_extra_lines
     figure, axes = make_axes(10.5, figure_height, len(students), 2, height_ratios=[h + 1 for h in heights], sharex=True)
     for row, student in enumerate(students):
         settings = table2[table2["student"] == student]
@@ -51,7 +55,7 @@ def plot_ablation(table2: pd.DataFrame, original_models: pd.DataFrame, confidenc
         references = original_models[original_models["respondent"].isin([student, teacher])]
         for column, split in enumerate(("analysis", "test")):
             _draw_ablation_panel(axes[row, column], settings, split, references)
-            axes[row, column].set_title(f"{_get_title(original_models, student)} distilled, {split}")
+            axes[row, column].set_title(f"{panel_titles[student]} distilled, {split}")
         axes[row, 1].set_yticklabels([])
     markers = {
         f"this study, {100 * confidence:g} % interval": ("o", MODALITY_COLORS["audio"]),
@@ -82,8 +86,9 @@ def _draw_ablation_panel(axes: Axes, settings: pd.DataFrame, split: str, referen
         value, color = model[f"{split}_accuracy"], MODALITY_COLORS[model["modality"]]
         if np.isfinite(value):
             axes.axvline(value, color=color, linestyle="--", linewidth=1.1)
+            is_short = measure_text(model["title"], 6.5) <= 100
             axes.annotate(
-                model["title"],
+                model["title"] if is_short else fit_text(model["title"], max(40, 22 * len(settings)), 6.5, 2),
                 (value, 1),
                 xycoords=("data", "axes fraction"),
                 rotation=90,
@@ -93,7 +98,7 @@ def _draw_ablation_panel(axes: Axes, settings: pd.DataFrame, split: str, referen
                 textcoords="offset points",
                 va="top",
             )
-    axes.set_yticks(position, [shorten(title, 40, 1) for title in settings["title"]])
+    axes.set_yticks(position, shorten_titles(settings["title"], settings["setting"], 40, 2, 9))
     axes.set_ylim(len(settings) - 0.4, -0.6)
     axes.grid(axis="x", color=GRID_COLOR, linewidth=0.6)
     format_percent_axis(axes.xaxis)
@@ -121,7 +126,8 @@ def plot_position_bias(table: pd.DataFrame, titles: dict[str, str]) -> Figure:
     _draw_heatmap(bias_axes, table, "bias", respondents, bias_colors, format_points)
     accuracy_colors = {"cmap": "cividis", "vmin": 0, "vmax": 1}
     _draw_heatmap(accuracy_axes, table, "accuracy", respondents, accuracy_colors, _format_whole_percent)
-    bias_axes.set_yticks(range(len(respondents)), [shorten(titles.get(r, r), 38) for r in respondents], fontsize=7.5)
+    tick_labels = shorten_titles([titles.get(r, r) for r in respondents], respondents, 38, 2, 7.5)
+    bias_axes.set_yticks(range(len(respondents)), tick_labels, fontsize=7.5)
     accuracy_axes.set_yticks([])
     bias_axes.set_title("Chosen minus target fraction, points", fontsize=9)
     accuracy_axes.set_title("Accuracy where this letter is the target, %", fontsize=9)

@@ -22,6 +22,7 @@ from synesthesia.analysis.figures.style import (
     placeholder,
     scatter_jitter,
     shorten,
+    shorten_title,
     with_style,
     write_message,
 )
@@ -107,7 +108,9 @@ def _draw_response_times(axes: Axes, response_times: list[dict]) -> None:
     for box, respondent in zip(plot["boxes"], response_times, strict=True):
         color = MODALITY_COLORS[respondent["modality"]]
         box.set(facecolor=lighten(color, 2), edgecolor=color, hatch="////")
-    axes.set_xticks(range(1, len(response_times) + 1), [shorten(r["title"], 9, 4) for r in response_times], fontsize=8)
+    width = max(4, min(9, 27 // len(response_times)))
+    tick_labels = [shorten_title(r["title"], width, 4, 8) for r in response_times]
+    axes.set_xticks(range(1, len(response_times) + 1), tick_labels, fontsize=8)
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("Response time in seconds")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from synesthesia.analysis.figures.style import (
     MODALITY_COLORS,
     TEXT_COLOR,
     ZERO_COLOR,
+    fit_text,
     format_percent_axis,
     lighten,
     make_axes,
+    make_unique,
     placeholder,
     scatter_jitter,
     shorten,
@@ -29,6 +32,7 @@ from synesthesia.analysis.figures.style import (
 from synesthesia.distillation.gap import group_labels
 
 BEFORE_COLOR, AFTER_COLOR, TEACHER_COLOR = MODALITY_COLORS["audio"], "#56B4E9", MODALITY_COLORS["visual"]
+LEGEND_FONT_SIZE, LEGEND_POINTS = 8.5, 190  # three columns of this width fit beside each other
 
 
 def _draw_grouped_bars(axes: Axes, frame: pd.DataFrame, styles: dict[str, dict], slots: int) -> None:
@@ -51,9 +55,21 @@ def _draw_grouped_bars(axes: Axes, frame: pd.DataFrame, styles: dict[str, dict],
         axes.text(0.01, 0.5, "This study has no label in this group.", transform=axes.transAxes, color=TEXT_COLOR)
 
 
-def _add_bar_legend(figure: Figure, axes: np.ndarray, columns: int) -> None:
-    first_filled = next(a for a in axes[:, 0] if a.containers)
-    figure.legend(*first_filled.get_legend_handles_labels(), loc="outside upper center", ncols=columns, fontsize=8.5)
+def _add_bar_legend(figure: Figure, axes: np.ndarray, max_columns: int) -> None:
+    """Add a legend with as many columns as fit; a tall legend makes the figure higher, so that the axes keep theirs."""
+    bars = next(a.containers for a in axes[:, 0] if a.containers)
+    names = [str(container.get_label()) for container in bars]
+    options: dict[str, Any] = {"loc": "outside upper center", "fontsize": LEGEND_FONT_SIZE}
+    columns = max_columns
+    legend = figure.legend(bars, names, ncols=columns, **options)  # by name, since get_legend_handles skips "_..."
+    while columns > 1 and legend.get_window_extent().width > figure.bbox.width:
+        legend.remove()
+        columns -= 1
+        legend = figure.legend(bars, names, ncols=columns, **options)
+    n_lines = math.ceil(len(names) / columns) * max(name.count("\n") + 1 for name in names)
+    n_extra_lines = n_lines - math.ceil(len(names) / max_columns)
+    if n_extra_lines:
+        figure.set_figheight(figure.get_figheight() + n_extra_lines * 1.3 * LEGEND_FONT_SIZE / 72)
     figure.supylabel("Accuracy", fontsize=9)
 
 
@@ -74,11 +90,17 @@ def plot_figure1(accuracy: pd.DataFrame, respondents: list[dict], label_groups: 
     labels = [label for group in label_groups.values() for label in group]
     if not labels or accuracy.empty:
         return placeholder("There is no label that both models of the gap answered, so Figure 1 is empty.")
-    styles, counts, legend_names = {}, {}, {}
-    for respondent in respondents:
-        title, modality, is_human = respondent["title"], respondent["modality"], respondent["is_human"]
+    titles = [respondent["title"] for respondent in respondents]
+    if list(accuracy.columns) != titles:
+        accuracy = accuracy.loc[:, titles]
+    names = make_unique(
+        f"{fit_text(title, LEGEND_POINTS, LEGEND_FONT_SIZE, 3)}: {100 * mean:.1f} %"
+        for title, mean in zip(titles, accuracy.loc[labels].mean(), strict=True)
+    )
+    styles, counts = {}, {}
+    for name, respondent in zip(names, respondents, strict=True):
+        modality, is_human = respondent["modality"], respondent["is_human"]
         step = counts[modality, is_human] = counts.get((modality, is_human), -1) + 1
-        name = legend_names[title] = f"{title}: {100 * accuracy.loc[labels, title].mean():.1f} %"
         color = MODALITY_COLORS[modality]
         styles[name] = {"color": lighten(color, step + (2 if is_human else 0))}
         if is_human:
@@ -86,7 +108,7 @@ def plot_figure1(accuracy: pd.DataFrame, respondents: list[dict], label_groups: 
     slots = max(len(group) for group in label_groups.values())
     figure, axes = make_axes(10.5, 7.6, 3)
     for row, (group_title, group) in zip(axes[:, 0], label_groups.items(), strict=True):
-        frame = accuracy.loc[group, [r["title"] for r in respondents]].rename(columns=legend_names)
+        frame = accuracy.loc[group].set_axis(names, axis=1)
         _draw_grouped_bars(row, frame, styles, slots)
         row.set_title(group_title, fontweight="bold", color=TEXT_COLOR)
     _add_bar_legend(figure, axes, min(3, len(respondents)))
@@ -115,7 +137,8 @@ def plot_figure3(
         parts = [frame[start : start + labels_per_row] for start in (0, labels_per_row)]
         rows += [(title if i == 0 else "", part) for i, part in enumerate(parts) if i == 0 or len(part)]
     series = ["before", "after", "teacher"]
-    names, colors = [titles[key] for key in series], (BEFORE_COLOR, AFTER_COLOR, TEACHER_COLOR)
+    names = make_unique(fit_text(titles[key], LEGEND_POINTS, LEGEND_FONT_SIZE, 3) for key in series)
+    colors = (BEFORE_COLOR, AFTER_COLOR, TEACHER_COLOR)
     styles = {name: {"color": color} for name, color in zip(names, colors, strict=True)}
     slots = min(labels_per_row, max(len(trained_labels), len(unseen_labels)))
     figure, axes = make_axes(10.5, 0.7 + 2.05 * len(rows), len(rows))

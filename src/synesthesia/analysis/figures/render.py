@@ -71,8 +71,9 @@ def render_figures(results: Results, tables: dict[str, pd.DataFrame]) -> list[Re
         analysis_labels = labels[labels["split"] == "analysis"].reset_index(drop=True)
     predictions = results.switch_predictions if results.switch_predictions is not None else pd.DataFrame()
     original_models = table1[table1["role"] == "original"] if len(table1) else table1
+    setting_titles = results.get_setting_titles()
     titles = {
-        r.key: f"{r.setting.title} ({results.get_title(r.setting.student)})" if r.setting else r.title
+        r.key: f"{setting_titles[r.key]} ({results.get_title(r.setting.student)})" if r.setting else r.title
         for r in results.respondents
     }
     figures = [
