@@ -121,7 +121,7 @@ def _resample(run: _Run, sample_rate: int) -> list[np.ndarray]:
     """Resample a run as a single frame: one call per frame (430 of them) would dominate the time."""
     sample_format, layout, input_rate, names = run.audio_format
     message = "it has no channels"
-    for form in channels.list_mixable_forms(np.concatenate(run.frames, 1), sample_format, layout, names):
+    for form in channels.iter_mixable_forms(np.concatenate(run.frames, 1), sample_format, layout, names):
         try:
             samples, form_format, form_layout = form
             frame = AudioFrame.from_ndarray(samples, format=form_format, layout=form_layout)

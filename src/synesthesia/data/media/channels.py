@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, cast
 
@@ -62,9 +63,9 @@ def read_samples(frame: AudioFrame) -> np.ndarray:
     return np.stack([np.frombuffer(cast(Any, AudioPlane(frame, n)), dtype, count) for n in range(num_planes)])
 
 
-def list_mixable_forms(
+def iter_mixable_forms(
     samples: np.ndarray, sample_format: str, layout: str, names: tuple[str, ...]
-) -> list[tuple[np.ndarray, str, str]]:
+) -> Iterator[tuple[np.ndarray, str, str]]:
     """Bring samples into forms that libswresample may be able to mix to mono.
 
     Args:
@@ -73,20 +74,18 @@ def list_mixable_forms(
         layout: libav's name of their layout.
         names: libav's name of each channel.
 
-    Returns:
+    Yields:
         Samples, format, and layout of each form, the best first: the channels in libav's order, then their mean, which
         is always mixable. Of ambisonics, the omnidirectional channel takes the place of the mean of the others.
     """
-    is_planar, num_channels = sample_format.endswith("p"), len(names)
+    is_planar = sample_format.endswith("p")
     if sample_format.startswith("s64"):  # PyAV cannot pass it on
         samples, sample_format = samples / 2.0**63, "dblp" if is_planar else "dbl"
-    forms = []
     mask_layout, order = _find_mask_layout(layout, names)
     if mask_layout:
-        forms.append(_reorder(samples, sample_format, mask_layout, order))
-    if num_channels > 1 and (num_channels > 2 or not mask_layout):
-        forms.append((_mix(samples, sample_format, names), "fltp", "mono"))
-    return forms
+        yield _reorder(samples, sample_format, mask_layout, order)
+    if len(names) > 1:
+        yield _mix(samples, sample_format, names), "fltp", "mono"
 
 
 @cache

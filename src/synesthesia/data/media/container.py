@@ -18,6 +18,7 @@ import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
@@ -39,6 +40,8 @@ MAX_PACKETS = 100_000  # ten seconds at 1,000 frames per second, or of Opus in 2
 MAX_STREAM_BYTES = 1 << 30  # ten seconds of uncompressed 720p are 0.4 GB
 TIME_TOLERANCE = 1e-6  # s
 MAX_AUDIO_FRAME = 0.1  # s; uncompressed sound has packets of any length
+MAX_JUMP, MAX_JUMP_BACK = 10.0, 0.1  # s; timestamps that jump further in a transport stream begin anew, as in ffmpeg
+MAX_STREAM_OFFSET = 1.0  # s by which one stream may end before the other where they jump
 MAX_INTERLEAVE_LAG = 30.0  # s by which one stream may lag behind the other in the file
 
 
@@ -188,7 +191,8 @@ def _demux(container: InputContainer, tracks: tuple[Track, Track], seconds: floa
     unfinished = set(by_index)
     sizes = dict.fromkeys(by_index, 0)
     time_bases = {index: float(track.stream.time_base or 0) for index, track in by_index.items()}
-    for packet in container.demux(*(track.stream for track in tracks)):
+    packets = container.demux(*(track.stream for track in tracks))
+    for packet in _close_discontinuities(packets) if container.format.flags & Flags.ts_discont.value else packets:
         index, size = packet.stream_index, packet.size
         if not size:
             continue
@@ -212,3 +216,30 @@ def _demux(container: InputContainer, tracks: tuple[Track, Track], seconds: floa
                 unfinished.discard(index)
         if not unfinished or past_end > MAX_INTERLEAVE_LAG:
             return
+
+
+def _close_discontinuities(packets: Iterator[Packet]) -> Iterator[Packet]:
+    """Shift the packets after a jump of the timestamps to where the packets before it end, as ffmpeg's command does.
+
+    Streams jump one after the other. They are shifted alike, so that pictures and sound stay together.
+    """
+    last_shift = 0.0
+    shifts: dict[int, float] = {}
+    ends: dict[int, float] = {}
+    for packet in packets:
+        index = packet.stream_index
+        if packet.dts is not None and packet.time_base:
+            time_base = float(packet.time_base)
+            time = packet.dts * time_base
+            end = ends.get(index, time)
+            distance = time + shifts.get(index, 0.0) - end
+            if abs(distance) > MAX_JUMP or distance < -MAX_JUMP_BACK:
+                shift = end - time
+                last_shift = last_shift if abs(shift - last_shift) < MAX_STREAM_OFFSET else shift
+                shifts[index] = last_shift
+            shift = shifts.get(index, 0.0)
+            ends[index] = time + shift + (packet.duration or 0) * time_base
+            packet.dts += round(shift / time_base)
+            if packet.pts is not None:
+                packet.pts += round(shift / time_base)
+        yield packet

@@ -153,6 +153,21 @@ def test_the_omnidirectional_channel_of_ambisonics_is_taken(tmp_path, num_channe
     assert num_channels == 4 or min(others[3:]) > 0.05  # a stereo track beside the sound field
 
 
+@pytest.mark.parametrize("layout", ["BL+BR", "FL+LFE", "SL+SR", "FR+BC"])
+def test_channels_that_libswresample_cannot_mix_are_averaged(tmp_path, layout):
+    """QuickTime's channel labels 1 to 18 are the bits of libav's masks, plus one."""
+    data = render_channels(2)
+    path = write_sound(tmp_path / "a.mov", "pcm_s16le", data, "stereo")
+    bits = [["FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"].index(n) for n in layout.split("+")]
+    content = bytearray(path.read_bytes())
+    offset = content.index(b"chan") + 8
+    content[offset : offset + 8] = (1 << 16).to_bytes(4, "big") + sum(1 << bit for bit in bits).to_bytes(4, "big")
+    path.write_bytes(content)  # kCAFChannelLayoutTag_UseChannelBitmap
+    (clip,) = decode_in_processes([path])
+    assert isinstance(clip, media.DecodedClip), clip
+    assert np.abs(clip.audio - data.mean(1)).max() <= 1
+
+
 SAMPLE_FORMATS = {
     "pcm_u8": ("u1", lambda x: np.round(x * 127 + 128)),
     "pcm_s32le": ("<i4", lambda x: np.round(x * (2**31 - 1))),

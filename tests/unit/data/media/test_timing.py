@@ -143,6 +143,23 @@ def test_timestamps_that_begin_anew_lose_no_sound(tmp_path):
     assert np.array_equal(media.decode(moved, **PARAMS).audio, intact.audio)
 
 
+@pytest.mark.parametrize("offsets", [(0, 0), (0, 3600), (3600, 0)])
+def test_parts_of_a_transport_stream_follow_one_another(tmp_path, offsets):
+    """Recorders append parts whose timestamps begin anew; ffmpeg joins them."""
+    parts = []
+    for number, offset in enumerate(offsets):
+        path = video_files.write_clip(tmp_path / f"{number}.ts", seconds=5, fps=3, **CODECS["ts"])
+        if offset:
+            path = remux(path, tmp_path / f"late{number}.ts", lambda packet, time, offset=offset: offset)
+        parts.append(path.read_bytes())
+    (tmp_path / "a.ts").write_bytes(b"".join(parts))
+    clip = media.decode(tmp_path / "a.ts", **PARAMS)
+    first, second = clip.audio.copy(), clip.audio.copy()
+    first[5 * RATE :], second[: 5 * RATE] = 0, 0
+    assert abs(find_shift(first, second) - 5 * RATE) < 0.15 * RATE
+    assert len(set(clip.jpegs[:5])) == 5 and len(set(clip.jpegs[5:])) >= 4
+
+
 @pytest.mark.parametrize("extension", CODECS)
 def test_still_picture_is_shown_for_the_whole_clip(tmp_path, extension):
     path = tmp_path / f"a.{extension}"
