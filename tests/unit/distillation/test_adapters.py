@@ -1,4 +1,4 @@
-"""LoRA adapters: which layers they adapt, the files they write, and rejected folders."""
+"""LoRA adapters: adapted layers, saved files, and rejected folders."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from tests.helpers.tiny_checkpoints import (
 )
 
 pytestmark = pytest.mark.torch
-families = pytest.mark.parametrize("family", FAMILIES)
+for_each_family = pytest.mark.parametrize("family", FAMILIES)
 PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
@@ -43,8 +43,8 @@ def make_student(family, **changes):
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """family -> folder of a saved adapter, and the letter logits of its student."""
+def saved_adapters(tmp_path_factory):
+    """Folder of a saved adapter and letter logits of its student, by family."""
     by_family = {}
     for family in FAMILIES:
         student = make_student(family)
@@ -54,8 +54,8 @@ def saved(tmp_path_factory):
     return by_family
 
 
-@families
-def test_an_adapter_leaves_the_list_of_layers_unchanged(family):
+@for_each_family
+def test_add_lora_keeps_the_list_of_layers(family):
     student = fresh_model(family)
     before = student.layers()
     adapters.add_lora(student, lora_config())
@@ -63,8 +63,8 @@ def test_an_adapter_leaves_the_list_of_layers_unchanged(family):
     assert list(map(id, student.layers())) == list(map(id, before))
 
 
-@families
-def test_only_linear_layers_of_the_language_model_are_trainable(family):
+@for_each_family
+def test_only_lora_weights_of_the_decoder_are_trainable(family):
     student = make_student(family)
     trainable = {name for name, weight in student.model.named_parameters() if weight.requires_grad}
     assert all(".lora_A." in name or ".lora_B." in name for name in trainable)
@@ -76,16 +76,16 @@ def test_only_linear_layers_of_the_language_model_are_trainable(family):
     assert len(adapted) == student.model.config.get_text_config().num_hidden_layers * len(PROJECTIONS)
 
 
-@families
-def test_a_fresh_adapter_changes_no_logits(family):
+@for_each_family
+def test_new_adapter_does_not_change_logits(family):
     student = fresh_model(family)
     adapters.add_lora(student, lora_config())
     torch.testing.assert_close(letter_logits(student), letter_logits(shared_model(family)), atol=1e-6, rtol=0)
 
 
-@families
-def test_a_saved_loaded_and_merged_adapter_gives_the_logits_of_its_student(family, saved):
-    folder, expected = saved[family]
+@for_each_family
+def test_loaded_and_merged_adapter_reproduces_logits(family, saved_adapters):
+    folder, expected = saved_adapters[family]
     assert (expected - letter_logits(shared_model(family))).abs().max() > 0.05
     restored = adapters.load(fresh_model(family), folder)
     torch.testing.assert_close(letter_logits(restored), expected, atol=1e-5, rtol=0)
@@ -93,68 +93,68 @@ def test_a_saved_loaded_and_merged_adapter_gives_the_logits_of_its_student(famil
     assert not restored.model.training
 
 
-def test_a_folder_holds_safetensors_and_a_configuration_that_names_the_base_checkpoint(saved):
-    folder, _ = saved["qwen2_audio"]
+def test_saved_files_are_safetensors_weights_and_configuration_with_base_checkpoint(saved_adapters):
+    folder, _ = saved_adapters["qwen2_audio"]
     assert sorted(f.name for f in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     config = json.loads((folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(checkpoint("qwen2_audio"))
     assert all(".lora_" in name for name in load_file(folder / "adapter_model.safetensors"))
 
 
-def test_the_same_adapter_is_saved_as_the_same_bytes(saved, tmp_path):
+def test_saving_is_deterministic(saved_adapters, tmp_path):
     adapters.save(make_student("qwen2_audio"), tmp_path, base_checkpoint=str(checkpoint("qwen2_audio")))
     for file in tmp_path.iterdir():
-        assert file.read_bytes() == (saved["qwen2_audio"][0] / file.name).read_bytes()
+        assert file.read_bytes() == (saved_adapters["qwen2_audio"][0] / file.name).read_bytes()
 
 
-def test_target_modules_that_match_no_layer_are_an_error_that_names_the_parameter():
+def test_target_modules_without_match_are_rejected():
     with pytest.raises(AdapterError, match=r"distill\.lora\.target_modules: 'nothing' fits no module"):
         adapters.add_lora(fresh_model("qwen2_audio"), lora_config(target_modules="nothing"))
 
 
-def test_a_missing_folder_is_an_error_that_names_it(tmp_path):
+def test_load_rejects_missing_folder(tmp_path):
     with pytest.raises(AdapterError, match="nowhere holds no LoRA adapter"):
         adapters.load(fresh_model("qwen2_audio"), tmp_path / "nowhere")
 
 
-def test_a_model_checkpoint_is_not_an_adapter():
+def test_load_rejects_model_checkpoint():
     with pytest.raises(AdapterError, match=f"{checkpoint('qwen2_vl')} holds no LoRA adapter"):
         adapters.load(fresh_model("qwen2_audio"), checkpoint("qwen2_vl"))
 
 
-def test_a_file_in_place_of_the_folder_is_an_error_that_names_it(tmp_path):
+def test_load_rejects_file_in_place_of_folder(tmp_path):
     (tmp_path / "adapter").write_text("")
     with pytest.raises(AdapterError, match="adapter holds no LoRA adapter"):
         adapters.load(fresh_model("qwen2_audio"), tmp_path / "adapter")
 
 
 @pytest.fixture
-def adapter_copy(saved, tmp_path):
-    """A copy of Qwen2-Audio's adapter for a test to damage."""
-    return shutil.copytree(saved["qwen2_audio"][0], tmp_path / "damaged-copy")
+def adapter_copy(saved_adapters, tmp_path):
+    """A copy of the Qwen2-Audio adapter, which tests may damage."""
+    return shutil.copytree(saved_adapters["qwen2_audio"][0], tmp_path / "damaged-copy")
 
 
-def test_a_folder_without_weights_is_an_error_that_names_it(adapter_copy):
+def test_load_rejects_folder_without_weights(adapter_copy):
     (adapter_copy / "adapter_model.safetensors").unlink()
     with pytest.raises(AdapterError, match=r"damaged-copy: adapter_model\.safetensors is missing"):
         adapters.load(fresh_model("qwen2_audio"), adapter_copy)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"peft_type": "LORA"', "{}", '{"peft_type": "NONE"}', "\udcff"])
-def test_a_damaged_configuration_is_an_error_that_names_it(adapter_copy, text):
+def test_load_rejects_damaged_configuration(adapter_copy, text):
     (adapter_copy / "adapter_config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(AdapterError, match="damaged-copy"):
         adapters.load(fresh_model("qwen2_audio"), adapter_copy)
 
 
-def test_truncated_weights_are_an_error_that_names_them(adapter_copy):
+def test_load_rejects_truncated_weights(adapter_copy):
     weights = (adapter_copy / "adapter_model.safetensors").read_bytes()
     (adapter_copy / "adapter_model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(AdapterError, match="damaged-copy"):
         adapters.load(fresh_model("qwen2_audio"), adapter_copy)
 
 
-def test_weights_of_another_rank_are_rejected(adapter_copy):
+def test_load_rejects_weights_of_another_rank(adapter_copy):
     config = json.loads((adapter_copy / "adapter_config.json").read_text())
     (adapter_copy / "adapter_config.json").write_text(json.dumps({**config, "r": 8}))
     with pytest.raises(AdapterError, match="damaged-copy is an adapter of"):
@@ -162,7 +162,7 @@ def test_weights_of_another_rank_are_rejected(adapter_copy):
 
 
 @pytest.mark.parametrize("family, other", [(a, b) for a in TINY_MODELS for b in TINY_MODELS if a != b])
-def test_the_adapter_of_another_model_is_rejected(family, other, saved):
-    folder, _ = saved[other]
+def test_load_rejects_adapter_of_another_model(family, other, saved_adapters):
+    folder, _ = saved_adapters[other]
     with pytest.raises(AdapterError, match=f"{folder} is an adapter of '{checkpoint(other)}' and does not fit"):
         adapters.load(fresh_model(family), folder)

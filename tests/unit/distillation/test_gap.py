@@ -1,4 +1,4 @@
-"""The label gap: which model is better on which label, label groups, and rejected input. Needs no torch."""
+"""The gap: accuracies per label, label groups, and rejected input. Needs no torch."""
 
 import json
 
@@ -35,33 +35,33 @@ def make_answers(*choices, respondent="x", condition="audio"):
     return schemas.from_rows(rows, schemas.ANSWER, "answers").to_pandas()
 
 
-def test_a_tie_counts_as_audio_at_least_as_good():
+def test_tie_is_not_visual_better():
     questions = make_questions("cat", "cat", "dog", "dog", "owl")
     gap = compute_label_gap(questions, make_answers(0, 1, 1, 0, 2), make_answers(1, 0, 1, 1, 0)).set_index("label")
     assert gap["visual_better"].to_dict() == {"cat": False, "dog": True, "owl": False}
     assert gap.loc["cat", ["n_clips", "audio_accuracy", "visual_accuracy"]].tolist() == [2, 0.5, 0.5]
 
 
-def test_an_unparseable_answer_is_wrong():
+def test_unparseable_answer_counts_as_wrong():
     gap = compute_label_gap(make_questions("cat", "cat"), make_answers(None, 0), make_answers(0, 0))
     assert gap[["audio_accuracy", "visual_accuracy"]].to_numpy().tolist() == [[0.5, 1.0]]
 
 
-def test_the_order_of_answers_does_not_matter():
+def test_gap_is_independent_of_answer_order():
     questions, answers = make_questions("cat", "dog", "owl"), make_answers(0, 0, 2)
     gap = compute_label_gap(questions, answers, answers)
     assert gap.equals(compute_label_gap(questions, answers[::-1].reset_index(drop=True), answers))
 
 
-def test_a_missing_answer_is_an_error_that_names_its_question():
+def test_missing_answer_is_rejected():
     with pytest.raises(schemas.SchemaError, match="visual model answered 1 of 2 analysis questions, not q1"):
         compute_label_gap(make_questions("cat", "dog"), make_answers(0, 1), make_answers(0))
 
 
-def test_a_second_answer_is_an_error_that_names_its_question():
-    twice = pd.concat([make_answers(0, 1), make_answers(0)])
+def test_duplicate_answer_is_rejected():
+    duplicated = pd.concat([make_answers(0, 1), make_answers(0)])
     with pytest.raises(schemas.SchemaError, match="audio model answered question q0 twice"):
-        compute_label_gap(make_questions("cat", "dog"), twice, make_answers(0, 1))
+        compute_label_gap(make_questions("cat", "dog"), duplicated, make_answers(0, 1))
 
 
 @settings(max_examples=30)
@@ -79,7 +79,7 @@ def test_label_groups_are_disjoint_and_ordered_by_gap(num_labels, max_labels, se
     assert list(gap[groups["Visual better"]]) == sorted(gap[gap > TIE_TOLERANCE + 1e-6], reverse=True)[:max_labels]
 
 
-def test_the_stage_writes_the_gap_and_its_metrics(tmp_path, monkeypatch):
+def test_stage_writes_gap_and_metrics(tmp_path, monkeypatch):
     from tests.helpers.study_outputs import StudyWriter, make_config
 
     monkeypatch.chdir(tmp_path)
@@ -94,7 +94,7 @@ def test_the_stage_writes_the_gap_and_its_metrics(tmp_path, monkeypatch):
     assert metrics["audio_accuracy"] == pytest.approx(sum(expected["audio_accuracy"].to_pylist()) / 4)
 
 
-def test_a_table_without_analysis_questions_is_an_error(tmp_path, monkeypatch):
+def test_stage_rejects_table_without_analysis_questions(tmp_path, monkeypatch):
     from tests.helpers.study_outputs import StudyWriter, make_config
 
     monkeypatch.chdir(tmp_path)

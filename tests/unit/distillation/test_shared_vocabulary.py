@@ -1,4 +1,4 @@
-"""Token ids that mean the same to two checkpoints."""
+"""Token ids that two checkpoints share."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.helpers.tiny_checkpoints import checkpoint
 pytestmark = pytest.mark.torch
 
 
-def test_the_models_of_the_paper_share_words_and_letters_but_no_modality_tokens(tmp_path):
+def test_qwen2_models_share_text_tokens_but_no_modality_tokens(tmp_path):
     for name in ("qwen2-audio", "qwen2-vl"):
         random_init.build_tokenizer(name).save_pretrained(tmp_path / name)
     shared = find_shared_token_ids(tmp_path / "qwen2-audio", tmp_path / "qwen2-vl")
@@ -20,10 +20,10 @@ def test_the_models_of_the_paper_share_words_and_letters_but_no_modality_tokens(
     assert tokenizer.convert_tokens_to_ids("<|video_pad|>") not in shared
 
 
-def test_the_tiny_models_share_their_whole_vocabulary():
+def test_tiny_models_share_their_vocabulary():
     assert len(find_shared_token_ids(checkpoint("qwen2_audio"), checkpoint("qwen2_vl"))) > 100
 
 
-def test_a_folder_without_a_tokenizer_is_an_error_that_names_it(tmp_path):
+def test_folder_without_tokenizer_is_rejected(tmp_path):
     with pytest.raises(ModelError, match=f"{tmp_path}: its tokenizer cannot be read"):
         find_shared_token_ids(tmp_path, checkpoint("qwen2_vl"))

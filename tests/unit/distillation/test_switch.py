@@ -1,4 +1,4 @@
-"""The switch's network: log-mel frames, loading and saving, and rejected files."""
+"""The network of the switch: log-mel spectrograms, loading and saving, and rejected files."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def pretrained_dir(tmp_path):
     return folder
 
 
-def test_a_pretrained_folder_fills_the_backbone_and_leaves_the_head_new(pretrained_dir):
+def test_from_pretrained_loads_the_backbone_and_initializes_the_head(pretrained_dir):
     torch.manual_seed(1)
     network, _ = switch.build_backbone(CONFIG)
     loaded = Switch.from_pretrained(pretrained_dir)
@@ -38,7 +38,7 @@ def test_a_pretrained_folder_fills_the_backbone_and_leaves_the_head_new(pretrain
     assert not [k for k in switch.trainable_state_dict(network) if "extractor" in k]
 
 
-def test_precomputed_frames_give_the_logits_of_the_whole_network():
+def test_precomputed_log_mel_gives_logits_of_the_full_network():
     network, (waveforms, _) = make_switch().eval(), make_tones(6)
     network.backbone.bn0.running_mean.normal_()
     log_mel = network.compute_log_mel(waveforms)
@@ -50,7 +50,7 @@ def test_precomputed_frames_give_the_logits_of_the_whole_network():
     assert network.backbone(waveforms)["clipwise_output"].shape == (6, 5)
 
 
-def test_an_error_in_the_forward_pass_leaves_the_frontend_in_place():
+def test_forward_error_restores_the_spectrogram_extractor():
     network = make_switch()
     extractor = network.backbone.spectrogram_extractor
     with pytest.raises(RuntimeError):
@@ -58,7 +58,7 @@ def test_an_error_in_the_forward_pass_leaves_the_frontend_in_place():
     assert network.backbone.spectrogram_extractor is extractor
 
 
-def test_a_missing_folder_or_file_is_an_error_that_names_it(tmp_path):
+def test_missing_folder_or_file_is_rejected(tmp_path):
     for load in (Switch.from_pretrained, Switch.load):
         with pytest.raises(SwitchError, match=r"nowhere: config\.json and model\.safetensors are expected"):
             load(tmp_path / "nowhere")
@@ -67,7 +67,7 @@ def test_a_missing_folder_or_file_is_an_error_that_names_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_missing_or_truncated_file_is_an_error_that_names_its_folder(pretrained_dir, name):
+def test_folder_with_missing_or_truncated_file_is_rejected(pretrained_dir, name):
     content = (pretrained_dir / name).read_bytes()
     (pretrained_dir / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(SwitchError, match=f"{pretrained_dir} is damaged"):
@@ -77,7 +77,7 @@ def test_a_missing_or_truncated_file_is_an_error_that_names_its_folder(pretraine
         Switch.from_pretrained(pretrained_dir)
 
 
-def test_weights_with_other_shapes_or_names_are_rejected(pretrained_dir):
+def test_weights_with_unexpected_shapes_or_names_are_rejected(pretrained_dir):
     (pretrained_dir / "config.json").write_text(json.dumps({**CONFIG, "channels": [8, 24]}))
     with pytest.raises(SwitchError, match=f"{pretrained_dir} does not fit its architecture"):
         Switch.from_pretrained(pretrained_dir)
@@ -89,7 +89,7 @@ def test_weights_with_other_shapes_or_names_are_rejected(pretrained_dir):
         Switch.load(pretrained_dir)  # a PANN, not a trained switch
 
 
-def test_an_unknown_or_incomplete_architecture_is_rejected(pretrained_dir):
+def test_unknown_or_incomplete_architecture_is_rejected(pretrained_dir):
     (pretrained_dir / "config.json").write_text(json.dumps({**CONFIG, "architecture": "ResNet38"}))
     with pytest.raises(SwitchError, match="architecture 'ResNet38' is not known: tiny_cnn14 or Cnn14_16k"):
         Switch.from_pretrained(pretrained_dir)
@@ -99,14 +99,14 @@ def test_an_unknown_or_incomplete_architecture_is_rejected(pretrained_dir):
         Switch.from_pretrained(pretrained_dir)
 
 
-@pytest.mark.slow  # 81 million weights
-def test_the_network_of_the_paper_has_the_shape_of_cnn14_and_loads_its_published_file(tmp_path):
+@pytest.mark.slow  # 81 million parameters
+def test_cnn14_has_published_shapes_and_loads_published_checkpoint_format(tmp_path):
     network = Switch({"architecture": "Cnn14_16k"}).eval()
     state = network.backbone.state_dict()
     assert tuple(state["fc_audioset.weight"].shape) == (527, 2048)
     assert tuple(state["bn0.weight"].shape) == (64,)
-    num_weights = sum(v.numel() for v in switch.trainable_state_dict(network.backbone).values())
-    assert num_weights == pytest.approx(81e6, rel=0.02)
+    num_parameters = sum(v.numel() for v in switch.trainable_state_dict(network.backbone).values())
+    assert num_parameters == pytest.approx(81e6, rel=0.02)
     assert predict_logits(network, network.compute_log_mel(make_tones(2, seconds=1.0)[0])).isfinite().all()
     (tmp_path / "pann").mkdir()
     file = tmp_path / "pann/Cnn14_16k_mAP=0.438.pth"
@@ -116,7 +116,7 @@ def test_the_network_of_the_paper_has_the_shape_of_cnn14_and_loads_its_published
 
 
 @pytest.mark.slow
-def test_panns_models_are_imported_without_wget_and_without_files_in_the_home_folder(tmp_path):
+def test_panns_import_neither_downloads_nor_writes_to_the_home_folder(tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/wget").write_text(f"#!/bin/sh\ntouch {tmp_path}/called\n")
     (tmp_path / "bin/wget").chmod(0o755)
@@ -125,8 +125,8 @@ def test_panns_models_are_imported_without_wget_and_without_files_in_the_home_fo
     code += "from synesthesia.distillation import switch; print(switch.import_panns_models().Cnn14)"
     env = {**os.environ, "HOME": str(tmp_path / "home"), "MPLCONFIGDIR": str(tmp_path / "mpl")}
     env["PATH"] = f"{tmp_path}/bin:{os.environ['PATH']}"
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Cnn14" in done.stdout
+    result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Cnn14" in result.stdout
     assert not (tmp_path / "called").exists()
     assert not list((tmp_path / "home").iterdir())

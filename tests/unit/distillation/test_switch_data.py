@@ -1,4 +1,4 @@
-"""The switch's clips with their targets and parts, and scores of its predictions. Needs no torch."""
+"""Targets and parts of the switch's clips, and scores of its predictions. Needs no torch."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from synesthesia.distillation.switch_data import (
 
 
 def make_clips(analysis_clips_per_label):
-    """Rows of clips: per label its analysis clips, three finetune clips and one test clip; and one AudioSet clip."""
+    """Make per label the analysis clips, three finetune clips, and one test clip; and one AudioSet clip."""
     clips = []
     for label, num_analysis in analysis_clips_per_label.items():
         for split, count in (("analysis", num_analysis), ("finetune", 3), ("test", 1)):
@@ -23,8 +23,8 @@ def make_clips(analysis_clips_per_label):
     return [*clips, unseen | {"shard": 0, "row": 0}]
 
 
-def parts(analysis_clips_per_label, *, validation_clips_per_label=2, seed=0):
-    """clip_id -> part."""
+def assign_parts(analysis_clips_per_label, *, validation_clips_per_label=2, seed=0):
+    """Return the part of each clip by clip id."""
     visual_better = {label: label < "d" for label, count in analysis_clips_per_label.items() if count}
     rows = assign_targets(
         make_clips(analysis_clips_per_label),
@@ -36,41 +36,41 @@ def parts(analysis_clips_per_label, *, validation_clips_per_label=2, seed=0):
     return {row["clip_id"]: row["part"] for row in rows}
 
 
-def test_each_label_has_as_many_validation_clips_as_asked_for_but_keeps_one_for_training():
-    by_clip = parts({"cat": 9, "dog": 2, "eel": 1}, validation_clips_per_label=2)
+def test_validation_clips_per_label_leave_at_least_one_for_training():
+    part_by_clip = assign_parts({"cat": 9, "dog": 2, "eel": 1}, validation_clips_per_label=2)
     num_validation = [
-        sum(part == "validation" and clip_id.startswith(label) for clip_id, part in by_clip.items())
+        sum(part == "validation" and clip_id.startswith(label) for clip_id, part in part_by_clip.items())
         for label in ("cat", "dog", "eel")
     ]
     assert num_validation == [2, 1, 0]
-    assert {c for c, p in by_clip.items() if p == "finetune"} == {f"{x}-finetune{i:02d}_000000" for x in
+    assert {c for c, p in part_by_clip.items() if p == "finetune"} == {f"{x}-finetune{i:02d}_000000" for x in
                                                                  ("cat", "dog", "eel") for i in range(3)}  # fmt: skip
-    assert not [c for c in by_clip if "test" in c or c.startswith("x_")]
+    assert not [c for c in part_by_clip if "test" in c or c.startswith("x_")]
 
 
 def test_clips_of_a_label_without_analysis_clips_are_dropped():
-    assert not [clip_id for clip_id in parts({"cat": 4, "owl": 0}) if clip_id.startswith("owl")]
+    assert not [clip_id for clip_id in assign_parts({"cat": 4, "owl": 0}) if clip_id.startswith("owl")]
 
 
-def test_parts_depend_on_the_seed_alone():
+def test_parts_depend_only_on_the_seed():
     counts = {"cat": 9, "dog": 9}
-    assert parts(counts) == parts(counts)
-    assert parts(counts, seed=0) != parts(counts, seed=1)
+    assert assign_parts(counts) == assign_parts(counts)
+    assert assign_parts(counts, seed=0) != assign_parts(counts, seed=1)
 
 
-def test_a_clip_changes_its_part_only_to_replace_one_that_is_gone():
-    before = parts({"cat": 9, "dog": 9}, validation_clips_per_label=3)
-    after = parts({"cat": 7, "dog": 9}, validation_clips_per_label=3)  # the last two cats are gone
+def test_removed_validation_clips_are_replaced_by_training_clips_only():
+    before = assign_parts({"cat": 9, "dog": 9}, validation_clips_per_label=3)
+    after = assign_parts({"cat": 7, "dog": 9}, validation_clips_per_label=3)  # the last two cat clips are removed
     assert {c: p for c, p in before.items() if not c.startswith("cat")} == {
         c: p for c, p in after.items() if not c.startswith("cat")
     }
-    num_lost = sum(part == "validation" for clip_id, part in before.items() if clip_id not in after)
+    num_removed = sum(part == "validation" for clip_id, part in before.items() if clip_id not in after)
     changed = {clip_id for clip_id in after if before[clip_id] != after[clip_id]}
-    assert len(changed) == num_lost
+    assert len(changed) == num_removed
     assert all((before[c], after[c]) == ("train", "validation") for c in changed)
 
 
-def test_scores_equal_values_computed_by_hand():
+def test_scores_match_manually_computed_values():
     predicted, targets = np.array([1, 1, 0, 0, 1], bool), np.array([1, 1, 1, 0, 0], bool)
     scores = compute_scores(predicted, targets)
     expected = {"accuracy": 3 / 5, "balanced_accuracy": (2 / 3 + 1 / 2) / 2}
@@ -80,7 +80,7 @@ def test_scores_equal_values_computed_by_hand():
     assert compute_scores(predicted[:0], targets[:0]) == {}
 
 
-def test_metrics_cover_the_parts_without_training_clips():
+def test_metrics_exclude_training_clips():
     clips = make_clips({"cat": 2, "dog": 2})
     rows = assign_targets(clips, {"cat": True, "dog": False}, validation_clips_per_label=1, seed=0)
     probabilities = np.array([0.9 if row["part"] == "finetune" else 0.1 for row in rows], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Training of the switch on tones that can be told apart."""
+"""Training of the switch on separable tones."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ TRAINING = {"epochs": 8, "batch_size": 8, "learning_rate": 5e-3, "warmup_ratio":
 
 
 def train(seed=0, targets=None, **changes):
-    """Train on 16 tones and validate on 8; returns the switch, the frames of all tones, and the history."""
+    """Train on 16 tones and validate on 8; return the switch, all log-mel spectrograms, and the history."""
     network = make_switch(seed)
     waveforms, is_high = make_tones()
     log_mel = network.compute_log_mel(waveforms)
@@ -24,7 +24,7 @@ def train(seed=0, targets=None, **changes):
     return network, log_mel, history
 
 
-def test_the_switch_learns_a_separable_task_and_generalizes_to_validation_clips():
+def test_switch_learns_separable_task():
     network, log_mel, history = train(epochs=30, learning_rate=1e-2)
     assert [row["epoch"] for row in history] == list(range(1, 31))
     assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
@@ -32,33 +32,33 @@ def test_the_switch_learns_a_separable_task_and_generalizes_to_validation_clips(
     assert torch.equal(predict_logits(network, log_mel) > 0, make_tones()[1].bool())
 
 
-def test_the_same_seed_gives_the_same_weights():
+def test_training_is_reproducible():
     first, second = train()[0], train()[0]
     assert all(torch.equal(v, second.state_dict()[k]) for k, v in first.state_dict().items())
     assert not torch.equal(train(seed=1)[0].head.weight, first.head.weight)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_targets_of_one_class_are_rejected(value):
+def test_training_targets_of_one_class_are_rejected(value):
     with pytest.raises(SwitchError, match=rf"all 16 training clips have the same target \({value:.0f}\)"):
         train(targets=torch.full((24,), value))
 
 
-def test_a_last_batch_of_one_clip_is_skipped():
+def test_last_batch_of_one_clip_is_skipped():
     assert len(train(batch_size=15, epochs=2)[2]) == 2
 
 
 def test_class_weights_raise_the_logits_of_a_rare_class():
     rare = torch.zeros(24)
-    rare[[1, 17]] = 1  # one in sixteen
+    rare[[1, 17]] = 1  # 1 of 16 training clips
     mean_logits = {
-        weighted: predict_logits(*train(targets=rare, class_weighted=weighted, epochs=3)[:2]).mean()
-        for weighted in (True, False)
+        is_weighted: predict_logits(*train(targets=rare, class_weighted=is_weighted, epochs=3)[:2]).mean()
+        for is_weighted in (True, False)
     }
     assert mean_logits[True] > mean_logits[False]
 
 
-def test_a_saved_and_loaded_switch_gives_the_same_logits(tmp_path):
+def test_saved_and_loaded_switch_gives_the_same_logits(tmp_path):
     network, log_mel, _ = train(epochs=1)
     network.save(tmp_path / "model")
     loaded = Switch.load(tmp_path / "model")

@@ -1,4 +1,4 @@
-"""Targets of each clip in the settings of Table 2, on five clips computed by hand. Needs no torch.
+"""Training targets in the settings of Table 2, on five example clips. Needs no torch.
 
 Clip            switch   teacher         student         correct
 teacher-right   closed   B               A               B
@@ -54,13 +54,13 @@ def make_setting(labels="teacher", kl=False, anti_forgetting=True):
     return config.DistillSetting(**values, labels=labels, kl=kl, anti_forgetting=anti_forgetting)
 
 
-def targets_of(questions=None, closed=CLOSED, teacher=TEACHER, student=STUDENT, **options):
+def compute_targets(questions=None, closed=CLOSED, teacher=TEACHER, student=STUDENT, **options):
     questions = make_questions() if questions is None else questions
     return make_targets(questions, make_setting(**options), closed, make_answers(teacher), make_answers(student))
 
 
-def by_clip(targets):
-    """clip -> (label, whether the teacher's logits are matched)."""
+def labels_and_kl_mask(targets):
+    """Return label and KL mask of each clip by clip id."""
     clips = targets.questions["clip_id"].to_pylist()
     return dict(zip(clips, zip(targets.labels.tolist(), targets.kl_mask.tolist(), strict=True), strict=True))
 
@@ -82,28 +82,28 @@ OWN_ANSWERS = {"teacher-none": (A, False), "open": (A, False)}
     ],
     ids=["labels", "kl", "kl and labels", "ground truth", "without anti-forgetting"],
 )
-def test_each_setting_of_table_2_gives_its_targets(options, expected):
-    assert by_clip(targets_of(**options)) == expected
+def test_targets_of_each_setting(options, expected):
+    assert labels_and_kl_mask(compute_targets(**options)) == expected
 
 
-def test_the_embedded_preset_has_the_five_settings():
+def test_embedded_preset_has_five_settings():
     settings = config.load(Path(__file__).parents[3] / "params/embedded.yaml").distill.settings.values()
     options = {(s.labels, s.kl, s.anti_forgetting) for s in settings if s.teacher == "qwen2-vl"}
     assert options == {("teacher", False, True), ("none", True, True), ("teacher", True, True),
                        ("ground_truth", False, False), ("teacher", False, False)}  # fmt: skip
 
 
-def test_teacher_logits_are_minus_infinity_beyond_the_options_and_zero_where_they_are_not_matched():
-    targets = targets_of(kl=True)
+def test_teacher_logits_are_minus_infinity_beyond_the_options_and_zero_outside_the_kl_mask():
+    targets = compute_targets(kl=True)
     assert targets.teacher_logits.dtype == np.float32
     for row, clip in zip(targets.teacher_logits, targets.questions["clip_id"].to_pylist(), strict=True):
-        is_matched = clip in ("teacher-right", "teacher-wrong")
-        expected = [*letter_logits(clip), *[-np.inf] * 7] if is_matched else [0] * 10
+        has_kl = clip in ("teacher-right", "teacher-wrong")
+        expected = [*letter_logits(clip), *[-np.inf] * 7] if has_kl else [0] * 10
         assert row.tolist() == expected
 
 
 def make_answers_with_tokens(token_ids):
-    """The teacher's answers with the logits of some tokens per clip."""
+    """Make the teacher's answers with logits of the given tokens per clip."""
     rows = make_answers(TEACHER).to_pylist()
     for row in rows:
         ids = token_ids[row["question_id"].removeprefix("q-")]
@@ -111,7 +111,7 @@ def make_answers_with_tokens(token_ids):
     return schemas.from_rows(rows, schemas.ANSWER, "answers")
 
 
-def test_of_the_top_k_tokens_those_in_both_vocabularies_are_matched():
+def test_only_top_k_tokens_in_both_vocabularies_are_targets():
     teacher = make_answers_with_tokens(dict(zip(CLIPS, ([7, 5, 900], [2, 7, 5], [1], [1], [1]), strict=True)))
     targets = make_targets(make_questions(), make_setting(kl=True), CLOSED, teacher, make_answers(STUDENT), {2, 5, 7})
     tokens = {
@@ -126,10 +126,10 @@ def test_of_the_top_k_tokens_those_in_both_vocabularies_are_matched():
         "teacher-none": ([0, 0, 0], [0, 0, 0]),
         "open": ([0, 0, 0], [0, 0, 0]),
     }
-    assert by_clip(targets) == {"teacher-right": (B, True), "teacher-wrong": (C, True), **OWN_ANSWERS}
+    assert labels_and_kl_mask(targets) == {"teacher-right": (B, True), "teacher-wrong": (C, True), **OWN_ANSWERS}
 
 
-def test_answers_without_top_k_tokens_and_disjoint_vocabularies_are_errors():
+def test_missing_top_k_tokens_and_disjoint_vocabularies_are_rejected():
     questions, setting, student = make_questions(), make_setting(kl=True), make_answers(STUDENT)
     with pytest.raises(TargetError, match=r"visual-model gave no logits of its top-k tokens for q-teacher-right"):
         make_targets(questions, setting, CLOSED, make_answers(TEACHER), student, {1, 2})
@@ -138,41 +138,43 @@ def test_answers_without_top_k_tokens_and_disjoint_vocabularies_are_errors():
         make_targets(questions, setting, CLOSED, teacher, student, {7, 8})
 
 
-def test_the_teacher_fraction_counts_clips_without_a_target_too():
-    assert targets_of().teacher_fraction == targets_of(anti_forgetting=False).teacher_fraction == 3 / 5
+def test_teacher_fraction_includes_clips_without_target():
+    assert compute_targets().teacher_fraction == compute_targets(anti_forgetting=False).teacher_fraction == 3 / 5
 
 
-def test_kl_needs_logits_only_of_the_clips_where_the_switch_is_closed():
+def test_kl_requires_logits_only_where_the_switch_is_closed():
     questions, setting = make_questions(), make_setting(labels="none", kl=True)
     teacher, student = make_answers(TEACHER, with_logits=False), make_answers(STUDENT, with_logits=False)
     with pytest.raises(TargetError, match="visual-model gave no letter logits for q-teacher-right; kl needs them"):
         make_targets(questions, setting, CLOSED, teacher, make_answers(STUDENT))
     closed_without_answer = {clip: clip == "teacher-none" for clip in CLIPS}
     targets = make_targets(questions, setting, closed_without_answer, teacher, student)
-    assert by_clip(targets) == {"teacher-right": (A, False), "teacher-wrong": (B, False), **OWN_ANSWERS}
+    assert labels_and_kl_mask(targets) == {"teacher-right": (A, False), "teacher-wrong": (B, False), **OWN_ANSWERS}
 
 
-def test_neither_the_order_of_answers_nor_answers_to_other_questions_matter():
+def test_targets_are_independent_of_answer_order_and_other_questions():
     reordered = dict(reversed(TEACHER.items()))
-    targets = targets_of(questions=make_questions(["open", "teacher-right"]), teacher=reordered)
-    assert list(by_clip(targets)) == ["open", "teacher-right"]
-    assert by_clip(targets) == {"open": (A, False), "teacher-right": (B, False)}
+    targets = compute_targets(questions=make_questions(["open", "teacher-right"]), teacher=reordered)
+    assert list(labels_and_kl_mask(targets)) == ["open", "teacher-right"]
+    assert labels_and_kl_mask(targets) == {"open": (A, False), "teacher-right": (B, False)}
 
 
-def test_a_clip_without_a_route_is_an_error_that_names_it():
+def test_clip_without_route_is_rejected():
     with pytest.raises(TargetError, match=r"clip open has no route: run `dvc repro route`"):
-        targets_of(closed={c: True for c in CLIPS if c != "open"})
+        compute_targets(closed={c: True for c in CLIPS if c != "open"})
 
 
 @pytest.mark.parametrize("respondent", ["teacher", "student"])
-def test_missing_answers_are_counted_and_the_first_is_named(respondent):
+def test_missing_answers_are_rejected(respondent):
     answers = {c: A for c in CLIPS if c not in ("teacher-wrong", "student-none")}
     message = f"the {respondent} has not answered 2 finetune questions, q-teacher-wrong first"
     with pytest.raises(TargetError, match=message):
-        targets_of(**{respondent: answers})
+        compute_targets(**{respondent: answers})
 
 
-@pytest.mark.parametrize("questions", [make_questions(), make_questions([])], ids=["closed nowhere", "no question"])
-def test_the_error_without_any_target_gives_the_cause(questions):
+@pytest.mark.parametrize(
+    "questions", [make_questions(), make_questions([])], ids=["switch open on all clips", "no questions"]
+)
+def test_setting_without_any_target_is_rejected(questions):
     with pytest.raises(TargetError, match=r"This setting: no clip has a target \(switch closed on 0 of"):
-        targets_of(questions=questions, closed=dict.fromkeys(CLIPS, False), anti_forgetting=False)
+        compute_targets(questions=questions, closed=dict.fromkeys(CLIPS, False), anti_forgetting=False)
