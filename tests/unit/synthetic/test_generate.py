@@ -1,4 +1,4 @@
-"""Generated folder: lists, corruptions, resuming after a kill, actionable errors."""
+"""Generated dataset: lists, corrupted files, resumption after a kill, and error messages."""
 
 import csv
 import hashlib
@@ -19,21 +19,21 @@ from synesthesia.synthetic.manifest import ClipCounts, ClipSpec
 
 pytestmark = pytest.mark.slow  # renders clips: seconds per test
 
-TINY = ClipCounts(train=2, test=1, multi_name=2, audioset=2, labels_per_group=1, corrupt_fraction=0.3)
+TINY_COUNTS = ClipCounts(train=2, test=1, multi_name=2, audioset=2, labels_per_group=1, corrupt_fraction=0.3)
 
 
-def digest(folder: Path) -> str:
-    """Hash all names and bytes below the folder."""
-    total = hashlib.sha256()
+def hash_folder(folder: Path) -> str:
+    """Hash the names and contents of all files in the folder."""
+    digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        total.update(f"{path.relative_to(folder)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
+        digest.update(f"{path.relative_to(folder)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     out = tmp_path_factory.mktemp("dataset")
-    generate.generate(out, 0, TINY, quiet=True)
+    generate.generate(out, 0, TINY_COUNTS, quiet=True)
     return out
 
 
@@ -57,19 +57,19 @@ def test_test_split_is_balanced_and_train_split_is_not():
     assert all(0.69 * 44 <= n <= 1.31 * 44 for n in train.values())
 
 
-def test_some_videos_have_two_clips_of_one_split_with_different_starts():
+def test_clips_of_one_video_share_the_split_and_differ_in_start():
     clips = manifest.vggsound_clips(0, ClipCounts())
     assert len({c.clip_id for c in clips}) == len(clips)
     videos = {}
     for c in clips:
         videos.setdefault(c.video_id, []).append(c)
-    shared = [v for v in videos.values() if len(v) > 1]
-    assert 0.02 < len(shared) / len(videos) < 0.09
-    assert all(len(v) == 2 and len({c.split for c in v}) == 1 for v in shared)
-    assert all(v[0].start_seconds != v[1].start_seconds for v in shared)
+    multi_clip_videos = [v for v in videos.values() if len(v) > 1]
+    assert 0.02 < len(multi_clip_videos) / len(videos) < 0.09
+    assert all(len(v) == 2 and len({c.split for c in v}) == 1 for v in multi_clip_videos)
+    assert all(v[0].start_seconds != v[1].start_seconds for v in multi_clip_videos)
 
 
-def test_about_two_percent_are_corrupt_and_every_corruption_occurs():
+def test_two_percent_of_clips_are_corrupt_and_every_corruption_occurs():
     clips = manifest.vggsound_clips(0, ClipCounts())
     corrupt = Counter(c.corruption for c in clips if c.corruption)
     assert set(corrupt) == set(manifest.CORRUPTIONS)
@@ -81,7 +81,7 @@ def test_about_two_percent_are_corrupt_and_every_corruption_occurs():
     ] == [1] * 3
 
 
-def test_a_larger_dataset_contains_the_clips_of_a_smaller_one():
+def test_larger_dataset_contains_the_clips_of_a_smaller_one():
     small = manifest.vggsound_clips(0, ClipCounts(train=20, test=4))
     large = {c.clip_id: c for c in manifest.vggsound_clips(0, ClipCounts(train=40, test=8))}
     assert all((large[c.clip_id].labels, large[c.clip_id].corruption) == (c.labels, c.corruption) for c in small)
@@ -134,59 +134,59 @@ def test_folder_matches_the_list_except_one_missing_and_one_unlisted_file(datase
     assert not list(dataset.rglob("*.tmp"))
 
 
-def test_metadata_and_readme_keep_the_names_of_format_version_1(dataset):
+def test_metadata_and_readme_use_keys_of_format_version_1(dataset):
     counts = {"train": 2, "test": 1, "several": 2, "audioset": 2, "labels": 1, "damaged": 0.3}
     metadata = json.loads((dataset / generate.METADATA_FILE).read_text())
     assert metadata == {"seed": 0, "counts": counts, "version": 1}
     assert json.dumps(counts) in (dataset / "README.md").read_text()
 
 
-def _run(out: str) -> None:
-    generate.generate(Path(out), 0, TINY, quiet=True)
+def generate_dataset(out: str) -> None:
+    generate.generate(Path(out), 0, TINY_COUNTS, quiet=True)
 
 
-def test_killed_run_resumes_to_the_same_folder(dataset, tmp_path):
-    process = multiprocessing.get_context("fork").Process(target=_run, args=(str(tmp_path),))
+def test_killed_run_resumes_to_identical_folder(dataset, tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=generate_dataset, args=(str(tmp_path),))
     process.start()
     while process.is_alive() and len(list(tmp_path.glob("vggsound/*.mp4"))) < 2:
         time.sleep(0.01)
     process.kill()
     process.join()
     assert not (tmp_path / "vggsound.csv").exists()
-    finished = {p: p.stat().st_mtime_ns for p in tmp_path.glob("vggsound/*.mp4")}
+    finished_files = {p: p.stat().st_mtime_ns for p in tmp_path.glob("vggsound/*.mp4")}
     (tmp_path / "vggsound" / "half.mp4.host-1.tmp").write_bytes(b"half")
-    generate.generate(tmp_path, 0, TINY, quiet=True)
-    assert digest(tmp_path) == digest(dataset)
-    assert all(p.stat().st_mtime_ns == mtime for p, mtime in finished.items())
+    generate.generate(tmp_path, 0, TINY_COUNTS, quiet=True)
+    assert hash_folder(tmp_path) == hash_folder(dataset)
+    assert all(p.stat().st_mtime_ns == mtime for p, mtime in finished_files.items())
 
 
-def test_another_seed_in_the_same_folder_is_refused_with_advice(dataset):
-    before = digest(dataset)
+def test_folder_with_dataset_of_another_seed_is_rejected(dataset):
+    before = hash_folder(dataset)
     with pytest.raises(generate.SyntheticDataError, match=r"already holds another dataset.*Choose another --out"):
-        generate.generate(dataset, 1, TINY, quiet=True)
-    assert digest(dataset) == before
+        generate.generate(dataset, 1, TINY_COUNTS, quiet=True)
+    assert hash_folder(dataset) == before
 
 
-def test_folder_with_other_clips_is_refused(tmp_path):
+def test_folder_with_foreign_clips_is_rejected(tmp_path):
     (tmp_path / "vggsound").mkdir()
     (tmp_path / "vggsound" / "other.mp4").write_bytes(b"other")
     with pytest.raises(generate.SyntheticDataError, match="not generated by this command"):
-        generate.generate(tmp_path, 0, TINY, quiet=True)
+        generate.generate(tmp_path, 0, TINY_COUNTS, quiet=True)
 
 
-def test_unreadable_metadata_is_an_error_that_names_the_file(tmp_path):
+def test_unreadable_metadata_is_rejected(tmp_path):
     (tmp_path / generate.METADATA_FILE).write_text("{")
     with pytest.raises(generate.SyntheticDataError, match=r"unreadable world\.json"):
-        generate.generate(tmp_path, 0, TINY, quiet=True)
+        generate.generate(tmp_path, 0, TINY_COUNTS, quiet=True)
 
 
-def test_unwritable_folder_is_an_error_with_advice(tmp_path, capsys):
+def test_unwritable_folder_is_rejected(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert generate.main(["--out", str(tmp_path / "file"), "--labels-per-group", "1"]) == 2
     assert "Choose a writable folder" in capsys.readouterr().err
 
 
-def test_full_disk_is_an_error_with_advice(tmp_path, monkeypatch):
+def test_full_disk_raises_actionable_error(tmp_path, monkeypatch):
     write_atomic = generate.write_atomic
 
     def write_to_full_disk(path, content):
@@ -196,14 +196,14 @@ def test_full_disk_is_an_error_with_advice(tmp_path, monkeypatch):
 
     monkeypatch.setattr(generate, "write_atomic", write_to_full_disk)
     with pytest.raises(generate.SyntheticDataError, match=r"no space left.*run again"):
-        generate.generate(tmp_path, 0, TINY, quiet=True)
+        generate.generate(tmp_path, 0, TINY_COUNTS, quiet=True)
     assert json.loads((tmp_path / generate.METADATA_FILE).read_text())["seed"] == 0
 
 
 @pytest.mark.parametrize(
     "arguments", [["--workers", "0"], ["--train", "-1"], ["--labels-per-group", "11"], ["--corrupt-fraction", "2"]]
 )
-def test_invalid_arguments_are_refused(arguments, tmp_path):
+def test_invalid_arguments_are_rejected(arguments, tmp_path):
     with pytest.raises(SystemExit):
         generate.main(["--out", str(tmp_path), *arguments])
 
@@ -212,4 +212,4 @@ def test_output_is_independent_of_the_number_of_workers(tmp_path):
     counts = ClipCounts(train=1, test=0, multi_name=0, audioset=1, labels_per_group=1, corrupt_fraction=0)
     generate.generate(tmp_path / "one", 0, counts, num_workers=1, quiet=True)
     generate.generate(tmp_path / "two", 0, counts, num_workers=2, quiet=True)
-    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    assert hash_folder(tmp_path / "one") == hash_folder(tmp_path / "two")

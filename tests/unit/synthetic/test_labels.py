@@ -1,4 +1,4 @@
-"""Invariants of the table of sound classes."""
+"""Invariants of the sound classes and label groups."""
 
 import pytest
 
@@ -26,15 +26,15 @@ def test_only_multi_name_labels_contain_a_comma():
     assert all("," in c.name for c in MULTI_NAME_CLASSES) and len(MULTI_NAME_CLASSES) == 3
 
 
-def test_exactly_the_sound_classes_have_a_synthesizer_and_a_scene():
+def test_each_sound_class_has_a_synthesizer_and_a_scene():
     assert set(SOUND_CLASSES) == set(SYNTHESIZERS) == set(SCENE_FACTORIES)
     assert len(SOUND_CLASSES) == len(MAIN_CLASSES) + len(MULTI_NAME_CLASSES) + len(UNSEEN_CLASSES)
 
 
-def test_every_audioset_name_has_its_own_row():
+def test_each_audioset_name_has_a_unique_row():
     assert {name for c in SOUND_CLASSES.values() for name in c.audioset_names} == set(AUDIOSET_ROWS)
     assert len({mid for _, mid in AUDIOSET_ROWS.values()}) == len(AUDIOSET_ROWS)
 
 
-def test_first_audioset_name_of_an_unseen_class_is_its_own_name():
+def test_first_audioset_name_of_unseen_classes_is_the_class_name():
     assert [c.name for c in UNSEEN_CLASSES] == [c.audioset_names[0] for c in UNSEEN_CLASSES]
