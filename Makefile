@@ -23,7 +23,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: all install size check repro verify import-humans log human-study ui plan test test-ray fuzz lint types docs \
+.PHONY: all install size check repro verify import-humans log human-study ui plan test test-ray fuzz lint types docs images \
         thresholds compare bench bench-gpu rehearse pretrain lock clean help
 
 all: repro ## run the whole study: install, generate data, run stages, log to MLflow (default)
@@ -118,6 +118,9 @@ types: install ## run the type checker
 docs: install ## build the documentation into site/; fail on broken links
 	$(PY) scripts/gen_reference.py
 	$(PY) -m mkdocs build --strict
+
+images: install ## make the pictures of the docs from a finished study; needs Chromium
+	$(PY) scripts/make_images.py
 
 thresholds: install ## fail if a guarded metric is below its threshold (report.thresholds in params.yaml)
 	$(PY) -m synesthesia.analysis.thresholds
