@@ -144,12 +144,12 @@ KEYS = [
     "finish_reason",
 ]
 KEYS += ["text", "type", "refusal", "delta", "innererror", "metadata", "status", "object", "detail"]
+STRINGS = st.sampled_from(["B", "length", "stop", "ĠB", "error", ""]) | st.text(max_size=5)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["B", "length", "stop", "ĠB", "error", ""])
-    | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats() | STRINGS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
     max_leaves=20,
-)  # fmt: skip
+)
 LETTER = {"token": "B", "logprob": -0.1, "top_logprobs": [{"token": "B", "logprob": -0.1}]}
 REPLY = {"choices": [{"message": {"content": "B"}, "finish_reason": "stop", "logprobs": {"content": [LETTER]}}]}
 

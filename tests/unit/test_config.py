@@ -273,7 +273,7 @@ def test_rehearsal_parameters_are_valid_and_point_to_the_generated_clips(tmp_pat
     import rehearsal
 
     file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(rehearsal.parameters(compile=False, small=True)))
+    file.write_text(yaml.safe_dump(rehearsal.make_parameters(compile=False, small=True)))
     data, out = config.load(file).data, rehearsal.STAGES["synthetic"][2]
     assert rehearsal.STAGES["synthetic"][1] == "--out"
     assert (data.vggsound_clips, data.audioset_clips) == (f"{out}/vggsound", f"{out}/audioset/clips")
