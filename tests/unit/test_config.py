@@ -107,6 +107,8 @@ def test_paper_preset_has_the_values_of_the_paper():
         ("curate/clip_seconds", math.inf, "curate.clip_seconds: "),
         ("curate/clip_seconds", 5.0, "curate: min_seconds 8 must not exceed clip_seconds 5"),
         ("curate/min_seconds", 12.0, "curate: min_seconds 12 must not exceed clip_seconds 10"),
+        ("curate/clip_seconds", 60.0, "curate.clip_seconds: "),
+        ("human_study/slow_median_seconds", 0.5, "human_study: inattention.fast_seconds 1 must be less than"),
         ("curate/frames_per_second", 0.04, "curate: frames_per_second 0.04 gives clips of min_seconds 8 no frame"),
         ("curate/frames_per_second", 1e6, "curate.frames_per_second: "),
         ("curate/max_pixels", 10**12, "curate.max_pixels: "),

@@ -50,8 +50,8 @@ class CurateConfig(StrictModel):
     display_names: dict[str, str]
     analysis_clips_per_label: PositiveInt
     sample_rate: Literal[16000]
-    clip_seconds: Annotated[float, Field(gt=0, le=300)]
-    min_seconds: Annotated[float, Field(gt=0, le=300)]
+    clip_seconds: Annotated[float, Field(gt=0, le=30)]  # Whisper's feature extractors cut off what is longer
+    min_seconds: Annotated[float, Field(gt=0, le=30)]
     frames_per_second: Annotated[float, Field(gt=0, le=60)]
     max_pixels: Annotated[int, Field(ge=28 * 28, le=2**24)]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
@@ -282,6 +282,11 @@ class HumanStudyConfig(StrictModel):
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
+        if self.inattention.fast_seconds >= self.slow_median_seconds:
+            raise ValueError(
+                f"inattention.fast_seconds {self.inattention.fast_seconds:g} must be less than slow_median_seconds "
+                f"{self.slow_median_seconds:g}: every answer would be fast or slow"
+            )
         if self.trials_per_participant % 3:
             raise ValueError(
                 f"trials_per_participant: {self.trials_per_participant} cannot be split into three blocks of equal "

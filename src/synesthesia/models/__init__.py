@@ -7,6 +7,7 @@ under `models` to params.yaml. No other module depends on a family.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synesthesia.models.errors import ModelError
@@ -78,7 +79,7 @@ def model_class(family: str) -> type:
 
 
 def check_entry(model_config: ModelConfig, name: str = "<key>") -> None:
-    """Check that the family of an entry exists and can be asked in the entry's condition.
+    """Check that the family of an entry exists and can be asked in the entry's condition, and an endpoint's file.
 
     Args:
         model_config: The entry in params.yaml.
@@ -97,6 +98,10 @@ def check_entry(model_config: ModelConfig, name: str = "<key>") -> None:
         )
     if family in FAMILIES and model_config.dtype is None:
         raise ModelError(f"models.{name}.dtype: missing: float32 or bfloat16")
+    if family == "endpoint" and Path(model_config.checkpoint).is_file():  # a missing one fails when it is needed
+        from synesthesia.models.endpoint_config import EndpointConfig
+
+        EndpointConfig.load(model_config.checkpoint)
 
 
 def is_text_only(model_config: ModelConfig) -> bool:

@@ -74,6 +74,14 @@ def test_an_entry_that_cannot_be_asked_is_refused(change, message):
         models.check_entry(entry, "m")
 
 
+def test_check_reads_the_file_of_an_endpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("e.yaml").write_text("url: http://x\nmodel: m\ntimeout: 3\n")
+    entry = next(iter(embedded().models.values())).model_copy(update={"family": "endpoint", "checkpoint": "e.yaml"})
+    with pytest.raises(models.ModelError, match=r"e\.yaml: timeout: "):
+        models.check_entry(entry, "m")
+
+
 def test_check_names_every_entry_that_cannot_be_asked(tmp_path, monkeypatch):
     text = Path("params/embedded.yaml").read_text()
     monkeypatch.chdir(tmp_path)
