@@ -1,4 +1,4 @@
-"""A participant's tab in Debian's Chromium, driven by Playwright."""
+"""A browser tab of a participant, driven by Playwright; uses an installed Chromium."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ OPTION = "[data-options] button:not([disabled])"
 
 
 class BrowserTab:
-    """A participant's tab; Playwright bounds every wait by 30 seconds."""
+    """A browser tab of a participant; every wait has Playwright's timeout of 30 seconds."""
 
     def __init__(self, context, server, link="/"):
         self.page = context.new_page()
         self.errors: list[str] = []
-        self.headers: list[tuple[str, str, float]] = []  # of the steps done by `do_step`: kind, text, bar position
+        self.headers: list[
+            tuple[str, str, float]
+        ] = []  # per step done by `do_step`: kind, text, position of the progress bar
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda m: self.errors.append(m.text) if "Content Security Policy" in m.text else None)
         self.database = Database(f"sqlite:///{server.folder}/humans/human_study.sqlite")
         self.page.goto(server.base_url + link)
 
     def start(self):
-        """Consent by keyboard."""
+        """Give consent by keyboard."""
         self.page.focus("#consent-checkbox")
         self.page.keyboard.press("Space")
         self.page.keyboard.press("Enter")
@@ -45,7 +47,7 @@ class BrowserTab:
         return self.wait_for("instructions")
 
     def step(self) -> list[str]:
-        """Number and kind of the current step, or the state; waits while the page loads."""
+        """Return number and kind of the current step, or the state; wait while the page loads."""
         return self.page.wait_for_function("() => document.body?.dataset.step").json_value().split()
 
     def wait_for(self, kind):
@@ -53,17 +55,17 @@ class BrowserTab:
         return self
 
     def wait_for_change(self, step):
-        """Wait until the step is another one; return it."""
+        """Wait until the step changes; return the new one."""
         self.page.wait_for_function("step => document.body.dataset.step !== step", arg=" ".join(step))
         return self.step()
 
     def step_row(self):
-        """The database row of the current step."""
+        """Return the database row of the current step."""
         with self.database.read() as connection:
             return connection.execute(select(STEP).where(STEP.c.number == int(self.step()[0]))).one()
 
     def header(self) -> tuple[str, float]:
-        """Text of the header, and the filled fraction of its bar."""
+        """Return the text of the header and the filled fraction of its progress bar."""
         position = self.page.evaluate("document.getElementById('progress').position")
         return self.page.inner_text("#progress-text"), position
 
@@ -117,7 +119,7 @@ class BrowserTab:
         self.page.wait_for_function("hasFocus => document.hasFocus() === hasFocus", arg=has_focus)
 
     def set_hidden(self, is_hidden):
-        """Fake `document.visibilityState` and its event: a browser without windows never hides a page."""
+        """Simulate `document.visibilityState` and its event: a headless browser never hides a page."""
         self.page.evaluate(
             "state => { Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });"
             " document.dispatchEvent(new Event('visibilitychange')); }",

@@ -1,6 +1,6 @@
-"""Fixtures of the human study's tests: a small study prepared once, app states, participants, servers, databases.
+"""Fixtures of the human study tests: a small study prepared once, app states, participants, servers, and databases.
 
-Tests that need no server import none of its libraries: the fixtures import them when used.
+Fixtures import server libraries only when used, so that other tests do not need them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def prepared_study(tmp_path_factory) -> Path:
-    """A folder with out/, params.yaml, and humans/ (secret and stimuli); its database has the plan, no participants."""
+    """Folder with out/, params.yaml, and humans/ (secret and stimuli); the database has the plan, no participants."""
     import yaml
 
     from synesthesia.human_study.web import server
@@ -36,7 +36,7 @@ def prepared_study(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def make_app_state(prepared_study, tmp_path):
-    """`make_app_state(max_replays=6, ...)`: app state with a new database; with `url`, with that database."""
+    """`make_app_state(max_replays=6, ...)`: app state with a new database, or with the one at `url`."""
     from synesthesia.human_study.web import server
     from synesthesia.human_study.web.app_state import AppState, ServerSettings
     from tests.helpers import small_human_study
@@ -84,7 +84,7 @@ def new_participant(app_state):
 
 @pytest.fixture
 def copy_study(prepared_study, tmp_path):
-    """`copy_study(max_replays=6, ...)`: a folder with the prepared study and other parameters, without a database."""
+    """`copy_study(max_replays=6, ...)`: a copy of the prepared study with changed parameters, without a database."""
     import yaml
 
     from tests.helpers import small_human_study
@@ -105,7 +105,7 @@ def copy_study(prepared_study, tmp_path):
 
 @pytest.fixture
 def start_server(copy_study):
-    """`start_server(workers=1, max_replays=6, ...)`: a server in a process of its own, stopped after the test."""
+    """`start_server(workers=1, max_replays=6, ...)`: a server in a separate process, stopped after the test."""
     from tests.helpers.study_participants import ProcessServer
 
     servers = []
@@ -139,7 +139,7 @@ def start_thread_server(copy_study):
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request, tmp_path):
-    """URL of an empty database: SQLite, and PostgreSQL if its programs are installed."""
+    """URL of an empty database: SQLite, and PostgreSQL if it is installed."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/empty.sqlite"
     return request.getfixturevalue("postgres_url")
@@ -151,7 +151,7 @@ def postgres_server():
     from tests.helpers import temporary_postgres
 
     if temporary_postgres.find_server_binaries() is None:
-        pytest.skip("PostgreSQL's programs are not installed (Debian: apt-get install postgresql)")
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     with temporary_postgres.temporary_server() as url:
         yield url
 

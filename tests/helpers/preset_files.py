@@ -1,4 +1,4 @@
-"""The embedded preset, parsed once per process; its objects are frozen, and parsing takes a while."""
+"""The embedded preset, parsed once per process because parsing is slow; its objects are frozen."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A dataset of a few dozen real MP4s for the tests of curate: lists and clips, some of them damaged."""
+"""A dataset of a few dozen real MP4 files for the tests of curate: lists and clips, some of them damaged."""
 
 import hashlib
 import os
@@ -30,7 +30,10 @@ def source_files(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch, source_files) -> Path:
-    """Ten labels with four train clips and a test clip each, a multi-name label, 11 AudioSet clips; four damaged."""
+    """Eleven labels, one of them multi-name, with four train clips and one test clip each, and 11 AudioSet clips.
+
+    Four of the test clips are unusable: no audio, truncated, empty, and missing. One file is not listed.
+    """
     monkeypatch.chdir(tmp_path)
     for folder in ("vggsound", "audioset/clips"):
         (tmp_path / "data" / folder).mkdir(parents=True)

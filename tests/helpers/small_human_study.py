@@ -18,7 +18,7 @@ SAMPLE_RATE = 16000
 
 
 def make_config(**changes) -> config.Config:
-    """The embedded preset with a shorter study; `changes` are keys of `human_study`."""
+    """Return the embedded preset with a shorter study; `changes` are keys of `human_study`."""
     preset = embedded()
     short = {"trials_per_participant": 6, "practice_trials": 3, "attention_checks": 1,
              "consent": str(ROOT / "humans/consent.md")}  # fmt: skip
@@ -27,12 +27,12 @@ def make_config(**changes) -> config.Config:
 
 
 def label_name(number: int) -> str:
-    """A label with markup, to test escaping."""
+    """Return a label with HTML markup, to test escaping."""
     return f"<i>label</i> {number:02d} & co"
 
 
 def make_outputs(out_dir: Path, n_labels: int = 12, n_clips: int = 4, seconds: float = 3.0) -> Path:
-    """Store, clips, questions, and gap under `out_dir`: per label `n_clips` analysis clips and two finetune clips."""
+    """Write store, clips, questions, and gap: per label, `n_clips` analysis clips and two finetune clips."""
     rng = np.random.default_rng(7)
     clips, questions = [], []
     with store.StoreWriter(out_dir / "curate/store", clips_per_shard=16) as writer:
@@ -64,14 +64,14 @@ def make_outputs(out_dir: Path, n_labels: int = 12, n_clips: int = 4, seconds: f
 
 
 def make_audio(number: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """A tone with the label's own frequency and some noise, int16."""
+    """Synthesize a tone with one frequency per label and some noise, int16."""
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     wave = 0.3 * np.sin(2 * np.pi * (200 + 40 * number) * time) + 0.02 * rng.standard_normal(len(time))
     return np.round(wave * 32767).astype(np.int16)
 
 
 def make_jpegs(number: int, index: int, count: int) -> list[bytes]:
-    """JPEGs of 96 x 64 pixels: a moving square on the label's own background."""
+    """Render JPEGs of 96 x 64 pixels: a moving square on a background color per label."""
     jpegs = []
     for second in range(count):
         image = np.full((64, 96, 3), (40 + 12 * number, 120, 200 - 10 * number), np.uint8)

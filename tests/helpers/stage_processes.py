@@ -1,6 +1,7 @@
-"""Stages as separate processes, forked from one that has already imported their dependencies.
+"""Run stages as separate processes, forked from a server process that has already imported their dependencies.
 
-Importing torch and transformers takes seconds per process. A fork has them at once, and can be killed like any process.
+Importing torch and transformers takes seconds per process. A forked process has them immediately, and can be killed
+like any other.
 """
 
 from __future__ import annotations
@@ -84,12 +85,12 @@ def serve(test_pipe, pipe) -> None:
         try:
             command = pipe.recv()
         except EOFError:
-            os._exit(0)  # a regular exit takes longer than a stage
+            os._exit(0)  # a regular interpreter exit takes longer than a stage
         child = os.fork()
         if not child:
             pipe.close()
             run_module(*command)
-        os.setpgid(child, child)  # also set here, so that it holds before the id is sent
+        os.setpgid(child, child)  # also set here, so that the group exists before the id is sent
         pipe.send(child)
         pipe.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
@@ -105,7 +106,7 @@ def reset_progress_bar_locks(bars: type[tqdm]) -> None:
 
 
 def run_module(folder: str, module: str, *arguments: str) -> None:
-    """Do what `python -m module arguments` does in the folder, but exit without freeing memory."""
+    """Run `python -m module arguments` in the folder, but exit without freeing memory."""
     os.setpgid(0, 0)
     reset_progress_bar_locks(tqdm)
     os.chdir(folder)

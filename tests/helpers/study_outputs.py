@@ -1,7 +1,7 @@
-"""Synthetic outputs of a study for tests: all tables that the report reads, with chosen accuracies, within a second.
+"""Synthetic outputs of a study: all tables that the report reads, with specified accuracies, written within a second.
 
-Answers are drawn from one seed. Each respondent answers each label with a chosen probability of being correct, so
-gaps, gains and the switch's accuracy are known in advance up to chance.
+Answers are drawn from one seed. Each respondent has a specified accuracy per label, so gaps, gains, and the accuracy of
+the switch are known in advance up to sampling error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Participants without a browser, and servers of the human study in a thread or a process."""
+"""HTTP clients that act as participants, and servers of the human study in a thread or a process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PASSWORD = "a-long-and-quiet-17"
 
 
 class Participant:
-    """A participant's browser: cookies, the page's CSRF token, and answers with idempotency keys."""
+    """HTTP client of one participant: cookies, CSRF token, and answers with idempotency keys."""
 
     def __init__(self, app, link: str = "/", http=None):
         self.http = http or TestClient(app, base_url="http://testserver")
@@ -40,7 +40,7 @@ class Participant:
         return self.http.post(path, json=body, headers={"X-CSRF-Token": self.csrf_token} | headers)
 
     def find_id(self, app_state: AppState) -> str:
-        """The participant's id in the study's database."""
+        """Return the participant's id in the database of the study."""
         value = app_state.signer.unsign(self.http.cookies["study_session"], "session", 3600)
         return app_state.sessions.find_participant(hashlib.sha256(value.partition("|")[0].encode()).digest())
 
@@ -57,7 +57,7 @@ class Participant:
 
     @staticmethod
     def default_answer(step: dict) -> dict:
-        """A valid answer; correct in checks that have to be passed."""
+        """Return a valid answer, which is correct in checks that must be passed."""
         if step["kind"] in ("trial", "practice"):
             return {"choice": 3, "seconds": 2.5}
         if step["kind"] == "attention_check":
@@ -87,12 +87,12 @@ class Participant:
 
 
 def wrong_choice(check: dict) -> int:
-    """A choice that fails an attention check, which has one option per label, ten at most."""
+    """Return a choice that fails an attention check, which has one option per label and at most ten."""
     return (LETTERS.index(check["required_option"][0]) + 1) % len(check["question"]["options"])
 
 
 class RemoteParticipant(Participant):
-    """A participant over a real connection."""
+    """A participant over a network connection."""
 
     def __init__(self, base_url: str, link: str = "/"):
         super().__init__(None, link, httpx2.Client(base_url=base_url, timeout=30, follow_redirects=True))
@@ -105,7 +105,7 @@ class RemoteParticipant(Participant):
 
 
 class ThreadServer:
-    """The study served in a thread of this process, without the seconds that another process needs for imports."""
+    """The study served in a thread of this process, which avoids the import time of another process."""
 
     def __init__(self, folder: Path, url: str):
         pipeline_config = config.load(folder / "params.yaml")
@@ -132,7 +132,7 @@ class ThreadServer:
 
 
 class ProcessServer:
-    """The study served by the command line in a process of its own, as `make human-study` does."""
+    """The study served in a separate process by the command line, as by `make human-study`."""
 
     def __init__(self, folder: Path, url: str, workers: int = 1):
         with socket.socket() as probe:
@@ -165,7 +165,7 @@ class ProcessServer:
         raise AssertionError("the server does not start: " + Path(self.log.name).read_text())
 
     def kill(self) -> None:
-        """Kill the server and its workers, as a power cut does."""
+        """Kill the server and its workers without cleanup."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(20)
         self.log.close()

@@ -1,4 +1,4 @@
-"""A tiny switch and tones that it can tell apart."""
+"""A tiny switch, and tones of two classes that differ in frequency."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""A temporary PostgreSQL server: data in a temporary folder, connections through a socket."""
+"""A temporary PostgreSQL server with data in a temporary folder and connections through a Unix socket."""
 
 from __future__ import annotations
 

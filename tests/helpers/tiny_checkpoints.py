@@ -1,7 +1,7 @@
 """Tiny random models of all families and a small store of random clips, for tests.
 
-Weights have a larger variance than transformers' initialization, so that logits are of the order of 1 and depend on
-every token: with the default initialization all answers are nearly equal, and comparing them shows little.
+Weights have a larger variance than transformers' default initialization, so that logits are on the order of 1 and
+depend on every token. With the default initialization, all logits are nearly equal and comparisons detect few errors.
 """
 
 from __future__ import annotations
@@ -44,14 +44,16 @@ OPTIONS = ["cat purring", "dog barking", "police car", "playing drums", "owl hoo
            "toilet flushing", "sea waves", "lawn mowing", "people whistling", "train horning"]  # fmt: skip
 SIZES = ((4, 56, 84), (2, 84, 84), (6, 84, 112), (4, 56, 84), (2, 112, 84))  # frames, height, width
 
-torch.set_num_threads(1)  # for forked loaders and equal bytes; the models are too small for more threads
+torch.set_num_threads(
+    1
+)  # for forked data loaders and reproducible bytes; the models are too small to benefit from threads
 
 
 @cache
 def session_folder() -> Path:
     """Create a temporary folder that is removed when the process ends."""
-    folder, owner = Path(tempfile.mkdtemp(prefix="synesthesia-tests-")), os.getpid()
-    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    folder, owner_pid = Path(tempfile.mkdtemp(prefix="synesthesia-tests-")), os.getpid()
+    atexit.register(lambda: os.getpid() == owner_pid and shutil.rmtree(folder, ignore_errors=True))
     return folder
 
 
@@ -111,7 +113,7 @@ def _load_unchanged(family: str) -> LanguageModel:
 
 
 def fresh_model(family: str, switches: config.AccelerationConfig | None = None) -> LanguageModel:
-    """Return a new copy of the model, which the caller may change; loading takes ten times as long as a copy."""
+    """Return a copy of the model, which the caller may change; copying is ten times as fast as loading."""
     original = _load_unchanged(family)
     model = type(original)(copy.deepcopy(original.model), original.processor, original.device)
     return acceleration.apply(model, switches or config.AccelerationConfig())
@@ -119,7 +121,7 @@ def fresh_model(family: str, switches: config.AccelerationConfig | None = None) 
 
 @cache
 def shared_model(family: str) -> LanguageModel:
-    """Return the model that all tests share and none may change."""
+    """Return the model that all tests share; tests must not change it."""
     return fresh_model(family)
 
 
@@ -128,12 +130,12 @@ def random_audio(seed: int, seconds: float = 10.0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * 16000)) / 16000
     tones = sum(a * np.sin(2 * np.pi * f * t) for a, f in zip(rng.random(4), rng.uniform(100, 6000, 4)))  # noqa: B905
-    wave = 0.15 * tones * np.sin(2 * np.pi * rng.uniform(0.2, 3) * t) + 0.02 * rng.standard_normal(len(t))
-    return wave.clip(-1, 0.999).astype(np.float32)
+    waveform = 0.15 * tones * np.sin(2 * np.pi * rng.uniform(0.2, 3) * t) + 0.02 * rng.standard_normal(len(t))
+    return waveform.clip(-1, 0.999).astype(np.float32)
 
 
 def random_frames(seed: int, frames: int, height: int, width: int) -> np.ndarray:
-    """Draw frames of coarse random squares, uint8 (frames, height, width, 3)."""
+    """Draw frames of random 14 x 14 squares, uint8 (frames, height, width, 3)."""
     coarse = np.random.default_rng(seed).integers(0, 256, (frames, height // 14, width // 14, 3), dtype=np.uint8)
     return coarse.repeat(14, axis=1).repeat(14, axis=2)
 
@@ -150,7 +152,7 @@ def clip_inputs(condition: str, seconds: tuple[float, ...] = (10.0,) * len(SIZES
 
 
 def prompts() -> list[str]:
-    """Build as many prompts, of mixed lengths."""
+    """Build one prompt per clip of `clip_inputs`, of mixed lengths."""
     return [format_prompt(OPTIONS[:n]) for n in (10, 2, 7, 4, 10)]
 
 
@@ -174,7 +176,7 @@ def small_store(count: int = 12) -> tuple[pa.Table, pa.Table, Path]:
 
 
 def jpegs(seed: int) -> list[bytes]:
-    """Encode frames as the store does."""
+    """Encode random frames as JPEG, as in the store."""
     encoded = []
     for frame in random_frames(seed, *SIZES[seed % len(SIZES)]):
         file = io.BytesIO()
@@ -184,17 +186,17 @@ def jpegs(seed: int) -> list[bytes]:
 
 
 def training_config(**changes) -> config.TrainingConfig:
-    """Return the embedded study's training settings, with changes."""
+    """Return the training parameters of the embedded study, with changes."""
     return embedded().distill.training.model_copy(update=changes)
 
 
 def lora_config(**changes) -> config.LoRAConfig:
-    """Return the embedded study's LoRA settings with rank 4, with changes."""
+    """Return the LoRA parameters of the embedded study with rank 4, with changes."""
     return embedded().distill.lora.model_copy(update={"rank": 4, **changes})
 
 
 def adapted_student(precision=torch.float32, **options) -> LanguageModel:
-    """Build a Qwen2-Audio in training as after some steps, with a nonzero float32 adapter (see `lora`)."""
+    """Build a Qwen2-Audio student in training mode with a nonzero float32 adapter; `options` as in `lora_config`."""
     student = fresh_model("qwen2_audio")
     torch.manual_seed(0)
     adapters.add_lora(student, lora_config(**options))

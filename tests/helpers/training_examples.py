@@ -9,7 +9,7 @@ NUM_CLIPS = 12
 
 
 def make_training_targets(seed=0):
-    """Make labels for all clips but two, and teacher logits for every second clip and these two."""
+    """Make labels for all clips except two, and teacher logits for every second clip and for those two."""
     _, questions, _ = small_store(NUM_CLIPS)
     rng = np.random.default_rng(seed)
     num_options = np.array([len(options) for options in questions["options"].to_pylist()])
