@@ -1,8 +1,8 @@
-"""Compare checkouts of this repository in turns on one GPU: clips/s, and joules per clip, of the paper's LLMs.
+"""Compare checkouts of this repository on one GPU in alternation: clips/s and joules per clip of the paper's LLMs.
 
-A few percent do not show between separate runs: GPUs differ, and each slows down as it warms up. Here every checkout
-has a process with the model in memory, and they take turns of a few seconds on the same GPU. The rows are those of
-gpu.py; each checkout runs its own.
+Separate runs do not resolve differences of a few percent: GPUs differ, and each slows down as it warms up. Here every
+checkout has a process with the model in memory, and the processes take turns of a few seconds on the same GPU. The rows
+are those of gpu.py; each checkout runs its own version.
 
 examples:
   git worktree add ../before HEAD~1
@@ -28,7 +28,7 @@ TURN_SECONDS = 4.0  # minimum
 
 
 def serve(n_clips: int, step: Callable[[], object], results_fd: int) -> None:
-    """Take a turn per line on stdin: warm up, report the start, run, and report clips and seconds."""
+    """For each line on stdin, run one turn: warm up, report the start, run, and report clips and seconds."""
     import torch
 
     def synchronized_time() -> float:
@@ -102,7 +102,7 @@ def start_worker(tree: str, args: argparse.Namespace) -> subprocess.Popen:
 
 
 def receive(worker: subprocess.Popen) -> Any:
-    """Read the next message of a worker; exits if it has ended."""
+    """Read the next message of a worker; exit if the worker has ended."""
     line = worker.stdout.readline() if worker.stdout else ""
     if not line:
         sys.exit(f"a worker exited: {' '.join(map(str, worker.args))}")
@@ -110,7 +110,7 @@ def receive(worker: subprocess.Popen) -> Any:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Let the checkouts take turns and print the table."""
+    """Run the checkouts in alternation and print the table."""
     from tools.gpu_power import read_joules
 
     workers = [start_worker(tree, args) for tree in args.trees]

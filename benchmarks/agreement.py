@@ -1,15 +1,15 @@
 """Numerical agreement of accelerated bfloat16 models with plain transformers + peft and with float32, at full size.
 
 Compares the logits of the ten letters and the LoRA gradients on the same clips: accelerated (compiled, CUDA graph, no
-padding), plain transformers and peft in batches of one, two, four and eight, and plain in float32 with the same
-weights. The batch size changes the kernels' order of summation, so plain differs from itself too; accelerated should
-be no farther from plain than that. Differences are relative, by norm: the mean over batch sizes and the maximum.
-Models have the real configuration and random weights; gradients are those of an adapter with B != 0.
+padding), plain transformers and peft with batch sizes 1, 2, 4, and 8, and plain in float32 with the same weights. The
+batch size changes the kernels' order of summation, so plain results differ between batch sizes; accelerated results
+should differ from plain ones by no more than that. Differences are relative norms: mean over batch sizes, and maximum.
+Models have the full-size configuration and random weights; gradients are those of an adapter with B != 0.
 
 peft computes an adapter in float32 by default, and in bfloat16 in mixed precision (the Trainer's `bf16`, accelerate's
-`mixed_precision`, and ours): gradients are compared with both.
+`mixed_precision`, and this project): gradients are compared with both.
 
-Without a GPU, small models run on the CPU: this checks that the benchmark runs; its figures mean nothing.
+Without a GPU, small models run on the CPU: this checks that the benchmark runs; its figures are not meaningful.
 
 examples:
   python benchmarks/agreement.py                        both of the paper's models
@@ -55,10 +55,11 @@ class Outputs:
 
 
 class Comparison:
-    """One model and its clips. Plain runs come first, since acceleration changes the model in place."""
+    """One model and its clips. Plain runs must come first, because acceleration patches the model in place."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.n_clips = name, 8 if name == "qwen2-audio" else 4  # the maximum of peft without checkpointing
+        self.name = name
+        self.n_clips = 8 if name == "qwen2-audio" else 4  # the maximum for peft without gradient checkpointing
         self.small = small_model(name)
         lora = LoraConfig(r=16, lora_alpha=32, target_modules=self.small.lora_targets)
         self.peft_model: PeftModel = get_peft_model(plain_model(name), lora)
@@ -82,7 +83,7 @@ class Comparison:
         return gradients
 
     def run_plain(self, size: int, dtype: torch.dtype = torch.bfloat16) -> Outputs:
-        """Compute with transformers and peft in batches of `size`."""
+        """Compute with transformers and peft at batch size `size`."""
         logits, gradients = [], {}
 
         def load_inputs(part: slice) -> dict:
@@ -90,24 +91,24 @@ class Comparison:
             return {k: v.to(dtype) if is_floating(v) else v for k, v in inputs.items()}
 
         def answer_logits(inputs: dict) -> torch.Tensor:
-            last = inputs["attention_mask"].sum(1) - 1
-            return self.peft_model(**inputs, use_cache=False).logits[torch.arange(len(last)), last].float()
+            positions = inputs["attention_mask"].sum(1) - 1
+            return self.peft_model(**inputs, use_cache=False).logits[torch.arange(len(positions)), positions].float()
 
         for part in self.batches(size):
             with torch.no_grad(), self.peft_model.disable_adapter():
                 logits.append(answer_logits(load_inputs(part))[:, self.letter_ids])
         for quantity, use_autocast in GRADIENTS.items():
             for part in self.batches(size):
-                inputs, targets = load_inputs(part), self.letter_ids[self.labels[part].to(DEVICE)]
+                inputs, target_ids = load_inputs(part), self.letter_ids[self.labels[part].to(DEVICE)]
                 with torch.autocast(DEVICE, torch.bfloat16, enabled=use_autocast and dtype == torch.bfloat16):
-                    predicted = answer_logits(inputs)
-                loss = torch.nn.functional.cross_entropy(predicted, targets, reduction="sum")
+                    batch_logits = answer_logits(inputs)
+                loss = torch.nn.functional.cross_entropy(batch_logits, target_ids, reduction="sum")
                 (loss / self.n_clips).backward()
             gradients[quantity] = self.take_gradients()
         return Outputs(torch.cat(logits), gradients)
 
     def run_float32(self) -> Outputs:
-        """Compute plain in float32, with the bfloat16 values of the weights."""
+        """Compute with transformers and peft in float32, with weights rounded to bfloat16."""
         frozen = [*(p for p in self.peft_model.parameters() if not p.requires_grad), *self.peft_model.buffers()]
         bfloat16_tensors = [tensor for tensor in frozen if tensor.dtype == torch.bfloat16]
         for tensor in bfloat16_tensors:
@@ -120,8 +121,8 @@ class Comparison:
     def run_accelerated(self, size: int, variant: str) -> Outputs:
         """Compute as the pipeline does, or with other compiler options; `variant` is a value of --variants."""
         if self.model is None:
-            core, processor = self.peft_model.base_model.model, self.small.processor
-            self.model = random_init.get_model_class(self.name)(core, processor, DEVICE)
+            base_model, processor = self.peft_model.base_model.model, self.small.processor
+            self.model = random_init.get_model_class(self.name)(base_model, processor, DEVICE)
             acceleration.apply(self.model, AccelerationConfig())
             acceleration.apply_to_lora(self.model)
         model = self.model
@@ -161,27 +162,27 @@ class Comparison:
             accelerated = self.run_accelerated(min(4, self.n_clips), variant)
             gpu.free_memory()
             for quantity in ("logits", *GRADIENTS):
-                value, exact = accelerated.get(quantity), float32.get(quantity)
+                value, float32_value = accelerated.get(quantity), float32.get(quantity)
                 plain_values = [outputs.get(quantity) for outputs in plain]
                 differences = (
-                    [relative_difference(value, other) for other in plain_values],
+                    [relative_difference(value, plain_value) for plain_value in plain_values],
                     [relative_difference(a, b) for a, b in combinations(plain_values, 2)],
-                    [relative_difference(value, exact)],
-                    [relative_difference(other, exact) for other in plain_values],
+                    [relative_difference(value, float32_value)],
+                    [relative_difference(plain_value, float32_value) for plain_value in plain_values],
                 )
                 columns = " | ".join(f"{mean(values):.1e}, {max(values):.1e}" for values in differences)
                 print(f"| {self.name}, {self.n_clips} clips | {quantity} | {variant} | {columns} |", flush=True)
 
 
 def compile_variant(model: LanguageModel, variant: str) -> None:
-    """Compile a model as a value of --variants says; a compiled model stays compiled, possibly with other options."""
+    """Compile a model according to a value of --variants; a compiled model may be recompiled with other options."""
     mode, _, options = variant.partition(":")
     if mode == COMPILED and not model.is_compiled:
         compilation.compile_model(model)
     if options:
         torch._dynamo.reset()
-        inductor = {name: value == "1" for name, _, value in (o.partition("=") for o in options.split(","))}
-        compilation.compile_layers(model.layers(), **inductor)
+        inductor_options = {name: value == "1" for name, _, value in (o.partition("=") for o in options.split(","))}
+        compilation.compile_layers(model.layers(), **inductor_options)
 
 
 def relative_difference(value: torch.Tensor, reference: torch.Tensor) -> float:
@@ -209,7 +210,7 @@ def main() -> None:
     args = parser.parse_args()
     device.select_device()
     if DEVICE == "cpu":
-        print("no GPU: small models on the CPU; the figures mean nothing")
+        print("no GPU: small models on the CPU; the figures are not meaningful")
     print("| model | quantity | variant | to plain: mean, max | plain to plain | to float32 | plain to float32 |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for name in args.models:

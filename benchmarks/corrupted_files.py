@@ -1,11 +1,11 @@
 """Decode two thousand corrupted copies of a clip, each followed by an intact one: outcomes and decoding times.
 
 Every file is decoded as in curate: in a worker with limits on wall-clock time, CPU time, and address space. The kinds
-of corruption are those of benchmarks/tools/file_corruption.py. Fails if an intact file is lost.
+of corruption are those of benchmarks/tools/file_corruption.py. Fails if an intact file is not decoded.
 
 examples:
-  python benchmarks/corrupted_files.py                 four minutes on two busy cores
-  python benchmarks/corrupted_files.py --files 200     a tenth of them
+  python benchmarks/corrupted_files.py                 about four minutes on two cores
+  python benchmarks/corrupted_files.py --files 200     a tenth of the copies
   python benchmarks/corrupted_files.py --clip MY.mp4   copies of your own clip
 """
 
@@ -29,7 +29,7 @@ from synesthesia.utils import sandboxed_pool
 
 
 def try_decode(path: str, **settings) -> tuple[str, float]:
-    """Return "decoded" or the reason of rejection, and the seconds that it took."""
+    """Return "decoded" or the reason for rejection, and the elapsed seconds."""
     start = time.perf_counter()
     try:
         media.decode(path, **settings)
@@ -48,7 +48,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
         folder = Path(tmp)
-        # Every second file is this one: small, so that it decodes quickly.
+        # Every second file is this one; it is small, so that it decodes quickly.
         intact = video_files.write_clip(folder / "intact.mp4", size=(64, 48), fps=5)
         source = args.clip or video_files.write_clip(
             folder / "source.mp4", size=(160, 120), fps=10, sample_rate=44100, layout="stereo"
@@ -79,8 +79,10 @@ def main() -> None:
     num_decoded = sum(outcome == "decoded" for outcome, _ in controls)
     reasons = ", ".join({failure.reason for failure in failures})
     print(f"intact files decoded: {num_decoded} of {args.files}; workers lost: {len(failures)} ({reasons})")
-    print(f"{seconds:.0f} s in total; slowest corrupted file {max(time for _, time in corrupted):.2f} s, ", end="")
-    print(f"slowest intact file {max(time for _, time in controls):.2f} s")
+    print(
+        f"{seconds:.0f} s in total; slowest corrupted file {max(elapsed for _, elapsed in corrupted):.2f} s, ", end=""
+    )
+    print(f"slowest intact file {max(elapsed for _, elapsed in controls):.2f} s")
     if num_decoded < args.files:
         sys.exit("bench: intact files were lost")
 

@@ -1,7 +1,7 @@
-"""Clips per second: the project's one-pass decoder against the `ffmpeg` command line with the same two outputs.
+"""Decoding throughput: the project's one-pass decoder compared with the `ffmpeg` command line with the same outputs.
 
 Both decode the same clips in alternation, one thread each, to 16 kHz mono audio and ten JPEGs of at most `--max-pixels`
-(the benchmark checks that both select the same frames). The command line is called once per clip, with both outputs.
+(the benchmark reports whether both select the same frames). The command line is called once per clip.
 A third row is libavcodec's rate for all frames without output, the upper bound of a program that decodes every frame.
 CPU seconds are valid on a busy machine too. The clips are generated to resemble VGGSound's
 (benchmarks/tools/realistic_clips.py), or taken from a folder.
@@ -72,7 +72,7 @@ def decode_all(path: Path) -> None:
 
 
 def count_packets(path: Path) -> tuple[int, int]:
-    """Return the number of video packets that are decoded, and that of all video packets of the clip."""
+    """Return the number of decoded video packets and of all video packets of the clip."""
     with container.open_container(path) as input_container:
         video, _ = container.read_packets(input_container, SETTINGS["clip_seconds"])
         timestamps = frames.select_timestamps(video, TARGET_TIMES, SETTINGS["clip_seconds"])
@@ -81,9 +81,9 @@ def count_packets(path: Path) -> tuple[int, int]:
 
 
 def compare_frames(path: Path, size: tuple[int, int], folder: Path) -> tuple[int, int]:
-    """Return how many of the ten frames equal the command line's, and the largest pixel difference in these (of 255).
+    """Return how many of the ten frames match the command line's, and the largest pixel difference (of 255).
 
-    Another frame of such a clip differs by tens in most pixels.
+    A wrong frame would differ by tens in most pixels.
     """
     run_ffmpeg(path, size, folder, "png")
     with container.open_container(path) as input_container:
@@ -204,7 +204,7 @@ def main() -> None:
                 png_folder = Path(tmp) / f"png-{number}"
                 png_folder.mkdir()
                 pairs.append(compare_frames(path, size, png_folder))
-            print(f"frames selected alike: {sum(n for n, _ in pairs)} of {10 * len(sizes)}, ", end="")
+            print(f"matching frames: {sum(n for n, _ in pairs)} of {10 * len(sizes)}, ", end="")
             print(f"largest pixel difference {max(d for _, d in pairs)} of 255")
         seconds = compare(sizes, decode, args.rounds, has_ffmpeg, Path(tmp))
     print(

@@ -1,12 +1,13 @@
-"""Locate where the accelerated bfloat16 models diverge from plain transformers: the first layer, and the step in it.
+"""Locate where accelerated bfloat16 models diverge from plain transformers: the layer, and the module within it.
 
-One different bit grows through the layers to the difference of two independent roundings, so differences at the end
-(agreement.py) do not show where it starts. Here both get the same four clips. The first table has the steps within the
-first layer of each stack, uncompiled and fed with plain's input. The second has, per stack of layers, the fraction of
-elements that differ in the input of the first and of the last layer (both uncompiled), and, with every layer fed with
-plain's input, the fraction that differs in its output.
+A difference in a single bit is amplified by later layers until it is as large as rounding error, so the differences of
+the outputs (agreement.py) do not show where it originates. Here both models get the same four clips. The first table
+has the modules within the first layer of each stack, uncompiled, with the plain model's activations as input. The
+second has, per stack of layers, the fraction of elements that differ in the input of the first and of the last layer
+(both uncompiled), and, with the plain model's activations as input of every layer, the fraction that differs in its
+output.
 
-Without a GPU, small models run on the CPU, which uses other kernels.
+Without a GPU, small models run on the CPU, which uses different kernels.
 
 examples:
   python benchmarks/divergence_by_layer.py                          both of the paper's models
@@ -73,7 +74,7 @@ class Divergence:
         small, plain = small_model(name), plain_model(name)
         inputs = plain_inputs(small, N_CLIPS)
         self.mask = inputs["attention_mask"].bool()
-        self.last = self.mask.sum(1) - 1
+        self.positions = self.mask.sum(1) - 1
         paths = {id(module): path for path, module in small.model.named_modules()}
         modules = dict(plain.named_modules())
         stacks = {paths[id(layer)].rpartition(".")[0] for layer in small.layers()}
@@ -82,8 +83,8 @@ class Divergence:
         }
         layers = {path: layer for stack in self.stacks.values() for path, layer in stack.items()}
         prefixes = tuple(f"{stack}.0." for stack in stacks)
-        steps = {path: module for path, module in modules.items() if path.startswith(prefixes)}
-        self.plain = record_calls({**layers, **steps}, lambda: plain(**inputs, use_cache=False))
+        submodules = {path: module for path, module in modules.items() if path.startswith(prefixes)}
+        self.plain = record_calls({**layers, **submodules}, lambda: plain(**inputs, use_cache=False))
         self.name = name
         self.model: LanguageModel = random_init.get_model_class(name)(plain, small.processor, DEVICE)
         acceleration.apply(self.model, AccelerationConfig())
@@ -91,9 +92,9 @@ class Divergence:
         self.accelerated = record_calls(layers, lambda: self.model.answer_logits(dict(batch)))
 
     def fraction_different(self, plain: torch.Tensor, accelerated: torch.Tensor) -> float:
-        """Return the fraction of elements that differ, of the positions that both compute and that are not padding."""
+        """Return the fraction of elements that differ, over positions that both compute and that are not padding."""
         if plain.shape != accelerated.shape and accelerated.shape[1] == 1:
-            plain = plain[torch.arange(len(self.last)), self.last][:, None]
+            plain = plain[torch.arange(len(self.positions)), self.positions][:, None]
         plain = self.crop(plain, accelerated)
         if accelerated.shape[:2] == self.mask.shape:
             plain, accelerated = plain[self.mask], accelerated[self.mask]
@@ -105,7 +106,7 @@ class Divergence:
 
     @torch.inference_mode()
     def run_layer(self, path: str, layer: torch.nn.Module) -> torch.Tensor:
-        """Run one accelerated layer on plain's input."""
+        """Run one accelerated layer on the plain model's activations."""
         call = self.accelerated[path]
         output = layer(self.crop(self.plain[path].input, call.input), *call.args, **call.kwargs)
         return output[0] if isinstance(output, tuple) else output
@@ -122,22 +123,22 @@ class Divergence:
                 outputs = [
                     self.fraction_different(self.plain[p].output, self.run_layer(p, layers[p]))
                     for p in layers
-                    # without the layer that is cut at the answer position
+                    # except the last layer, which computes only the answer position
                     if self.accelerated[p].output.shape == self.accelerated[p].input.shape
                 ]
                 columns = " | ".join(f"{value:.3%}" for value in (*inputs, mean(outputs), max(outputs)))
                 print(f"| {self.name} | {stack} | {variant} | {columns} |")
 
-    def print_steps(self) -> None:
-        """Print the steps within the first layer of each stack, fed with plain's input; call before compilation."""
+    def print_modules(self) -> None:
+        """Print the modules within the first layer of each stack; call before compilation."""
         for layers in self.stacks.values():
             path, layer = next(iter(layers.items()))
-            steps = {f"{path}.{name}": module for name, module in layer.named_modules() if name}
-            calls = record_calls(steps, lambda path=path, layer=layer: self.run_layer(path, layer))
+            submodules = {f"{path}.{name}": module for name, module in layer.named_modules() if name}
+            calls = record_calls(submodules, lambda path=path, layer=layer: self.run_layer(path, layer))
             for name, call in calls.items():
-                of_input = self.fraction_different(self.plain[name].input, call.input)
-                of_output = self.fraction_different(self.plain[name].output, call.output)
-                print(f"| {self.name} | {name} | {of_input:.3%} | {of_output:.3%} |")
+                input_fraction = self.fraction_different(self.plain[name].input, call.input)
+                output_fraction = self.fraction_different(self.plain[name].output, call.output)
+                print(f"| {self.name} | {name} | {input_fraction:.3%} | {output_fraction:.3%} |")
 
 
 def main() -> None:
@@ -149,8 +150,8 @@ def main() -> None:
     device.select_device()
     for name in args.models:
         divergence = Divergence(name)
-        print("\n| model | step, uncompiled | input differs | output differs |\n|---|---|---|---|")
-        divergence.print_steps()
+        print("\n| model | module, uncompiled | input differs | output differs |\n|---|---|---|---|")
+        divergence.print_modules()
         print("\n| model | layers | variant | input of first | input of last | output per layer: mean | max |")
         print("|---|---|---|---|---|---|---|", flush=True)
         divergence.print_layers(args.variants)

@@ -1,7 +1,7 @@
-"""Time the stages after curate on tables of the paper's size: 178,000 clips, questions and answers, without models.
+"""Time the stages after curate on tables of the paper's size: 178,000 clips, questions, and answers, without models.
 
 Answers are random. The benchmark times the project's own work: reading with all checks, locating clips, prompts and
-fingerprints before evaluation, distillation targets, gap and report. Peak memory is that of the whole process.
+fingerprints before evaluation, distillation targets, gap, and report. Peak memory is that of the whole process.
 
 examples:
   python benchmarks/downstream.py

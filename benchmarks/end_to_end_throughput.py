@@ -1,12 +1,12 @@
-"""End-to-end throughput of evaluation and training on the paper's LLMs, from the clip store, on one and several GPUs.
+"""End-to-end throughput of evaluation and training on the paper's LLMs, from the clip store, on one or several GPUs.
 
-`gpu.py` times batches that are on the GPU already; here `evaluation.local.answer_questions` and
-`distillation.trainer.train` run as in the pipeline: worker processes read and decode clips and compute mel frames and
-patches, answers are written in parts, losses are logged. The clock starts once each process has finished its first
-part, or some steps, so startup and new shapes do not count. GPU utilization is nvidia-smi's (fraction of the time in
-which a kernel ran) over the same seconds. With several processes, evaluation has more work; training splits the global
-batch of 8 clips. Models have random weights; clips are smooth noise of the real sizes (10 s of audio, ten frames of
-644 x 392).
+`gpu.py` times batches that are already on the GPU; here `evaluation.local.answer_questions` and
+`distillation.trainer.train` run as in the pipeline: worker processes read and decode clips and compute mel spectrograms
+and patches, answers are written in parts, losses are logged. The clock starts once each process has finished its first
+part, or some steps, so startup and CUDA graph capture are excluded. GPU utilization is nvidia-smi's (fraction of the
+time in which a kernel ran) over the same seconds. With several processes, evaluation has more work; training splits the
+global batch of 8 clips. Models have random weights; clips are smooth noise of the real sizes (10 s of audio, ten frames
+of 644 x 392).
 
 examples:
   python benchmarks/end_to_end_throughput.py                              one process, then one per GPU
@@ -50,7 +50,7 @@ UTILIZATION = "utilization.gpu"
 BATCH_SIZE = {"qwen2-audio": 64, "qwen2-vl": 16}
 N_PARTS = {"qwen2-audio": 8, "qwen2-vl": 6}  # of local.BATCHES_PER_PART batches, per process
 N_STEPS = {"qwen2-audio": 260, "qwen2-vl": 64}
-N_WARMUP_STEPS = {"qwen2-audio": 60, "qwen2-vl": 24}  # new shapes are captured, queues run empty
+N_WARMUP_STEPS = {"qwen2-audio": 60, "qwen2-vl": 24}  # CUDA graphs are captured, and the prefetch queues drain
 
 
 def write_store(folder: Path) -> None:
@@ -154,7 +154,7 @@ def run_worker(name: str, folder: Path, small: bool) -> None:
     results = {}
 
     def report(task: str, rate: float, gpu_utilization: float | None) -> None:
-        """Print and save at once: the next task may take long."""
+        """Print and save immediately, because the next task may take a long time."""
         results[task] = rate, gpu_utilization
         if distributed.is_main():
             world_size = distributed.world_size()

@@ -3,11 +3,11 @@
 Clones the last commit of this repository into an empty folder and runs there, one after the other: `make install`,
 `make`, `make` again with nothing changed, and `make verify` (force-runs every stage; fails if an output changes).
 Memory is the proportional set size (PSS: shared pages count once) of all processes of a step, sampled every half
-second with psutil; the table has the maximum of the sum. Use an idle machine for figures to report.
+second with psutil; the table has the maximum of the sum. Use an idle machine for reported figures.
 
 The speed of a rented machine varies over the day. `reference, s` is the time of a fixed computation
-(`time_reference`: one thread, about a second, while nothing else of ours runs) right before and after the step:
-seconds of different hours are comparable if their references are, and otherwise only roughly, by the ratio of these.
+(`time_reference`: one thread, about a second, while no step is running) right before and after the step. Times from
+different hours are comparable if their references are equal, and otherwise only roughly, after scaling by their ratio.
 
 examples:
   python benchmarks/fresh_clone.py                        about 25 minutes on two cores

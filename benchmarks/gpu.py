@@ -1,11 +1,11 @@
-"""Throughput of the paper's LLMs at full size on one GPU, against plain transformers and peft, in one run.
+"""Throughput of the paper's LLMs at full size on one GPU, compared with plain transformers and peft, in one run.
 
-Models have the real configuration and random weights (nothing is downloaded); clips are noise of the real sizes: 10 s
-of audio, ten frames of 26 x 46 patches of 14 pixels. "plain" is the straightforward code: `generate` of one token, one
-clip at a time, audio padded to 30 s; and peft with gradient checkpointing, one clip at a time, eight times. Each row
-has TFLOP/s, counted by torch's FlopCounterMode over the operations of our forward and backward pass, and the fraction
-of this GPU's measured matrix product. Joules are the GPU's own count: at the power limit, speed is bound by energy per
-clip.
+Models have the full-size configuration and random weights (no download); clips are noise of the real sizes: 10 s
+of audio, ten frames of 26 x 46 patches of 14 pixels. "plain" is the baseline: `generate` of one token, one clip at a
+time, audio padded to 30 s; and peft with gradient checkpointing, one clip at a time, eight times. Each row has TFLOP/s,
+counted by torch's FlopCounterMode over the operations of this project's forward and backward pass, and the fraction of
+the measured matrix-product throughput of this GPU. Joules are read from the GPU's counter: at the power limit, energy
+per clip bounds the speed.
 
 examples:
   python benchmarks/gpu.py                                   all rows, about ten minutes on an H100
@@ -187,7 +187,7 @@ class Bench:
             self.run_training(model, profile_folder)
 
     def run_evaluation(self, model: LanguageModel, profile_folder: str | None) -> None:
-        """Measure evaluation, with half the batch size as long as it does not fit.
+        """Measure evaluation; halve the batch size until it fits into memory.
 
         Args:
             model: Model with acceleration applied.
@@ -218,7 +218,7 @@ class Bench:
         trainer.enable_determinism()  # as in the training loop
         params = [p for p in model.model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(params, lr=1e-4, fused=True)
-        gradients = FlatGradBuffer(params)
+        grad_buffer = FlatGradBuffer(params)
         fits = False
         for size, use_checkpointing in [*((size, False) for size in self.micro_batch_sizes), (1, True)]:
             if use_checkpointing and fits:
@@ -230,7 +230,7 @@ class Bench:
 
             def train(batch: tuple = batch, size: int = size, step=step) -> None:
                 nonlocal is_first
-                if is_first:  # out of memory must happen here and not while a graph is captured
+                if is_first:  # run out of memory here and not during graph capture
                     run_eager_step(model, batch, 8)
                     free_memory()
                     is_first = False
@@ -238,7 +238,7 @@ class Bench:
                     step.forward_backward(micro_batch, 8)
                 torch.nn.utils.clip_grad_norm_(params, 1.0)
                 optimizer.step()
-                gradients.zero_()
+                grad_buffer.zero_()
 
             variant = f"accelerated, micro-batch {size}" + (", checkpointing" if use_checkpointing else "")
             fits |= self.measure("training", variant, 8, train, 3)
@@ -281,7 +281,7 @@ class Bench:
 
 
 def pin_memory(batch):
-    """Pin a batch as the data loader does."""
+    """Pin the memory of a batch, as the data loader does."""
     return torch.utils.data._utils.pin_memory.pin_memory(batch)
 
 

@@ -1,8 +1,8 @@
-"""Load test of the human study: latency of answers with simulated participants, and whether an answer is lost.
+"""Load test of the human study: latency of answers with simulated participants, and lost or duplicated answers.
 
 Serves a study in a temporary folder, marked as simulated: on SQLite with one and with two server processes, or on the
 database that --database names. Participants answer six seconds after a clip has loaded, on average; people take longer,
-as a clip lasts ten seconds. Clients and server share the processors.
+because a clip lasts ten seconds. Clients and server share the processors.
 
     python benchmarks/human_study_load.py
     python benchmarks/human_study_load.py --think 2          # three times the rate
@@ -41,7 +41,7 @@ TARGET_P95 = 0.2  # s, for answers
 
 
 def make_outputs(out_dir: Path) -> None:
-    """Write a store of ten-second clips and questions; noise is as large as any clip."""
+    """Write a store of ten-second clips and questions; noise compresses worse than real clips."""
     rng = np.random.default_rng(0)
     clips, questions = [], []
     labels = [f"label {n:02d}" for n in range(N_LABELS)]
@@ -72,7 +72,7 @@ def _make_jpeg(rng: np.random.Generator) -> bytes:
 
 
 def make_config(options: argparse.Namespace) -> config.Config:
-    """The embedded preset with enough trials for all participants."""
+    """Return the embedded preset with enough trials for all participants."""
     n_trials = options.participants * options.trials
     changes = {"trials_per_participant": options.trials,
                "responses_per_clip": -(-n_trials // (3 * N_LABELS * CLIPS_PER_LABEL)) + 1,
@@ -84,7 +84,7 @@ def make_config(options: argparse.Namespace) -> config.Config:
 
 
 def run(name: str, url: str, folder: Path, study: config.Config, workers: int, options: argparse.Namespace) -> bool:
-    """Run one server with one crowd and print a row; return whether no answer was lost or counted twice."""
+    """Run the load on one server and print a row; return whether no answer was lost or counted twice."""
     server.prepare_study(study, url, folder / "humans", folder / "out", is_simulated=True).close()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--database", metavar="URL", help="an empty database (default: SQLite in a temporary folder)")
     parser.add_argument("--workers", type=int, help="server processes (default: 1 and 2; with --database 1)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends with this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` stops the server
     study = make_config(options)
     is_ok = True
     with tempfile.TemporaryDirectory(prefix="human-study-load-") as name:

@@ -1,11 +1,13 @@
-"""Fused kernels against the torch operations they replace, in bfloat16: different elements, and time of both.
+"""Fused kernels compared with the torch operations they replace, in bfloat16: unequal elements, and time of both.
 
-Covers RMSNorm as transformers writes it, with its gradient, and the LoRA SwiGLU, forward and backward (see
-acceleration/kernels/rms_norm.py and lora_swiglu.py); the latter's reference is also timed compiled, which is the
-alternative in training. Kernels are launched one by one here, so small ones wait for the CPU; training captures them in
-a CUDA graph, and in evaluation the CPU is ahead. The norm's backward pass sums over the width in another order.
+Covers RMSNorm as in transformers, with its gradient, and the LoRA SwiGLU, forward and backward (see
+acceleration/kernels/rms_norm.py and lora_swiglu.py); the latter's reference is also timed with torch.compile, the
+alternative in training. Kernels are launched one by one here, so small ones are bound by launch overhead; training
+captures them in a CUDA graph, and in evaluation the CPU runs ahead. The norm's backward pass sums over the width in a
+different order.
 
-Without a GPU the fused operations are the reference: this checks that the benchmark runs; its figures mean nothing.
+Without a GPU, the fused operations run their reference: this checks that the benchmark runs; its figures are not
+meaningful.
 
 examples:
   python benchmarks/kernel_equality.py
@@ -67,20 +69,20 @@ def lora_swiglu_backward_reference(grad_product, grad_down_lora_hidden, *inputs)
 
 
 def print_row(title: str, fused: Callable, reference: Callable, inputs: tuple, time_compiled: bool = False) -> None:
-    """Print the number of different elements per output, and microseconds per variant.
+    """Print the number of unequal elements per output, and microseconds per variant.
 
     Args:
         title: First column.
         fused: Fused operation.
-        reference: torch operations; outputs beyond theirs are not compared.
+        reference: torch operations; additional outputs of the fused operation are not compared.
         inputs: Arguments of both.
         time_compiled: Whether to time the compiled reference as well.
     """
     outputs = [out if isinstance(out, tuple) else (out,) for out in (fused(*inputs), reference(*inputs))]
-    different = ", ".join(f"{int((a != b).sum())} of {a.numel():,}" for a, b in zip(*outputs, strict=False))
+    unequal = ", ".join(f"{int((a != b).sum())} of {a.numel():,}" for a, b in zip(*outputs, strict=False))
     variants = fused, reference, *([torch.compile(reference, options=BITWISE_OPTIONS)] if time_compiled else [])
     times = [Timer("f(*x)", globals={"f": f, "x": inputs}).blocked_autorange().median * 1e6 for f in variants]
-    print(f"| {title} | {different} | {' | '.join(f'{t:.0f}' for t in times)} {'|' * (4 - len(times))}", flush=True)
+    print(f"| {title} | {unequal} | {' | '.join(f'{t:.0f}' for t in times)} {'|' * (4 - len(times))}", flush=True)
 
 
 def main() -> None:
@@ -88,9 +90,9 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     device.select_device()
     if DEVICE == "cpu":
-        print("no GPU: the fused operations are the reference")
+        print("no GPU: the fused operations run their reference")
     torch.manual_seed(0)
-    print("| kernel | different elements | fused, microseconds | reference | compiled |\n|---|---|---|---|---|")
+    print("| kernel | unequal elements | fused, microseconds | reference | compiled |\n|---|---|---|---|---|")
     for name, shape in NORM_SHAPES.items():
         x, weight, grad_output = random_tensor(*shape), random_tensor(shape[-1]), random_tensor(*shape)
         print_row(f"RMSNorm, {name}", lambda *inputs: rms_norm(*inputs, EPSILON)[0], rms_norm_reference, (x, weight))

@@ -1,7 +1,7 @@
-"""Drawing 178,000 questions: `draw_questions` against a loop with one numpy.random.choice per question.
+"""Time to draw 178,000 questions: `draw_questions` compared with a loop of numpy.random.choice calls.
 
-Labels and their frequencies are VGGSound's own. Each variant runs in its own process, so that peak memory is separate;
-both return a table of the same schema.
+Labels and their frequencies are those of VGGSound. Each variant runs in its own process, so that peak memory is
+separate; both return a table of the same schema.
 
 examples:
   python benchmarks/questions.py
@@ -56,7 +56,7 @@ def draw_vectorized(clips: pa.Table, frequencies: dict[str, int]) -> pa.Table:
 
 
 def draw_in_loop(clips: pa.Table, frequencies: dict[str, int]) -> pa.Table:
-    """Draw questions one by one, with a generator per clip, so that questions are independent of one another."""
+    """Draw questions one by one, with a generator per clip, so that questions are independent."""
     names, weights = list(frequencies), np.array(list(frequencies.values()), float)
     rows = []
     for clip in clips.to_pylist():

@@ -1,10 +1,9 @@
 """Dress rehearsal: the pipeline with the paper's parameters on a few dozen synthetic clips, with full-size models.
 
-The models have the real configurations and random weights, saved in shards and loaded as the study loads them; the
-switch is the real Cnn14_16k, random too. Stages run one after the other, as `dvc repro` runs them. "resume" distills
-once more, is killed (SIGKILL) after its first checkpoint, resumes, and must end with the same bytes as the run without
-interruption. The results mean nothing; what counts is that every stage runs, and its time. Prints the seconds per
-stage.
+The models have the full-size configurations and random weights, saved in shards and loaded as in the study; the switch
+is a Cnn14_16k with random weights. Stages run one after the other, as in `dvc repro`. "resume" distills once more, is
+killed (SIGKILL) after its first checkpoint, resumes, and must produce the same bytes as the uninterrupted run. The
+results are not meaningful: the rehearsal checks that every stage runs, and prints the seconds per stage.
 
 examples:
   python benchmarks/rehearsal.py                              on a GPU with 80 GB; needs 40 GB of disk
@@ -43,11 +42,11 @@ STAGES = {
     "distill audio-to-visual": ["pipeline.distill", "audio-to-visual"],
     "evaluate_students audio-to-visual": ["pipeline.evaluate_students", "audio-to-visual"],
 }  # fmt: skip
-EPOCHS = 6.0  # of a dozen clips: enough steps for a kill between two of them
+EPOCHS = 6.0  # a dozen clips per epoch: enough steps to kill the process between two of them
 CHECKPOINTS = {"qwen2-audio": "checkpoints/qwen2-audio", "qwen2-vl": "checkpoints/qwen2-vl"}
 
 
-def parameters(compile: bool, small: bool) -> dict:
+def make_parameters(compile: bool, small: bool) -> dict:
     """Adapt params/paper.yaml to a few dozen clips and two models.
 
     Args:
@@ -61,7 +60,7 @@ def parameters(compile: bool, small: bool) -> dict:
     values["data"] |= {"vggsound_clips": "data/vggsound", "audioset_clips": "data/audioset/clips"}
     values["curate"]["analysis_clips_per_label"] = 2
     values["train_switch"] |= {"checkpoint": "checkpoints/pann", "validation_clips_per_label": 1}
-    if small:  # the real one takes minutes per epoch without a GPU
+    if small:  # Cnn14_16k takes minutes per epoch without a GPU
         values["train_switch"]["checkpoint"] = str(ROOT / "src/synesthesia/synthetic/weights/pann")
     values["models"] = {name: values["models"][name] for name in CHECKPOINTS}
     for name, model in values["models"].items():
@@ -116,18 +115,18 @@ def kill_and_resume(values: dict, environment: dict[str, str]) -> str:
     expected = {file: file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}
     for folder in (out, partial):
         shutil.rmtree(folder, ignore_errors=True)
-    frequent = {**values, "distill": {**values["distill"]}}
-    frequent["distill"]["training"] = {**values["distill"]["training"], "checkpoint_interval_minutes": 0.001}
-    Path("params-frequent-checkpoints.yaml").write_text(yaml.safe_dump(frequent, sort_keys=False))
+    frequent_values = {**values, "distill": {**values["distill"]}}
+    frequent_values["distill"]["training"] = {**values["distill"]["training"], "checkpoint_interval_minutes": 0.001}
+    Path("params-frequent-checkpoints.yaml").write_text(yaml.safe_dump(frequent_values, sort_keys=False))
     process = start_stage(stage, environment, "--params", "params-frequent-checkpoints.yaml")
     while not list(partial.rglob("checkpoint.safetensors")):
         if process.poll() is not None:
-            return "not killed: it ended before its first checkpoint"
+            return "not killed: the process ended before its first checkpoint"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     if out.exists():
-        return "not killed: it had ended already"
+        return "not killed: the process had already ended"
     if start_stage(stage, environment).wait():
         return "failed to resume"
     different = [file.name for file, content in expected.items() if file.read_bytes() != content]
@@ -146,7 +145,7 @@ def main() -> None:
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     os.chdir(args.folder)
-    values = parameters(not (args.small or args.no_compile), args.small)
+    values = make_parameters(not (args.small or args.no_compile), args.small)
     Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     environment = {
         **os.environ,

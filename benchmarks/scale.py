@@ -1,9 +1,9 @@
-"""curate at VGGSound's real size without decoding: seconds and memory of each step, for 20,000 and 200,000 clips.
+"""Scaling of curate to the size of VGGSound, without decoding: time and memory per step for 20,000 and 200,000 clips.
 
-The list has the real size (199,176 rows; the test rows are the published ones), and the folder as large files. Decoding
-is replaced by a clip of 2 KB, so the result is the pipeline's own cost. The last column is the ratio at ten times the
-clips: 10 is linear, up to 20 is due to dictionaries that exceed the CPU cache, and quadratic would be 100. Each size
-and layout runs in its own process.
+The list has the real size (199,176 rows; the test rows are the published ones), and the folder as many files. Decoding
+is replaced by a function that returns a clip of 2 KB, so the result is the overhead of the pipeline. The last column is
+the ratio for ten times as many clips: 10 is linear, 100 is quadratic, and values up to 20 are due to dictionaries that
+exceed the CPU cache. Each size and layout runs in its own process.
 
     python benchmarks/scale.py
     python benchmarks/scale.py --layouts flat folders      `<id>_<start>.mp4` and `<id>/<start>.webm`

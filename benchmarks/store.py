@@ -1,4 +1,4 @@
-"""The clip store against other formats, and its read rate as it grows.
+"""The clip store compared with other formats, and its read rate as a function of size.
 
 `formats`: bytes per clip, writing, opening, and random access of 256 clips of the paper's size. All formats return the
 same bytes, which is checked before timing. Lance and WebDataset are measured if they are installed
@@ -7,7 +7,7 @@ same bytes, which is checked before timing. Lance and WebDataset are measured if
 `growth`: stores of 1,000 to 200,000 clips of 2 KB, and of as many large ones as fit into 5 GB of page cache, compared
 with the same bytes in two flat files. The first pass opens a store and reads every clip once in random order, including
 mapping and page faults; later passes read in random order and in sequence. Rates are clips per CPU second: medians over
-rounds that alternate between sizes, so that other load on the machine affects all of them alike. All files are in the
+rounds that alternate between sizes, so that other load on the machine affects all sizes equally. All files are in the
 page cache: the benchmark compares stores, not disks.
 
     python benchmarks/store.py                          both, about three minutes
@@ -85,7 +85,7 @@ def compare_formats(count: int, tmp: Path) -> None:
     print("| format | bytes per clip | write, clips/s | open, ms | random access, clips/s | ratio |")
     print("|---|---|---|---|---|---|")
     order = np.random.default_rng(0).permutation(count)
-    measured, readers = [], []
+    rows, readers = [], []
     for kind in kinds:
         folder = tmp / kind.__name__
         start = time.perf_counter()
@@ -94,13 +94,13 @@ def compare_formats(count: int, tmp: Path) -> None:
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / count
         start = time.perf_counter()
         opened = kind(folder)
-        measured.append((kind.name, size, write_rate, 1000 * (time.perf_counter() - start)))
+        rows.append((kind.name, size, write_rate, 1000 * (time.perf_counter() - start)))
         readers.append(opened.read)
         for index in order:  # also brings every page into the cache
             audio, jpegs = opened.read(int(index))
             assert (audio * 32768 == clips[index][1]).all() and jpegs == clips[index][2], kind.name
     rates = measure_rates(readers, [order] * len(readers))
-    for (name, size, write_rate, open_ms), rate in zip(measured, rates, strict=True):
+    for (name, size, write_rate, open_ms), rate in zip(rows, rates, strict=True):
         print(f"| {name} | {size:,.0f} | {write_rate:,.0f} | {open_ms:.1f} | {rate:,.0f} | x {rate / rates[0]:.2f} |")
     clip_store = Store(tmp / ClipStore.__name__)
     (decode_rate,) = measure_rates([lambda index: clip_store.frames(*divmod(index, CLIPS_PER_SHARD))], [order], 3)
@@ -115,13 +115,13 @@ def measure_growth(payload: Payload, rounds: int, tmp: Path) -> Rates:
             folders[kind, size] = tmp / f"{kind.__name__}-{size}"
             kind.write(folders[kind, size], make_random_clips(size, *payload.shape))
     folders |= {(UncheckedClipStore, size): folders[ClipStore, size] for size in payload.store_sizes}
-    shuffled = {size: np.random.default_rng(size).permutation(size) for size in payload.store_sizes}
+    random_orders = {size: np.random.default_rng(size).permutation(size) for size in payload.store_sizes}
     measured: dict[tuple[str, type], list] = {(pattern, kind): [] for pattern in PATTERNS for kind in KINDS}
     for _ in range(rounds // 10):
         for kind in KINDS:
-            rates = [read_once(kind, folders[kind, size], shuffled[size]) for size in payload.store_sizes]
+            rates = [read_once(kind, folders[kind, size], random_orders[size]) for size in payload.store_sizes]
             measured[PATTERNS[0], kind].append(rates)
-    orders = {PATTERNS[1]: shuffled, PATTERNS[2]: {size: np.arange(size) for size in payload.store_sizes}}
+    orders = {PATTERNS[1]: random_orders, PATTERNS[2]: {size: np.arange(size) for size in payload.store_sizes}}
     readers = {key: kind(folder).read for (kind, _), (key, folder) in zip(folders, folders.items(), strict=True)}
     turns = {
         (pattern, kind, size): read_in_turns(readers[kind, size], orders[pattern][size], payload.clips_per_turn)
@@ -167,10 +167,10 @@ def print_growth(payload: Payload, rates: Rates) -> None:
     print("|---" * (len(payload.store_sizes) + 3) + "|")
     for pattern in PATTERNS:
         for kind, name in KINDS.items():
-            low, middle, high = np.percentile(rates[pattern, kind], [25, 50, 75], axis=0)
-            cells = " | ".join(f"{value:,.0f}" for value in middle)
+            lower, median, upper = np.percentile(rates[pattern, kind], [25, 50, 75], axis=0)
+            cells = " | ".join(f"{value:,.0f}" for value in median)
             ratio = np.median(rates[pattern, kind][:, -1] / rates[pattern, kind][:, 0])
-            print(f"| {pattern}: {name} | {cells} | {ratio:.2f} | ± {max((high - low) / middle / 2):.0%} |")
+            print(f"| {pattern}: {name} | {cells} | {ratio:.2f} | ± {max((upper - lower) / median / 2):.0%} |")
     print(flush=True)
 
 
@@ -184,9 +184,9 @@ def plot_growth(results: list[tuple[Payload, Rates]], path: Path) -> None:
     ]
     for axes, (payload, rates) in zip(panels, results, strict=True):
         for kind, name in KINDS.items():
-            low, middle, high = np.percentile(rates[PATTERNS[1], kind], [25, 50, 75], axis=0)
-            axes.plot(payload.store_sizes, middle, marker="o", markersize=4, color=COLORS[kind], label=name)
-            axes.fill_between(payload.store_sizes, low, high, color=COLORS[kind], alpha=0.2, linewidth=0)
+            lower, median, upper = np.percentile(rates[PATTERNS[1], kind], [25, 50, 75], axis=0)
+            axes.plot(payload.store_sizes, median, marker="o", markersize=4, color=COLORS[kind], label=name)
+            axes.fill_between(payload.store_sizes, lower, upper, color=COLORS[kind], alpha=0.2, linewidth=0)
         axes.set_title(f"clips of {payload.name}", fontsize=10)
         axes.set(xscale="log", xlabel="clips in the store")
         axes.set_xticks(payload.store_sizes, [f"{n // 1000}k" for n in payload.store_sizes], minor=False)

@@ -1,4 +1,4 @@
-"""Corrupted copies of an intact MP4, as downloads, disks, and attackers produce them; deterministic given a seed."""
+"""Corrupted copies of an intact MP4, as from failed downloads, bad disks, or attacks; deterministic given a seed."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def move_range(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 
 def empty(data: bytearray, rng: np.random.Generator) -> bytearray:
-    """Keep nothing, or only the first few bytes."""
+    """Remove all bytes, or all except the first few."""
     return data[: rng.choice([0, 0, 1, 8, 32])]
 
 

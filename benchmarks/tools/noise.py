@@ -1,4 +1,4 @@
-"""Inputs for models of the real size without data: noise clips, questions and training batches."""
+"""Inputs for full-size models without data: noise clips, questions, and training batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 392, 644  # 252,448 pixels: 16:9 within the paper's 262,144, in 
 
 
 def noise_clips(model: LanguageModel, n_clips: int, seed: int = 0) -> list[ClipInputs]:
-    """Draw clips of the real size for a model's modalities: 10 s of audio, ten frames."""
+    """Draw full-size clips for a model's modalities: 10 s of audio, ten frames."""
     rng = np.random.default_rng(seed)
     has_audio, has_video = model.condition != "silent_video", model.condition != "audio"
     clips = []

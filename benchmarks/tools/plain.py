@@ -43,7 +43,7 @@ def plain_inputs(model: LanguageModel, n_clips: int, part: slice = slice(None)) 
     """
     clips, prompts = noise_clips(model, n_clips)[part], make_prompts(n_clips)[part]
     if type(model).processor_inputs is LanguageModel.processor_inputs:
-        # Audio Flamingo 3: its `collate` is the processor's own call, padded to 30 s
+        # Audio Flamingo 3: its `collate` calls the processor, which pads to 30 s
         inputs = model.collate(clips, prompts)
     else:
         media = model.processor_inputs(clips)

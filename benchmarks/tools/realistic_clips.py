@@ -1,7 +1,7 @@
-"""Clips with VGGSound's decoding cost: 240 to 720 lines, 30 frames per second, B-frames, two to six key frames.
+"""Clips that cost as much to decode as VGGSound's: 240 to 720 lines, 30 fps, B-frames, two to six key frames.
 
-The frames are textures with the spectrum of photographs (amplitude 1/f), seen by a panning and shaking camera, with
-objects that cross the view, and sensor noise. x264 runs at YouTube's bit rate for the size, with default options.
+The frames are textures with the spectrum of photographs (amplitude 1/f), viewed by a panning and shaking camera, with
+moving objects and sensor noise. x264 runs at YouTube's bit rate for the size, with default options.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class ClipStore:
 
 
 class UncheckedClipStore(ClipStore):
-    """This project's store without comparison of CRC-32."""
+    """This project's store without verification of the CRC-32."""
 
     name, verify_crc = "the same, unchecked", False
 
@@ -118,9 +118,9 @@ def to_float(audio: bytes | np.ndarray) -> np.ndarray:
 
 
 class FlatFiles:
-    """No store: clips of one size, all audio in one file and all frames in another, without lookup or checks.
+    """Baseline without a store: clips of one size, all audio in one file and all frames in another, without checks.
 
-    What this loses as it grows is due to the CPU caches.
+    Its slowdown with size is due to CPU caches.
     """
 
     @staticmethod
@@ -175,7 +175,7 @@ class SingleClipParquet(Parquet):
 
 
 class Tar:
-    """WebDataset's shards, written by the package; read at random through an index of the members' offsets."""
+    """WebDataset's shards, written by the package; read in random order through an index of the members' offsets."""
 
     name = "WebDataset (tar) with an index"
 
