@@ -109,6 +109,6 @@ def _texture(rng: np.random.Generator, height: int, width: int, contrast: float)
 def _render_audio(spec: ClipSpec) -> np.ndarray:
     """Return float32 (2, samples): an amplitude-modulated chord with noise."""
     rng = np.random.default_rng(spec.seed)
-    t = np.arange(SECONDS * spec.sample_rate) / spec.rate
+    t = np.arange(SECONDS * spec.sample_rate) / spec.sample_rate
     chord = sum(np.sin(2 * np.pi * f * t) for f in rng.uniform(100, 3000, 5)) * (1 + np.sin(3 * t)) / 20
     return np.stack([chord, 0.8 * chord]).astype(np.float32) + rng.normal(0, 0.03, (2, len(t))).astype(np.float32)
