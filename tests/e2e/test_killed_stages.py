@@ -48,7 +48,7 @@ def small_study(stages, tmp_path_factory) -> Path:
     counts = "--train 5 --test 1 --multi-name 1 --audioset 6 --labels-per-group 4 --corrupt-fraction 0.03"
     run_stage(stages, folder, f"synesthesia.synthetic.generate --out data --workers 1 {counts}")
     values = yaml.safe_load((ROOT / "params/embedded.yaml").read_text())
-    values["curate"] |= {"analysis_clips_per_label": 2, "clips_per_shard": 16}
+    values["curate"] |= {"analysis_clips_per_label": 2, "clips_per_shard": 16, "display_names": {}}
     values["report"] |= {"bootstrap_samples": 100}
     values["train_switch"] |= {"epochs": 2, "validation_clips_per_label": 1}
     for model in values["models"].values():
