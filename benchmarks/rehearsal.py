@@ -58,7 +58,7 @@ def make_parameters(compile: bool, small: bool) -> dict:
     """
     values = yaml.safe_load((ROOT / "params/paper.yaml").read_text())
     values["data"] |= {"vggsound_clips": "data/vggsound", "audioset_clips": "data/audioset/clips"}
-    values["curate"]["analysis_clips_per_label"] = 2
+    values["curate"] |= {"analysis_clips_per_label": 2, "display_names": {}}
     values["train_switch"] |= {"checkpoint": "checkpoints/pann", "validation_clips_per_label": 1}
     if small:  # Cnn14_16k takes minutes per epoch without a GPU
         values["train_switch"]["checkpoint"] = str(ROOT / "src/synesthesia/synthetic/weights/pann")
