@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.source_imports import SOURCE, iter_imports
+
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src/synesthesia"
 ALL = "every package"
 
 
@@ -24,28 +23,12 @@ def read_table() -> dict[str, set[str]]:
     return table
 
 
-def find_imports(node: ast.AST) -> Iterator[str]:
-    """Yield the packages of this project that a syntax tree imports anywhere, except under `if TYPE_CHECKING`."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            continue
-        if isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names)
-        elif isinstance(child, ast.ImportFrom) and child.module == "synesthesia":
-            yield from (f"synesthesia.{alias.name}" for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            assert not child.level, "imports are absolute"
-            yield child.module or ""
-        else:
-            yield from find_imports(child)
-
-
 def imported_packages(name: str) -> dict[str, str]:
     """Return the packages that a package or module imports, each with a file that does."""
     files = [SOURCE / f"{name}.py"] if (SOURCE / f"{name}.py").exists() else sorted((SOURCE / name).rglob("*.py"))
     found = {}
     for file in files:
-        for module in find_imports(ast.parse(file.read_text())):
+        for module in iter_imports(file):
             parts = module.split(".")
             if parts[0] == "synesthesia" and parts[1:2] not in ([], [name]):
                 found[parts[1]] = str(file.relative_to(ROOT))
@@ -81,6 +64,6 @@ def test_only_tracking_imports_mlflow():
     importers = {
         file.relative_to(SOURCE).parts[0]
         for file in SOURCE.rglob("*.py")
-        if any(module.split(".")[0] == "mlflow" for module in find_imports(ast.parse(file.read_text())))
+        if any(module.split(".")[0] == "mlflow" for module in iter_imports(file))
     }
     assert importers == {"tracking"}
