@@ -18,14 +18,12 @@ from synesthesia.analysis.figures.style import (
     GUIDE_COLOR,
     MODALITY_COLORS,
     TEXT_COLOR,
-    fit_text,
     format_percent_axis,
     make_axes,
-    measure_text,
     placeholder,
-    shorten_titles,
     with_style,
 )
+from synesthesia.analysis.figures.text_fit import fit_text, measure_text, shorten_titles
 from synesthesia.analysis.formatting import NumberFormatter, format_points
 
 

@@ -21,11 +21,10 @@ from synesthesia.analysis.figures.style import (
     make_axes,
     placeholder,
     scatter_jitter,
-    shorten,
-    shorten_title,
     with_style,
     write_message,
 )
+from synesthesia.analysis.figures.text_fit import shorten, shorten_title
 from synesthesia.analysis.human_tables import AUDIO_BETTER, TIE, VISUAL_BETTER
 
 GROUP_COLORS = {AUDIO_BETTER: MODALITY_COLORS["audio"], TIE: "#777777", VISUAL_BETTER: MODALITY_COLORS["visual"]}

@@ -19,16 +19,14 @@ from synesthesia.analysis.figures.style import (
     MODALITY_COLORS,
     TEXT_COLOR,
     ZERO_COLOR,
-    fit_text,
     format_percent_axis,
     lighten,
     make_axes,
-    make_unique,
     placeholder,
     scatter_jitter,
-    shorten,
     with_style,
 )
+from synesthesia.analysis.figures.text_fit import fit_text, make_unique, shorten
 from synesthesia.distillation.gap import group_labels
 
 BEFORE_COLOR, AFTER_COLOR, TEACHER_COLOR = MODALITY_COLORS["audio"], "#56B4E9", MODALITY_COLORS["visual"]

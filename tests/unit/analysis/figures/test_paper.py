@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synesthesia.analysis.figures import paper, style
+from synesthesia.analysis.figures import paper, style, text_fit
 from synesthesia.distillation.gap import group_labels
 
 pytestmark = pytest.mark.slow  # real figures
@@ -86,8 +86,8 @@ def test_figures_without_data_are_sentences():
 
 
 def test_long_labels_are_cut_with_an_ellipsis():
-    text = style.shorten("people giggling and then whispering about something very secret", 16)
+    text = text_fit.shorten("people giggling and then whispering about something very secret", 16)
     assert text.count("\n") == 1
     assert text.endswith("…")
     assert max(map(len, text.split("\n"))) <= 16
-    assert style.shorten("owl hooting") == "owl hooting"
+    assert text_fit.shorten("owl hooting") == "owl hooting"

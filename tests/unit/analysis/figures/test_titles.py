@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synesthesia.analysis import headline, html_report, human_tables, loading, tables
-from synesthesia.analysis.figures import paper, render, style
+from synesthesia.analysis.figures import paper, render, style, text_fit
 from synesthesia.analysis.results import Respondent
 from tests.helpers.study_outputs import StudyWriter, make_config
 
@@ -134,10 +134,10 @@ def test_titles_that_become_equal_by_their_key_are_told_apart_too(study):
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=200), st.integers(20, 300), st.integers(1, 4))
 def test_a_fitted_text_has_its_width_its_lines_and_both_of_its_ends(text, points, max_lines):
-    fitted = style.fit_text(text, points, 8, max_lines)
+    fitted = text_fit.fit_text(text, points, 8, max_lines)
     lines = fitted.split("\n")
     assert len(lines) <= max_lines
-    assert max(style.measure_text(line, 8) for line in lines) <= max(points, 8 * 2)
+    assert max(text_fit.measure_text(line, 8) for line in lines) <= max(points, 8 * 2)
     assert "".join(fitted.split()).startswith("".join(text.split())[:1])
 
 
@@ -145,12 +145,12 @@ def test_a_fitted_text_has_its_width_its_lines_and_both_of_its_ends(text, points
 def test_words_in_latin_letters_are_wrapped_as_before(text, width):
     import textwrap
 
-    assert style._wrap_characters(text, width) == (textwrap.wrap(text, width) or [text])
+    assert text_fit._wrap_characters(text, width) == (textwrap.wrap(text, width) or [text])
 
 
 def test_wide_characters_count_twice():
-    assert style.shorten("音" * 20, 16, 2) == "音" * 8 + "\n" + "音" * 7 + "…"
-    assert style.shorten("صوت " * 3, 16, 2) == "صوت صوت صوت"
+    assert text_fit.shorten("音" * 20, 16, 2) == "音" * 8 + "\n" + "音" * 7 + "…"
+    assert text_fit.shorten("صوت " * 3, 16, 2) == "صوت صوت صوت"
 
 
 def test_figure_1_takes_respondents_of_equal_titles(study):
