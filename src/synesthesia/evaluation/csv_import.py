@@ -25,36 +25,26 @@ Any error stops the import with its line and reason: a wrong answer that slipped
 
 from __future__ import annotations
 
-import csv
-import difflib
 import hashlib
-import io
 import json
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from synesthesia import schemas
+from synesthesia.evaluation.csv_table import ResponseError, quote, read_table, shorten
 from synesthesia.questions.parsing import parse_letter
 from synesthesia.schemas import CONDITIONS, LETTERS
 
-COLUMNS = (*schemas.RESPONSE.names,)
 SIMULATED = "simulated"  # prefix of participants (or of a whole file) that a program simulated, see `is_simulated`
 MAX_ERRORS_SHOWN = 10  # per error message
-MAX_CHARS_SHOWN = 60  # of a cell in an error message
 MAX_FLOAT32 = float.fromhex("0x1.fffffep+127")
-UNICODE_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-_CELL = re.compile(r'"(?:[^"]|"")*"(?=[,\r\n]|\Z)|(?!")[^,\r\n]*')
-
-
-class ResponseError(ValueError):
-    """A file of answers cannot be used; the message names the file, the line, and what is allowed."""
 
 
 def read_responses(path: str | os.PathLike, questions: pa.Table, condition: str) -> pa.Table:
@@ -74,7 +64,7 @@ def read_responses(path: str | os.PathLike, questions: pa.Table, condition: str)
             are mixed.
     """
     path = Path(path)
-    header, rows = _read_csv(path)
+    header, rows = read_table(path)
     options = dict(zip(questions["question_id"].to_pylist(), questions["options"].to_pylist(), strict=True))
     unnamed = [line for line, row in rows if not row["question_id"]]
     if unnamed:
@@ -84,7 +74,7 @@ def read_responses(path: str | os.PathLike, questions: pa.Table, condition: str)
         unknown = Counter(row["question_id"] for _, row in rows if row["question_id"] not in options)
         raise ResponseError(
             f"{path}: {len(unknown)} unknown question ids in {len(unknown_lines)} rows: "
-            f"{_preview(map(_shorten, unknown))} (the first in line {unknown_lines[0]}, column question_id). They must "
+            f"{_preview(map(shorten, unknown))} (the first in line {unknown_lines[0]}, column question_id). They must "
             "be those of out/make_questions/questions.parquet; other clips or another make_questions.seed make "
             "other questions"
         )
@@ -203,127 +193,6 @@ def _hash(seed: int, *parts: str) -> bytes:
     return hashlib.blake2b("\0".join((str(seed), *parts)).encode(), digest_size=16).digest()
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Return the header, and rows with the number of their first line, without what spreadsheets and R add."""
-    lines = list(io.StringIO(_read_text(path), newline=""))
-    header, rows, unnamed = [], [], []
-    for line, cells in _iter_records(lines, path):
-        cells = [cell.strip() for cell in cells]
-        if not any(cells):
-            continue
-        if not header:
-            if ",".join(cells).lower() == "sep=,":  # tells Excel which character separates columns
-                continue
-            header = cells
-            while not header[-1]:  # commas at the end
-                header.pop()
-            unnamed = [0] if not header[0] else []  # row names, as R and pandas write them
-            _check_header([name for i, name in enumerate(header) if i not in unnamed], path)
-            continue
-        while len(cells) > len(header) and not cells[-1]:
-            cells.pop()
-        if len(cells) != len(header):
-            extra = f" (column {len(header) + 1}: {_quote(cells[len(header)])})" if len(cells) > len(header) else ""
-            raise ResponseError(f"{path}: line {line} has {len(cells)} cells, the header {len(header)}{extra}")
-        rows.append((line, {name: cells[i] for i, name in enumerate(header) if i not in unnamed}))
-    if not header:
-        _check_header([], path)
-    return [name for i, name in enumerate(header) if i not in unnamed], rows
-
-
-def _read_text(path: Path) -> str:
-    """Read a UTF-8 file; ResponseError says where another encoding shows."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ResponseError(
-            f"{path} is missing: put the CSV there or correct its entry in import_answers.respondents"
-        ) from None
-    except OSError as error:
-        raise ResponseError(f"{path} cannot be read: {error.strerror or error}") from None
-    if content.startswith(b"PK\3\4"):
-        raise ResponseError(f"{path} is a workbook or a ZIP archive, not text; save the file as CSV in UTF-8")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        mark = next((f", the mark of {name}" for mark, name in UNICODE_MARKS.items() if content.startswith(mark)), "")
-        line, column = _locate(content[: error.start].decode("utf-8-sig", "replace"))
-        raise ResponseError(
-            f"{path}: line {line} is not UTF-8 (byte 0x{content[error.start]:02x} in column {column}{mark}); save the "
-            "file as CSV in UTF-8"
-        ) from None
-    if "\0" in text:
-        line, column = _locate(text[: text.index("\0")])
-        raise ResponseError(
-            f"{path}: line {line} has zero bytes, the first in column {column}, so it is no text in UTF-8 (perhaps "
-            "UTF-16); save the file as CSV in UTF-8"
-        )
-    return text
-
-
-def _iter_records(lines: list[str], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield records with the number of their first line; a cell may be as long as the file."""
-    default_limit = csv.field_size_limit()  # 131,072 characters, for the whole process
-    line = 1
-    try:
-        csv.field_size_limit(max(default_limit, sum(map(len, lines))))
-        reader = csv.reader(lines, strict=True)
-        for cells in reader:
-            yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        column = _find_unclosed_cell("".join(lines[line - 1 :]))
-        raise ResponseError(
-            f"{path}: line {line}: {error} (column {column}: a quote is not closed or not doubled)"
-        ) from None
-    finally:
-        csv.field_size_limit(default_limit)
-
-
-def _locate(text: str) -> tuple[int, int]:
-    """Return the line and the column, both from 1, in which a text before a fault ends."""
-    is_quoted, line, column = False, 1, 1
-    for match in re.finditer('\r\n?|[",\n]', text):
-        if match[0] == '"':
-            is_quoted = not is_quoted
-        elif match[0] != ",":
-            line, column = line + 1, column if is_quoted else 1  # a quoted cell may span lines
-        elif not is_quoted:
-            column += 1
-    return line, column
-
-
-def _find_unclosed_cell(record: str) -> int:
-    """Return the number, from 1, of a record's first cell that is no cell of CSV."""
-    position, column = 0, 1
-    while match := _CELL.match(record, position):
-        if record[match.end() : match.end() + 1] != ",":
-            break
-        position, column = match.end() + 1, column + 1
-    return column
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    if len(header) == 1 and re.search("[;\t]", header[0]):
-        raise ResponseError(f"{path}: columns must be separated by commas, the first line is {_quote(header[0])}")
-    errors = []
-    for name in dict.fromkeys(header):
-        if name not in COLUMNS:
-            matches = difflib.get_close_matches(name, COLUMNS, 1)
-            place = "" if name else f" (column {header.index(name) + 1} of the first line)"
-            errors.append(
-                f"unknown column {_quote(name)}{place}" + (f", did you mean {matches[0]}?" if matches else "")
-            )
-        elif header.count(name) > 1:
-            errors.append(f"column {name} occurs twice")
-    if "question_id" not in header:
-        errors.append("no column question_id")
-    if not {"choice", "text"} & set(header):
-        errors.append("no column choice (or text)")
-    if errors:
-        raise ResponseError(f"{path}: {'; '.join(errors)}. Known columns: {', '.join(COLUMNS)}")
-
-
 def _parse_response(row: dict[str, str], header: list[str], options: list[str], condition: str) -> dict:
     """Return a row of schemas.RESPONSE; ValueError says what is wrong with it."""
     text = row.get("text")
@@ -332,7 +201,7 @@ def _parse_response(row: dict[str, str], header: list[str], options: list[str], 
         raise ValueError("participant is empty")
     response["condition"] = row.get("condition", condition)
     if response["condition"] not in CONDITIONS:
-        raise ValueError(f"condition {_quote(response['condition'])} is not one of {', '.join(CONDITIONS)}")
+        raise ValueError(f"condition {quote(response['condition'])} is not one of {', '.join(CONDITIONS)}")
     response["choice"] = _parse_choice(row["choice"], options) if "choice" in header else parse_letter(text, options)
     response["text"] = text or None
     response["letter_logits"] = _parse_logits(row.get("letter_logits", ""), options)
@@ -340,7 +209,7 @@ def _parse_response(row: dict[str, str], header: list[str], options: list[str], 
     for name in ("replays", "focus_lost", "load_failures", "order"):
         response[name] = _parse_count(row, name)
     if row.get("inattentive", "").lower() not in ("", "true", "false"):
-        raise ValueError(f"inattentive {_quote(row['inattentive'])} is neither true nor false")
+        raise ValueError(f"inattentive {quote(row['inattentive'])} is neither true nor false")
     response["inattentive"] = row.get("inattentive", "").lower() == "true"
     return response
 
@@ -357,7 +226,7 @@ def _parse_choice(text: str, options: list[str]) -> int | None:
     )
     if not 0 <= index < len(options):
         last = len(options) - 1
-        raise ValueError(f"choice {_quote(text)} is neither an index 0 to {last} nor a letter A to {LETTERS[last]}")
+        raise ValueError(f"choice {quote(text)} is neither an index 0 to {last} nor a letter A to {LETTERS[last]}")
     return index
 
 
@@ -371,7 +240,7 @@ def _parse_logits(text: str, options: list[str]) -> list[float] | None:
         values = None
     is_valid = isinstance(values, list) and all(type(v) in (int, float) and abs(v) <= MAX_FLOAT32 for v in values)
     if values is None or not is_valid or len(values) != len(options):
-        raise ValueError(f"letter_logits must be a JSON list of {len(options)} numbers, is {_quote(text)}")
+        raise ValueError(f"letter_logits must be a JSON list of {len(options)} numbers, is {quote(text)}")
     return values
 
 
@@ -382,23 +251,15 @@ def _parse_float(row: dict[str, str], name: str) -> float | None:
     except ValueError:
         value = math.nan
     if value is not None and not 0 <= value < 1e9:
-        raise ValueError(f"{name} {_quote(text)} is not a number of 0 or more, below a billion")
+        raise ValueError(f"{name} {quote(text)} is not a number of 0 or more, below a billion")
     return value
 
 
 def _parse_count(row: dict[str, str], name: str) -> int | None:
     text = row.get(name, "")
     if text and not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ValueError(f"{name} {_quote(text)} is not a count of at most nine digits")
+        raise ValueError(f"{name} {quote(text)} is not a count of at most nine digits")
     return int(text) if text else None
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= MAX_CHARS_SHOWN else text[:MAX_CHARS_SHOWN] + "…"
-
-
-def _quote(text: str) -> str:
-    return repr(_shorten(text))
 
 
 def _preview(names: Iterable[str]) -> str:

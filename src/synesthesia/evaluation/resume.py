@@ -12,7 +12,7 @@ import json
 import os
 from pathlib import Path
 
-from synesthesia.utils import hashing, io
+from synesthesia.utils import distributed, hashing, io
 
 CACHE_DIR = Path("out/.partial")
 SOURCE_DIR = Path(__file__).parents[1]
@@ -104,5 +104,4 @@ def _read_cache(file: Path) -> dict[str, dict[str, str]]:
 @functools.cache
 def _device_kind() -> str:
     """Return the kind of device without importing torch, which endpoints do not need: a GPU rounds differently."""
-    devices = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-    return os.environ.get("SYNESTHESIA_DEVICE") or ("gpu" if any(map(os.path.exists, devices)) else "cpu")
+    return os.environ.get("SYNESTHESIA_DEVICE") or ("gpu" if distributed.has_gpu_device() else "cpu")

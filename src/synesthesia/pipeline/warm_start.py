@@ -33,6 +33,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from synesthesia.utils import distributed
+
 SWITCH_ENV = "SYNESTHESIA_WARM_START"
 _MLFLOW_IMPORTS = (
     "synesthesia.tracking.mlflow_client",  # first: sets the environment that MLflow reads at import
@@ -66,7 +68,6 @@ _READ_AT_IMPORT = (
     "CUDA", "GOMP_", "HF_", "KMP_", "LD_", "MKL_", "MLFLOW_", "OMP_", "OPENBLAS", "PYTHON", "PYTORCH",
     "SYNESTHESIA_DEVICE", "TORCH", "TRANSFORMERS_",
 )  # fmt: skip
-_GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD
 _SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh", "fish"}
 _PACKAGE_DIR = Path(__file__).parents[1]
 _EXIT_CODE = struct.Struct("!i")
@@ -126,8 +127,8 @@ def _is_applicable() -> bool:
         "DVC_STAGE" in os.environ
         and os.environ.get(SWITCH_ENV, "1") != "0"
         and hasattr(os, "pidfd_open")
-        and not {"RANK", "SYNESTHESIA_NUM_PROCESSES"} & os.environ.keys()
-        and not any(os.path.exists(device) for device in _GPU_DEVICES)
+        and not {"RANK", distributed.NUM_PROCESSES_ENV} & os.environ.keys()
+        and not distributed.has_gpu_device()
     )
 
 

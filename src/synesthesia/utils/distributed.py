@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD
 NUM_PROCESSES_ENV = "SYNESTHESIA_NUM_PROCESSES"
 
 
@@ -80,6 +81,11 @@ def launch_command(num_processes: int, use_gpus: bool) -> list[str]:
     launcher = ["-m", "accelerate.commands.launch", "--multi_gpu"]
     processes = ["--num_processes", str(num_processes), "--num_machines", "1", "--main_process_port", "0"]
     return [sys.executable, *launcher, *processes, "--mixed_precision", "no", "--dynamo_backend", "no"]
+
+
+def has_gpu_device() -> bool:
+    """Return whether this machine has a GPU, without importing torch, which takes seconds."""
+    return any(map(os.path.exists, GPU_DEVICES))
 
 
 def _count_gpus() -> int:

@@ -50,7 +50,7 @@ STAGE = """
 import sys
 from synesthesia.pipeline import warm_start
 warm_start.IMPORTS["probe"] = ("preloaded", "numpy")
-warm_start._GPU_DEVICES = ()
+warm_start.distributed.GPU_DEVICES = ()
 code = warm_start.run_in_fork("probe", sys.argv[1:])
 if code is None:
     import probe
@@ -216,8 +216,15 @@ def test_a_fork_outlives_a_killed_dvc_as_a_stage_does(folder, environment):
 def test_no_fork_is_used_where_it_might_differ(folder, environment, run_under_dvc, case):
     describe = " ".join(stage("describe"))
     if case == "newer code":
-        (folder / "synesthesia/pipeline").mkdir(parents=True)
-        for file in ("__init__.py", "pipeline/__init__.py", "pipeline/warm_start.py"):
+        for folder_name in ("pipeline", "utils"):
+            (folder / "synesthesia" / folder_name).mkdir(parents=True)
+        for file in (
+            "__init__.py",
+            "pipeline/__init__.py",
+            "pipeline/warm_start.py",
+            "utils/__init__.py",
+            "utils/distributed.py",
+        ):
             (folder / "synesthesia" / file).write_bytes((warm_start._PACKAGE_DIR / file).read_bytes())
     environment |= {"TMPDIR": str(folder / ("x" * 100))} if case == "long path" else {}
     (folder / ("x" * 100)).mkdir()
