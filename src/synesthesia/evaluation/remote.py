@@ -26,7 +26,7 @@ from synesthesia.questions.parsing import is_sentence, parse_letter
 from synesthesia.questions.prompt import format_prompt
 from synesthesia.utils import distributed
 
-MIN_FIRST_BATCH = 4  # replies
+MIN_FIRST_BATCH, MIN_FIRST_REFUSALS = 4, 32  # replies
 
 
 def answer_questions(
@@ -97,27 +97,31 @@ def answer_questions(
 
 
 class _FirstBatch:
-    """Stops a run whose first replies are all unreadable: the cause is a setting, and thousands would follow."""
+    """Stops a run whose first replies are all unreadable: the cause is a setting, and thousands would follow.
+
+    Refusals count too, but more of them are needed: a filter may refuse all clips of the first label.
+    """
 
     def __init__(self, size: int) -> None:
-        self.size, self.texts = size, []
+        self.size, self.texts, self.num_refused = size, [], 0
 
     def check(self, answer: dict, is_refused: bool) -> None:
         """Take note of a reply.
 
         Raises:
-            ModelError: It completes the first batch, and no reply named a letter; refusals by a filter do not count.
+            ModelError: It completes the first batch, and no reply named a letter.
         """
-        if len(self.texts) >= self.size:
+        if not self.size:
             return
-        if answer["choice"] is not None or is_refused:
+        if answer["choice"] is not None:
             self.size = 0
             return
-        self.texts.append(answer["text"])
-        if len(self.texts) == self.size:
+        self.texts.append("(refused)" if is_refused else answer["text"])
+        self.num_refused += is_refused
+        if len(self.texts) >= (max(self.size, MIN_FIRST_REFUSALS) if self.num_refused else self.size):
             examples = ", ".join(f"{text!r:.80}" for text in dict.fromkeys(self.texts[:3]))
             raise ModelError(
-                f"none of the first {self.size} replies names a letter: {examples}; check the model, its prompt "
+                f"none of the first {len(self.texts)} replies names a letter: {examples}; check the model, its prompt "
                 "template, and its limit of tokens (max_tokens), then run the same command again"
             )
 

@@ -23,15 +23,24 @@ PERMANENT_CODES = re.compile(  # retries cannot help, whatever the status
     r"context_length|invalid_request|unsupported",
     re.IGNORECASE,
 )
-FILTER_CODES = re.compile(
+FILTER_CODES = re.compile(  # codes and reasons for the end of a reply
     r"content[ _]?filter|content[ _]?policy|responsible ?ai ?policy|"  # OpenAI, Azure
     r"data_?inspection|"  # Alibaba
-    r"content exists risk|"  # DeepSeek
     r"safety|prohibited_content|blocklist|recitation|spii|"  # Google
     r"sensitive|"  # Zhipu, MiniMax
     r"guardrail|"  # Amazon
-    r"moderation|flagged|usage (?:policy|policies|guidelines)|"  # OpenAI, OpenRouter, xAI
+    r"moderation|"  # OpenAI, OpenRouter
     r"^refusal$",  # Anthropic
+    re.IGNORECASE,
+)
+FILTER_MESSAGES = re.compile(  # whole phrases: "model names are case-sensitive" is no refusal
+    r"content exists risk|"  # DeepSeek
+    r"inappropriate content|"  # Alibaba
+    r"content[ _]?filter|content management policy|"  # Azure
+    r"\bflagged\b|requires moderation|"  # OpenAI, OpenRouter
+    r"violat\w+ .{0,40}(?:usage|content) (?:policy|policies|guidelines)|"  # OpenAI, xAI
+    r"blocked\W.{0,40}\b(?:safety|prohibited_content|blocklist|recitation|spii)\b|"  # Google
+    r"sensitive (?:content|information|words)",  # Zhipu
     re.IGNORECASE,
 )
 FILTER_STATUSES = {200, 400, 403, 422, 451, 500}
@@ -80,7 +89,8 @@ def parse_response(status: int, body: bytes, retry_after: float | None = None) -
             return FILTERED
         raise RetryableError(f"the response is not a completion: {excerpt(body)}")
     code = " ".join(_iter_codes(error))
-    if status in FILTER_STATUSES and FILTER_CODES.search(code + " " + _error_message(error)):
+    is_filter = FILTER_CODES.search(code) or FILTER_MESSAGES.search(_error_message(error))
+    if status in FILTER_STATUSES and is_filter:
         return FILTERED
     if status == 200:
         status = next((int(c) for c in code.split() if re.fullmatch(r"[1-5]\d\d", c)), 500)

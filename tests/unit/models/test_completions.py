@@ -86,3 +86,18 @@ def test_any_json_gives_a_reply_or_an_error_of_this_project(content, status):
         completions.parse_completion(completion_object, 10)
     except (completions.RetryableError, completions.PermanentError):
         pass
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Model names are case-sensitive",
+        "invalid safety_settings",
+        "your plan's usage policy",
+        "unknown model moderation-2",
+    ],
+)
+def test_a_fault_that_only_sounds_like_a_refusal_is_no_refusal(message):
+    body = json.dumps({"error": {"code": "invalid_value", "message": message}}).encode()
+    with pytest.raises(completions.PermanentError, match="HTTP 400"):
+        completions.parse_response(400, body)

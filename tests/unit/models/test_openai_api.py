@@ -441,6 +441,13 @@ def test_a_first_batch_that_nothing_can_be_read_from_stops_the_run(server):
     assert len(server.requests) <= 5
 
 
+def test_a_run_that_is_refused_from_the_start_stops_and_says_so(server):
+    server.respond = lambda n, b: (200, {}, {"choices": []})
+    with raises_model_error(r"none of the first 32 replies names a letter: '\(refused\)'"):
+        answer(load_endpoint(server, concurrency=1), build_questions(40))
+    assert len(server.requests) <= 33
+
+
 def test_streamed_completions_are_joined(server):
     top = [{"token": "B", "logprob": -0.1}, {"token": "A", "logprob": -3.0}]
     chunks = [

@@ -14,7 +14,7 @@ from synesthesia.data.catalogs.rows import CatalogError, ListRow, deduplicate
 
 _MAX_NAMES_IN_WARNING = 10
 _NUM_EXAMPLES = 3
-_MAX_ABSENT_SHARE = 0.25  # of the listed clips, in a folder that is mostly of other clips
+_MAX_ABSENT_FRACTION = 0.25  # of the listed clips, in a folder that is mostly of other clips
 
 
 class ClipEntry(NamedTuple):
@@ -233,7 +233,7 @@ def _check_names(
             f"{examples}{found}): does {config_key} in params.yaml name the right folder?"
         )
     num_fitting = len(index.paths) + len(index.duplicates)
-    if len(strangers) > num_fitting and len(absent) > _MAX_ABSENT_SHARE * len(split_rows):
+    if len(strangers) > num_fitting and len(absent) > _MAX_ABSENT_FRACTION * len(split_rows):
         clips = ", ".join(row.clip_id for row in absent[:_NUM_EXAMPLES])
         raise CatalogError(
             f"{len(strangers)} of {len(strangers) + num_fitting} files in {folder} fit no clip of {dataset}'s list, "
