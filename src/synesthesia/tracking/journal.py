@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from synesthesia.tracking import mlflow_client
+from synesthesia.tracking.names import file_name
 from synesthesia.tracking.provenance import Snapshot
-from synesthesia.tracking.record import file_name
 from synesthesia.utils.io import FileLock, Timeout
 
 KILLED = "the stage was killed"

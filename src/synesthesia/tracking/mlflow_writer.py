@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from synesthesia.tracking import journal, mlflow_client, provenance, registry
 from synesthesia.tracking.journal import LivePoint, PendingRun
+from synesthesia.tracking.names import sanitize_names, shorten_name
 from synesthesia.tracking.provenance import Snapshot
-from synesthesia.tracking.record import Record, sanitize_names, shorten_name
+from synesthesia.tracking.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from synesthesia.tracking.mlflow_client import TRACKING_DIR, TrackingError, get_client, tracking_uri
-from synesthesia.tracking.record import Record, file_name, registered_name
+from synesthesia.tracking.names import file_name, registered_name
+from synesthesia.tracking.record import Record
 from synesthesia.utils import hashing
 
 if TYPE_CHECKING:

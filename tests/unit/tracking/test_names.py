@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from synesthesia import tracking
-from synesthesia.tracking import Record, RegisteredModel, journal, mlflow_client, record
+from synesthesia.tracking import Record, RegisteredModel, journal, mlflow_client, names
 from synesthesia.tracking.journal import PendingRun
 from synesthesia.tracking.provenance import Snapshot
 
@@ -45,22 +45,22 @@ def test_parameters_metrics_and_tags_of_any_name_are_logged_and_stay_apart(study
 
 def test_names_that_mlflow_accepts_stay_as_they_are():
     for name in ("accuracy/label 3", "lora.rank", "a: b-c_d", "x" * 250):
-        assert record.sanitize_name(name) == record.shorten_name(name) == name
-    assert record.registered_name("qwen2-audio-adapter") == "qwen2-audio-adapter"
-    assert record.registered_name("日本語") == "日本語"
-    assert record.sanitize_names(["a_b", "a,b", "loss"])["a_b"] == "a_b"
+        assert names.sanitize_name(name) == names.shorten_name(name) == name
+    assert names.registered_name("qwen2-audio-adapter") == "qwen2-audio-adapter"
+    assert names.registered_name("日本語") == "日本語"
+    assert names.sanitize_names(["a_b", "a,b", "loss"])["a_b"] == "a_b"
 
 
-@pytest.mark.parametrize("make", [record.sanitize_name, record.registered_name, record.file_name])
+@pytest.mark.parametrize("make", [names.sanitize_name, names.registered_name, names.file_name])
 def test_a_name_made_twice_is_the_same(make):
     assert [make(make(name)) for name in NAMES] == [make(name) for name in NAMES]
 
 
 def test_file_names_fit_in_any_file_system():
-    names = [record.file_name(name) for name in NAMES]
-    assert max(len(name.encode()) for name in names) <= 120
-    assert not any({"/", "\0"} & set(name) for name in names)
-    assert record.file_name("日" * 300) != record.file_name("日" * 299)
+    made = [names.file_name(name) for name in NAMES]
+    assert max(len(name.encode()) for name in made) <= 120
+    assert not any({"/", "\0"} & set(name) for name in made)
+    assert names.file_name("日" * 300) != names.file_name("日" * 299)
 
 
 @pytest.mark.parametrize("item", ["日本語" * 100, "😀" * 300, "x" * 300, "a/b:c", "مرحبا", "it's 100%#?", "nul\0"])
@@ -90,7 +90,7 @@ def test_models_of_any_name_are_registered_apart_and_fetched_by_it(study):
     assert len(study.client().search_registered_models()) == len(MODEL_NAMES)
     for number, name in enumerate(MODEL_NAMES):
         assert (tracking.fetch_model(name) / "weights.bin").read_text() == str(number)
-        shown = record.registered_name(name)  # the name that MLflow's pages show
+        shown = names.registered_name(name)  # the name that MLflow's pages show
         assert tracking.fetch_model(shown) == tracking.fetch_model(name)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from synesthesia.tracking import Record, RegisteredModel, flatten
-from synesthesia.tracking.record import sanitize_name
+from synesthesia.tracking.names import sanitize_name
 
 
 @pytest.fixture(autouse=True)
